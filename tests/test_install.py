@@ -269,7 +269,7 @@ def test_translations_that_are_gone_are_installed_again(installation: Installati
     assert list(environment.read_compiled_files(installation)) == [MO.removeprefix("worker_client/")]
 
 
-def test_a_checkout_without_translations_is_said_to_be_incomplete(
+def test_a_checkout_without_translations_is_reported_as_incomplete(
     installation: Installation, pip_calls: list[list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(environment, "read_compiled_files", lambda installation: {})
@@ -289,7 +289,7 @@ def test_the_examination_notices_an_environment_without_its_packages(installatio
 
 
 @pytest.mark.parametrize("offline", [True, False])
-def test_a_failure_of_our_own_package_is_not_said_to_be_one_of_the_network(
+def test_a_failure_of_our_own_package_is_not_reported_as_a_network_failure(
     installation: Installation, pip_calls: list[list[str]], monkeypatch: pytest.MonkeyPatch, offline: bool
 ) -> None:
     calls: list[tuple[list[str], bool]] = []
@@ -421,7 +421,7 @@ def test_every_error_that_the_installer_raises_has_a_message_for_its_fields() ->
     assert raised == fields
 
 
-def test_pip_output_is_condensed_to_what_takes_long() -> None:
+def test_of_pips_output_only_slow_steps_are_shown() -> None:
     assert (
         environment.summarise_pip_line("  Downloading torch-2.13.0-cp311.whl (821.0 MB)\n")
         == "  downloading torch (821.0 MB)"

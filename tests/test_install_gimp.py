@@ -1,4 +1,4 @@
-"""GIMP's part of the installer: homes as each platform lays them out, repair, zips, the diagnosis, and removal."""
+"""The installer's part for GIMP: homes as each platform lays them out, repair, zips, the diagnosis, and removal."""
 
 from __future__ import annotations
 
@@ -134,7 +134,7 @@ def test_only_a_gimp_from_snap_has_a_folder_of_its_own_sandbox(home: Path) -> No
 
 
 @POSIX
-def test_a_folder_that_may_not_be_listed_is_told_and_other_gimps_are_served(
+def test_a_folder_that_may_not_be_listed_is_reported_and_other_gimps_are_installed_into(
     home: Path, installation: Installation, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     make_profile(home, "3.0")
@@ -148,7 +148,7 @@ def test_a_folder_that_may_not_be_listed_is_told_and_other_gimps_are_served(
 
 
 @POSIX
-def test_where_the_only_gimp_may_not_be_looked_at_it_is_told_before_anything_is_set_up(
+def test_if_the_only_gimp_may_not_be_read_that_is_reported_before_anything_is_set_up(
     tmp_path: Path, home: Path, installation: Installation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     make_profile(home, "3.0")
@@ -728,7 +728,7 @@ def test_only_a_gimp_that_keeps_prompts_is_asked_to_drop_them(
 
 
 @POSIX
-def test_prompts_that_a_gimp_did_not_drop_are_not_said_to_be_removed(
+def test_prompts_that_a_gimp_did_not_drop_are_not_reported_as_removed(
     tmp_path: Path, home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     make_fake_gimp(tmp_path / "bin", "gimp-console-3.2", "3.2.0", knows=False, python=False)

@@ -1,4 +1,4 @@
-"""The installer's part of other programs: who is found, what is written where, and that only that is removed."""
+"""The installer's part for other programs: which are found, what is written where, and that only that is removed."""
 
 from __future__ import annotations
 
@@ -153,7 +153,9 @@ def test_an_older_file_of_ours_is_replaced(home: Path) -> None:
 
 
 @pytest.mark.parametrize("changed", [False, True])
-def test_somebody_elses_file_stays_and_is_told(home: Path, capsys: pytest.CaptureFixture[str], changed: bool) -> None:
+def test_somebody_elses_file_stays_and_is_reported(
+    home: Path, capsys: pytest.CaptureFixture[str], changed: bool
+) -> None:
     add_program(home, "nautilus")
     script = home / FILES["Nautilus"][0]
     if changed:

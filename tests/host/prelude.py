@@ -1,4 +1,4 @@
-"""Runs in GIMP's own Python before every script of the host tests: short words for what they all need."""
+"""Runs in GIMP's own Python before every script of the host tests: helpers that they share."""
 
 import json
 import os

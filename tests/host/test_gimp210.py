@@ -574,7 +574,7 @@ report(name=protect(image, layer, prior="stylegan2").name, layers=len(image.laye
     assert results == {"name": "red lipstick", "layers": 2}
 
 
-def test_the_worker_tells_its_state_restarts_and_is_examined(gimp210: Gimp210) -> None:
+def test_the_worker_reports_its_state_restarts_and_is_diagnosed(gimp210: Gimp210) -> None:
     results, output = gimp210.script("""
 def ask(do):
     return json.loads(pdb.python_fu_protect_face_worker(do))
@@ -589,7 +589,7 @@ report(before=ask("status"), after=ask("restart"), found=ask("diagnose"))
     assert "It has been running for" in output and "run folder: " in output
 
 
-def test_an_error_that_nobody_foresaw_is_a_sentence_too_and_leaves_a_log(gimp210: Gimp210) -> None:
+def test_an_unexpected_error_is_a_sentence_too_and_leaves_a_log(gimp210: Gimp210) -> None:
     folder = gimp210.share / ".config" / "GIMP" / "2.10"
     module = folder / "plug-ins" / "protect-face-gimp2" / "worker_client" / "faces.py"
     right = module.read_text()

@@ -1,4 +1,4 @@
-"""What happens to a run when the user, GIMP or the system gets in its way: the image is never half-changed."""
+"""Runs that the user, GIMP or the system interrupts: the image is never half-changed."""
 
 from __future__ import annotations
 

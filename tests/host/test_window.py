@@ -486,7 +486,7 @@ def test_less_of_an_amount_is_drawn_and_measured_without_another_search(
     assert 0 < light < whole
 
 
-def test_settings_that_have_changed_since_are_told_of_and_going_back_takes_that_back(
+def test_a_note_says_that_settings_have_changed_until_they_are_changed_back(
     window: Window, previewed: tuple[float, dict[str, Any]]
 ) -> None:
     _, found = drawn(window, "dialog._config.set_property('seed', dialog._config.get_property('seed') + 1)")
@@ -824,7 +824,7 @@ def test_enter_in_the_question_for_the_original_answers_it(window: Window) -> No
     window.wait(30, lambda titles: "GIMP Message" not in titles)
 
 
-def test_the_workers_window_tells_restarts_and_examines(window: Window) -> None:
+def test_the_workers_window_shows_its_state_restarts_and_diagnoses(window: Window) -> None:
     window.find("Protect Face Worker", "Protect Face Worker")
     window.wait_for_words("It has been running for", "All models are here.")
     before = read_endpoint_file(window.gimp)["pid"]
@@ -837,7 +837,7 @@ def test_the_workers_window_tells_restarts_and_examines(window: Window) -> None:
     window.wait(30, lambda titles: "Protect Face Worker" not in titles)
 
 
-def test_a_worker_that_hangs_is_told_of_at_once_and_restarted(window: Window) -> None:
+def test_a_worker_that_hangs_is_reported_at_once_and_can_be_restarted(window: Window) -> None:
     window.gimp.script("call('plug-in-protect-face-worker', do='status')")  # which starts one
     hung = psutil.Process(read_endpoint_file(window.gimp)["pid"])
     hung.suspend()

@@ -151,7 +151,7 @@ def test_photos_without_a_result_are_named_with_the_reason_and_the_others_arrive
 
 
 @needs_lua
-def test_the_reason_of_a_run_that_fails_as_a_whole_is_told(tmp_path: Path, c2p: FakeC2p, export: Export) -> None:
+def test_the_reason_for_a_failed_run_is_shown(tmp_path: Path, c2p: FakeC2p, export: Export) -> None:
     c2p.fail("the strength must be from 0 to 1.")
     ((message,),) = select_events(export(make_images(tmp_path / "roll", "a.CR2")), "print")
     assert message.endswith("a.jpg: the strength must be from 0 to 1.")
@@ -187,7 +187,7 @@ def test_progress_is_that_of_finished_photos_and_the_job_ends(tmp_path: Path, ex
 
 
 @needs_lua
-def test_a_program_that_is_gone_is_told(tmp_path: Path, c2p: FakeC2p, export: Export) -> None:
+def test_a_program_that_is_gone_is_reported(tmp_path: Path, c2p: FakeC2p, export: Export) -> None:
     c2p.path.unlink()
     ((message,),) = select_events(export(make_images(tmp_path / "roll", "a.CR2")), "print")
     assert str(c2p.path) in message and "install.py --integrations" in message

@@ -153,7 +153,7 @@ def test_a_run_folder_that_can_not_be_made_is_named(tmp_path: Path) -> None:
     assert caught.value.fields["path"] == str(tmp_path / "file" / "run")
 
 
-def test_another_program_on_the_port_of_a_dead_worker_is_nobody(tmp_path: Path) -> None:
+def test_another_program_on_the_port_of_a_dead_worker_is_no_worker(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         threading.Thread(target=lambda: server.accept()[0].sendall(b"SSH-2.0-OpenSSH_9.6\r\n"), daemon=True).start()
         tmp_path.chmod(0o700)
@@ -183,7 +183,7 @@ def test_what_gimp_sets_for_itself_does_not_reach_the_worker() -> None:
     assert clean == {**environment, "APPDIR": "/tmp/.mount_GIMP", "PATH": "/usr/bin"}
 
 
-def test_on_windows_the_worker_has_a_console_that_nobody_sees(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_on_windows_the_worker_has_a_hidden_console(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(start, "os", SimpleNamespace(name="nt", path=os.path))
     flags = start.make_detached_options(None, None)["creationflags"]
     # CREATE_NO_WINDOW, which is ignored beside DETACHED_PROCESS.

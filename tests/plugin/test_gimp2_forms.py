@@ -1,4 +1,4 @@
-"""What the plug-in registers in GIMP 2.10, whose forms nobody can see in the tests' own."""
+"""What the plug-in registers in GIMP 2.10; the forms themselves can't be shown in the tests' GIMP."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_the_sliders_of_the_amounts_reach_the_worker_as_factors(
     )
 
 
-def test_what_the_toggles_lock_is_what_a_run_is_asked_for(
+def test_the_lock_toggles_set_the_locks_of_a_run(
     gimpfu: ModuleType,
     registered: dict[str, tuple[Parameters, Callable[..., object]]],
     monkeypatch: pytest.MonkeyPatch,
@@ -88,7 +88,7 @@ def test_what_the_toggles_lock_is_what_a_run_is_asked_for(
     ]
 
 
-def test_what_the_toggle_says_of_the_expression_is_what_a_run_is_asked_for(
+def test_the_expression_toggle_sets_keep_expression_of_a_run(
     gimpfu: ModuleType,
     registered: dict[str, tuple[Parameters, Callable[..., object]]],
     monkeypatch: pytest.MonkeyPatch,

@@ -1,4 +1,4 @@
-"""What the plug-in for GIMP 2.10 does to bytes, against NumPy; GIMP itself is not needed for that."""
+"""The byte operations of the plug-in for GIMP 2.10, compared with NumPy; GIMP itself is not needed."""
 
 from __future__ import annotations
 

@@ -63,7 +63,7 @@ def procedure(run_settings: Any) -> FakeProcedure:
     return fake
 
 
-def test_without_an_argument_a_run_is_asked_for_the_defaults(run_settings: Any, procedure: FakeProcedure) -> None:
+def test_without_arguments_a_run_has_the_default_settings(run_settings: Any, procedure: FakeProcedure) -> None:
     assert run_settings.read_config(FakeConfig(procedure)) == run_settings.RunSettings()
     assert run_settings.RunSettings().keep_expression is True
 

@@ -1,4 +1,4 @@
-"""What both plug-ins do to bytes, against NumPy, on this Python and on Python 2.7."""
+"""The byte operations of both plug-ins, compared with NumPy, on this Python and on Python 2.7."""
 
 from __future__ import annotations
 

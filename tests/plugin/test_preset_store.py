@@ -1,4 +1,4 @@
-"""Presets that the user saved: what comes back is what was saved, and files that are none do no harm."""
+"""The user's presets: they are read as they were saved, and other files do no harm."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def test_every_setting_of_a_run_is_kept_apart_from_the_choice_of_faces(module: M
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX permissions")
-def test_nobody_else_can_read_what_shows_a_face(store: Any) -> None:
+def test_only_the_user_can_read_presets_and_thumbnails(store: Any) -> None:
     store.save("mine", LOOK, make_png())
     assert stat.S_IMODE(store.folder.stat().st_mode) == 0o700
     assert {stat.S_IMODE(file.stat().st_mode) for file in store.folder.iterdir()} == {0o600}

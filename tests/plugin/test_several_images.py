@@ -1,4 +1,4 @@
-"""One run over several open images, as both plug-ins do it: what becomes of each, what is told meanwhile and after."""
+"""One run over several open images in both plug-ins: the outcome for each, progress and the summary."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_an_image_that_is_refused_keeps_none_of_the_others_from_it(tmp_path: Pat
     ]
 
 
-def test_an_error_that_nobody_foresaw_is_of_its_image_alone_and_leaves_a_log(tmp_path: Path) -> None:
+def test_an_unexpected_error_affects_its_image_only_and_leaves_a_log(tmp_path: Path) -> None:
     def protect_one(index: int, tell: Any) -> dict[str, Any]:
         return {"faces": [[]], "warnings": []} if index else {}["nothing"]
 

@@ -196,7 +196,7 @@ def test_the_faces_of_every_run_on_a_photo_are_strengthened() -> None:
     ) == [1, 3]
 
 
-def test_in_a_photo_of_another_size_the_old_numbers_stand_for_nobody() -> None:
+def test_in_a_photo_of_another_size_the_old_numbers_mean_no_face() -> None:
     assert settings.list_protected_faces([make_run_record(5, [1])], 5, (10, 15)) == "all"
     older = {name: value for name, value in make_run_record(5, [1]).items() if name != "size"}
     assert settings.list_protected_faces([older], 5, (10, 20)) == "all"
@@ -251,7 +251,7 @@ def test_a_layer_of_an_older_version_knows_its_source() -> None:
 @pytest.mark.parametrize(
     "pixels", [7, {}, {"rects": 1}, {"rects": [[1, 2, 3]]}, {"rects": [[0, 0, 9, "9"]]}, {"rects": [[-1, 0, 9, 9]]}]
 )
-def test_pixels_that_nobody_can_look_up_are_none(pixels: Any) -> None:
+def test_malformed_pixels_are_none(pixels: Any) -> None:
     record = settings.unpack_run_record(json.dumps({"source": 5, "wishes": {}, "pixels": pixels}), 7)
     assert record is not None and record["pixels"] is None
 
@@ -275,7 +275,7 @@ def test_each_changed_rectangle_has_its_own_mask() -> None:
     assert [(part.x, mask) for part, mask in results.pair_with_masks(pictures)] == [(0, b"\0\xff"), (9, b"\0\xff")]
 
 
-def test_a_mask_tells_what_changed_whatever_of_it_is_selected() -> None:
+def test_a_mask_shows_what_changed_whatever_is_selected() -> None:
     selection = results.pack_selection((3, 4, 2, 2), [bytes([0, 1]), bytes([128, 255])])
     assert (selection.name, results.get_bounds(selection), b"".join(selection.strips)) == (
         "selection",
@@ -460,7 +460,7 @@ def test_on_windows_a_path_of_gimp_210_becomes_text(monkeypatch: pytest.MonkeyPa
     assert opened == ["C:/Jürgen/report.txt"]
 
 
-def test_what_nobody_foresaw_goes_into_a_log(tmp_path: Path) -> None:
+def test_an_unexpected_error_goes_into_a_log(tmp_path: Path) -> None:
     try:
         raise KeyError("unheard")
     except KeyError as error:
@@ -494,7 +494,7 @@ def test_a_model_of_the_installation_that_is_missing_is_no_case_for_fetching() -
     assert lines == ["Missing: b (3 MB).", Message("installed-models-missing").text()]
 
 
-def test_a_job_that_waits_for_nobody_is_being_prepared() -> None:
+def test_a_job_with_none_ahead_is_being_prepared() -> None:
     assert texts.describe_stage({"kind": "queued", "position": 0}) == "Preparing…"
     assert texts.describe_stage({"kind": "queued", "position": 1}) == "Waiting for 1 other job…"
 

@@ -1,4 +1,4 @@
-"""What both plug-ins and what they share say: every text has its German, and no German is of a text that has gone."""
+"""The texts of both plug-ins and their client: each has a German translation, and no translation is obsolete."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def test_every_message_of_the_catalogue_is_translated(german: gettext.GNUTransla
     assert set(ENGLISH.values()) - list_translated(german) == set()
 
 
-def test_what_the_library_and_the_client_really_say_is_said_in_german(
+def test_real_messages_of_library_and_client_are_translated_into_german(
     german: gettext.GNUTranslations, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(texts_of_plugins, "_", german.gettext)
@@ -133,7 +133,7 @@ def test_a_message_inside_a_message_is_translated_too(
     )
 
 
-def test_a_code_of_a_later_worker_is_told_in_its_english(
+def test_an_unknown_code_of_a_later_worker_is_shown_in_english(
     german: gettext.GNUTranslations, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(texts_of_plugins, "_", german.gettext)
