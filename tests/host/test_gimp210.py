@@ -326,7 +326,7 @@ shown(image, "without")
 
 @pytest.mark.parametrize("precision", ["PRECISION_U16_LINEAR", "PRECISION_HALF_GAMMA", "PRECISION_FLOAT_LINEAR"])
 def test_so_it_does_in_every_precision(gimp210: Gimp210, precision: str) -> None:
-    gimp210.script(PRODUCTS + f"both(nothing, {precision})\ntell()\n")
+    gimp210.script(PRODUCTS + f"both(nothing, {precision})\nreport()\n")
     assert worst(gimp210) <= 1
 
 
