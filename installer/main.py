@@ -157,8 +157,7 @@ def test(installation: Installation, offline: bool, *, quick: bool = False) -> i
     # wait a third of their time. A file is one piece: what is tested in GIMP's window builds on what was done there
     # before; tests/conftest.py puts files in order.
     pytest: list[str | Path] = [installation.python, "-m", "pytest", "-n", "3", "--dist", "loadfile"]
-    pytest += ["--no-loadscope-reorder"]
-    pytest += ["--durations", "20", "--durations-min", "5"]
+    pytest += ["--no-loadscope-reorder", "--durations", "20", "--durations-min", "5"]
     if quick:
         pytest += ["-m", QUICK]
     code = run_child(pytest, installation, offline, CHECKOUT, OMP_NUM_THREADS="1")
