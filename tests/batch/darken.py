@@ -53,7 +53,7 @@ def _darken_one(item: Item, job: Job, control: Control) -> Outcome:
     try:
         data, stamp = control.read(item)
         digest = hashlib.sha256(data).hexdigest()
-        if (reuse := control.reuse(item, digest)) is not None:
+        if (reuse := control.find_reuse(item, digest)) is not None:
             return Outcome(item, "known", digest, stamp, reuse=reuse)
         photo = photo_files.parse(item.path, data)
     except C2PError as error:
@@ -61,7 +61,7 @@ def _darken_one(item: Item, job: Job, control: Control) -> Outcome:
     if not photo.pixels.any():
         told = report.failure_report(item.path, Message("no-face"), 4)
         return Outcome(item, "without-face", digest, stamp, told)
-    control.tell(item, Progress("search", 1, 1, 1, 2))
+    control.report_progress(item, Progress("search", 1, 1, 1, 2))
     after = photo_files.encode_as(Path(item.place), photo.with_pixels(photo.pixels // 2)).data
     face = {"number": 1, "similarities": [SIMILARITY], "sentence": "Face 1: it is darker.", "skipped": None}
     told = {"photo": item.path, "protected": None, "faces": [face], "warnings": [], "processes": job.processes}
@@ -89,7 +89,7 @@ def run_batch(
     named = [str(sources)] if isinstance(sources, Path) else sources
     items = plan_items(find_sources(named, destination, bytes))
     with run.open_folder(destination) as folder:
-        results = run.read_results(folder, run.choose_settings(job))
+        results = run.read_results(folder, run.make_settings_digester(job))
         plan, summary = results.plan(items), run.Summary()
         control = Control(lambda: None, cancel or CancelToken())  # type: ignore[arg-type, return-value]
         run.run(folder, plan.pending, job, engine, control, results, summary=summary, overwrite=overwrite)

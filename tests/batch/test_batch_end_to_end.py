@@ -73,7 +73,7 @@ def test_a_killed_batch_goes_on_and_makes_nothing_twice(tmp_path: Path) -> None:
     assert sorted(results_of(out)) == ["a.jpg", "day 1/b.png", "day 1/c.webp"]
     assert {name: (out / name).stat().st_mtime_ns for name in first} == first
     journal = Journal(out / ".c2p" / run.JOURNAL)
-    rows = {row.place.replace(os.sep, "/"): row for row in journal.rows()}
+    rows = {row.place.replace(os.sep, "/"): row for row in journal.read_rows()}
     journal.close()
     assert {place: (row.state, row.faces) for place, row in rows.items()} == dict.fromkeys(
         ("a.jpg", "day 1/b.png", "day 1/c.webp"), ("done", 1)
@@ -138,6 +138,6 @@ def test_ctrl_c_leaves_whole_results_and_the_next_run_does_the_rest(
     assert sorted(results_of(out)) == [f"{name}.png" for name in "abcde"] and list(out.rglob("*.part")) == []
     assert {name: (out / name).stat().st_mtime_ns for name in first} == first
     journal = Journal(out / ".c2p" / run.JOURNAL)
-    rows = {row.place: (row.state, row.faces) for row in journal.rows()}
+    rows = {row.place: (row.state, row.faces) for row in journal.read_rows()}
     journal.close()
     assert rows == {f"{name}.png": ("done", 4 if name == "b" else 1) for name in "abcde"}

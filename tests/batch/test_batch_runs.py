@@ -48,7 +48,7 @@ def out(tmp_path: Path) -> Path:
 def rows(out: Path) -> list[Row]:
     journal = Journal(out / ".c2p" / run.JOURNAL)
     try:
-        return list(journal.rows())
+        return list(journal.read_rows())
     finally:
         journal.close()
 
@@ -56,8 +56,8 @@ def rows(out: Path) -> list[Row]:
 def agree(out: Path) -> None:
     """Journal and folder say the same, and nothing is left over."""
     journal = Journal(out / ".c2p" / run.JOURNAL)
-    done = [known for known in journal.known() if known.state == "done"]
-    assert journal.announced() == []
+    done = [known for known in journal.read_known() if known.state == "done"]
+    assert journal.read_announced() == []
     journal.close()
     files = results_of(out)
     named = {known.target: known.result_digest for known in done}

@@ -18,7 +18,7 @@ from c2p_core import faces
 from c2p_core.api import CancelToken, Face
 from c2p_core.batch import estimate, run
 from c2p_core.batch.engine import Job
-from c2p_core.batch.estimate import Estimate, describe_estimate, plan_only
+from c2p_core.batch.estimate import Estimate, describe_estimate, plan_and_estimate
 from c2p_core.batch.journal import Journal, Pace, Row
 from c2p_core.batch.layout import plan_items
 from c2p_core.batch.sources import find_sources
@@ -58,7 +58,7 @@ def found(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def expect(shoot: Path, out: Path, job: Job, detect: bool = True) -> Estimate:
     items = plan_items(find_sources([str(shoot)], out, bytes))
-    return plan_only(items, out, job, ModelStore if detect else None, CancelToken())[1]
+    return plan_and_estimate(items, out, job, ModelStore if detect else None, CancelToken())[1]
 
 
 def looks(shoot: Path, text: str = "", **choice: tuple[int, ...]) -> ShootLooks:
@@ -135,7 +135,7 @@ def test_results_of_other_versions_and_copies_tell_no_pace(tmp_path: Path) -> No
     journal.write(make_row("a", faces=2, seconds=20.0))
     journal.write(make_row("b", faces=1, seconds=99.0, program="0.1.0"))
     journal.write(make_row("c", faces=2))
-    assert journal.pace("ab", 1) == Pace(20.0, 2, 1)
+    assert journal.read_pace("ab", 1) == Pace(20.0, 2, 1)
     journal.close()
 
 
@@ -177,7 +177,7 @@ def test_a_journal_in_a_folder_that_may_only_be_read_is_read(shared: Path) -> No
         with pytest.raises(CannotWrite) as error:
             Journal(shared / "journal?#.sqlite")
         with closing(Journal(shared / "journal?#.sqlite", read_only=True)) as journal:
-            assert journal.pace("ab", 1) == Pace(20.0, 2, 1)
+            assert journal.read_pace("ab", 1) == Pace(20.0, 2, 1)
             with pytest.raises(CannotWrite):
                 journal.forget(1)
     assert error.value.code == "journal-unusable" and sorted(shared.iterdir()) == before
@@ -190,7 +190,7 @@ def test_rows_that_are_only_in_the_log_of_a_journal_are_not_missed(shared: Path,
         for file in tmp_path.glob("journal*"):
             shutil.copy(file, shared)
     with read_only(shared), closing(Journal(shared / "journal", read_only=True)) as journal:
-        assert journal.pace("ab", 1).photos == 1
+        assert journal.read_pace("ab", 1).photos == 1
     shared.chmod(0o755)
     (shared / "journal-shm").unlink()
     with read_only(shared), pytest.raises(CannotWrite) as error:
@@ -201,7 +201,7 @@ def test_rows_that_are_only_in_the_log_of_a_journal_are_not_missed(shared: Path,
 def test_a_journal_that_was_only_just_made_has_no_rows_and_stays_so(tmp_path: Path) -> None:
     (tmp_path / "journal").touch()
     with closing(Journal(tmp_path / "journal", read_only=True)) as journal:
-        assert list(journal.known()) == []
+        assert list(journal.read_known()) == []
     assert (tmp_path / "journal").stat().st_size == 0
 
 

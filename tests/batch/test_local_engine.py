@@ -37,7 +37,7 @@ class OnlyStrong:
     def __init__(self) -> None:
         self.learnt: list[ProtectResult | None] = []
 
-    def settings(self, path: str) -> Mapping[str, Any]:
+    def settings_for(self, path: str) -> Mapping[str, Any]:
         return {"strength": 0.9}
 
     def choose(self, path: str, request: ProtectRequest, faces: Sequence[Face]) -> ProtectRequest | None:

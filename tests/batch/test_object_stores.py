@@ -71,7 +71,7 @@ def run_batch(
     """A whole batch, as the command runs it."""
     items = plan_items(find_sources([str(source)], url, bytes))
     with open_store_folder(url) as folder:
-        known = run.read_results(folder, run.choose_settings(job))
+        known = run.read_results(folder, run.make_settings_digester(job))
         plan, summary = known.plan(items), run.Summary()
         control = Control(lambda: None, CancelToken())  # type: ignore[arg-type, return-value]
         run.run(folder, plan.pending, job, engine, control, known, summary=summary, overwrite=overwrite)
@@ -281,12 +281,14 @@ def test_a_full_disk_of_this_machine_is_told(shoot: Path, out: str, monkeypatch:
 
 
 def test_a_name_that_is_no_text_has_a_journal_of_its_own() -> None:
-    assert store_folder.state_folder("s3://photos/caf\udce9") != store_folder.state_folder("s3://photos/caf")
+    assert store_folder.locate_state_folder("s3://photos/caf\udce9") != store_folder.locate_state_folder(
+        "s3://photos/caf"
+    )
 
 
 @pytest.mark.parametrize("names", [("s3", "s3a"), ("gs", "gcs"), ("abfs", "abfss", "az")])
 def test_all_names_of_one_store_have_one_journal(names: tuple[str, ...]) -> None:
-    assert len({store_folder.state_folder(f"{name}://photos/out") for name in names}) == 1
+    assert len({store_folder.locate_state_folder(f"{name}://photos/out") for name in names}) == 1
 
 
 def test_a_second_batch_on_this_machine_is_refused(shoot: Path, out: str) -> None:
@@ -298,7 +300,7 @@ def test_a_second_batch_on_this_machine_is_refused(shoot: Path, out: str) -> Non
 def test_a_second_batch_on_another_machine_is_refused_while_the_first_is_alive(
     out: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(store_lock, "BEAT", 0.1)
+    monkeypatch.setattr(store_lock, "HEARTBEAT_SECONDS", 0.1)
     with hold_store(open_store(out), "one"), pytest.raises(BadRequest) as error, hold_store(open_store(out), "two"):
         pass
     assert error.value.code == "batch-elsewhere"
@@ -308,7 +310,7 @@ def test_a_second_batch_on_another_machine_is_refused_while_the_first_is_alive(
 def test_a_lock_that_was_left_behind_is_taken_over_and_its_owner_hears_of_it(
     out: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(store_lock, "BEAT", 1.0)
+    monkeypatch.setattr(store_lock, "HEARTBEAT_SECONDS", 1.0)
     asleep = store_lock.StoreLock(open_store(out), "one")
     asleep.acquire()
     with hold_store_soon(out, monkeypatch):
@@ -348,7 +350,7 @@ def test_nothing_is_replaced_once_another_machine_has_taken_over(shoot: Path, ou
         run_batch(shoot, out, engine=slow, overwrite=True)
     assert error.value.code == "store-lock-lost" and results(out) == made
     with peek_store_folder(out) as (journal, _):
-        assert "failed" not in [row.state for row in journal.rows()]
+        assert "failed" not in [row.state for row in journal.read_rows()]
 
 
 def hold_store_soon(out: str, monkeypatch: pytest.MonkeyPatch) -> Any:
@@ -418,7 +420,7 @@ def test_a_sidecar_that_cannot_be_one_is_left_out_with_a_warning(
     monkeypatch.setattr(Store, "fetch", refuse)
     assert run_batch(source, out)[0].protected == 1 and list(results(out)) == ["photo.png"]
     with open_store_folder(out) as folder:
-        (row,) = folder.journal.rows()
+        (row,) = folder.journal.read_rows()
     ((part,),) = [warning["fields"]["parts"] for warning in row.report["warnings"]]
     assert (part["code"], part["fields"]["name"]) == ("part-sidecar", "photo.png.xmp")
 
@@ -464,7 +466,7 @@ def test_two_names_of_one_store_are_one_folder(monkeypatch: pytest.MonkeyPatch) 
 def test_the_memory_is_no_store_but_for_tests(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
     with pytest.raises(BadRequest) as error:
-        urls.place_named(memory_url())
+        urls.parse_location(memory_url())
     assert error.value.code == "store-unknown"
 
 
@@ -489,9 +491,9 @@ def test_a_pattern_keeps_the_account_that_its_url_names(monkeypatch: pytest.Monk
 
 def test_the_name_of_an_object_is_that_of_a_file_below_a_folder(monkeypatch: pytest.MonkeyPatch) -> None:
     key = "s3://photos/day 1\\..//../C:\\a.png"
-    assert urls.relative_name(key, "s3://photos") == "day 1/C:/a.png"
+    assert urls.make_relative_name(key, "s3://photos") == "day 1/C:/a.png"
     monkeypatch.setattr(os, "sep", "\\")
-    assert urls.relative_name(key, "s3://photos") == "day 1/C_/a.png"
+    assert urls.make_relative_name(key, "s3://photos") == "day 1/C_/a.png"
 
 
 FACE = {"sentence": "Face 1: it is darker.", "similarities": [SIMILARITY]}
@@ -580,14 +582,14 @@ def test_the_url_of_a_file_is_as_good_as_its_path(tmp_path: Path) -> None:
     for arguments, listed in (([folder.as_uri()], ""), (["-"], "\n".join(Path(path).as_uri() for path in paths))):
         assert [source.path for source in find_sources(arguments, Path("out"), listed.encode).files] == paths
     host = folder.as_uri().replace("file:///", "FILE://localhost/")
-    assert urls.place_named(host) == folder
+    assert urls.parse_location(host) == folder
 
 
 @pytest.mark.parametrize("name", ["a?b#c", "a%3Fb%23c", "a?b#c?"])
 def test_the_url_of_a_file_ends_at_no_question_mark(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     # As on Python from 3.14 on, without the rules of Windows.
     monkeypatch.setattr(urllib.request, "url2pathname", lambda url: unquote(urlsplit(f"file:{url}").path))
-    assert urls.place_named(f"file:///photos/{name}") == Path("/photos", unquote(name))
+    assert urls.parse_location(f"file:///photos/{name}") == Path("/photos", unquote(name))
 
 
 @pytest.mark.parametrize("error", [URLError("not on local host"), OSError("Bad URL"), ValueError("Invalid IPv6 URL")])
@@ -597,7 +599,7 @@ def test_the_url_of_a_file_that_python_refuses_is_refused(monkeypatch: pytest.Mo
 
     monkeypatch.setattr(urllib.request, "url2pathname", refuse)
     with pytest.raises(BadRequest) as refused:
-        urls.place_named("file:////server/share/a.png")
+        urls.parse_location("file:////server/share/a.png")
     assert refused.value.code == "file-url-unusable"
 
 

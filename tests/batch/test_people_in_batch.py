@@ -34,9 +34,11 @@ def test_a_run_that_goes_on_knows_the_results_of_the_people_before(
     assert run(shoot, "-o", out, "--looks", looks)[0] == 0
     save(shoot / "c.png", 100)
     known: list[dict[str, Path]] = []
-    go_on_from = ShootLooks.go_on_from
+    use_earlier_results = ShootLooks.use_earlier_results
     monkeypatch.setattr(
-        ShootLooks, "go_on_from", lambda self, results: [known.append(results.files), go_on_from(self, results)]
+        ShootLooks,
+        "use_earlier_results",
+        lambda self, results: [known.append(results.files), use_earlier_results(self, results)],
     )
     code, _, err = run(shoot, "-o", out, "--looks", looks)
     assert code == 0 and known[-1] == {str(shoot / f"{name}.png"): out / f"{name}.png" for name in "ab"}

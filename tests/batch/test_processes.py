@@ -66,7 +66,7 @@ def test_a_process_that_dies_costs_nothing_but_the_photo_that_kills_it(tmp_path:
 
 def test_earlier_results_are_asked_for_in_the_first_process(tmp_path: Path, store: ModelStore) -> None:
     items = make_items(tmp_path, "a", "b")
-    asking = Control(lambda: store, CancelToken(), reuse=lambda item, digest: Reuse(7) if item.number else None)
+    asking = Control(lambda: store, CancelToken(), find_reuse=lambda item, digest: Reuse(7) if item.number else None)
     found = {outcome.item.number: outcome for outcome in protect_in_processes(1, darken)(iter(items), JOB, asking)}
     assert (found[0].state, found[1].state, found[1].reuse) == ("done", "known", Reuse(7))
 
@@ -89,14 +89,14 @@ def test_what_no_process_can_do_without_ends_the_run(tmp_path: Path, store: Mode
 def test_photos_that_come_back_go_out_first_and_what_kills_again_is_named_as_it_is() -> None:
     items = [Item(number, f"s3://shoot/{number}.png", f"{number}.png") for number in range(4)]
     backlog = Backlog(iter(items), 2)
-    has = [backlog.take(), backlog.take()]
-    assert list(backlog.give_back(items[:2], "SIGKILL")) == [] and backlog.count(9) == 4
-    assert [backlog.take(), backlog.take()] == has == items[:2]
-    (failed,) = backlog.give_back(items[:2], "SIGKILL")
+    taken = [backlog.take(), backlog.take()]
+    assert list(backlog.requeue(items[:2], "SIGKILL")) == [] and backlog.count(9) == 4
+    assert [backlog.take(), backlog.take()] == taken == items[:2]
+    (failed,) = backlog.requeue(items[:2], "SIGKILL")
     assert (failed.item, failed.report["photo"]) == (items[0], "s3://shoot/0.png")
     assert [backlog.take() for _ in range(4)] == [*items[1:], None] and backlog.empty
 
 
 def test_a_photo_whose_machine_went_is_not_at_fault() -> None:
     backlog, item = Backlog(iter(()), 1), Item(0, "a.png", "a.png")
-    assert list(backlog.give_back([item], "gone", at_fault=False)) == [] and backlog.take() == item
+    assert list(backlog.requeue([item], "gone", at_fault=False)) == [] and backlog.take() == item

@@ -98,7 +98,7 @@ def test_earlier_results_are_asked_for_where_the_journal_is(
     tmp_path: Path, store: ModelStore, cluster: Cluster
 ) -> None:
     items = make_items(tmp_path, "a", "b")
-    asking = Control(lambda: store, CancelToken(), reuse=lambda item, digest: Reuse(7) if item.number else None)
+    asking = Control(lambda: store, CancelToken(), find_reuse=lambda item, digest: Reuse(7) if item.number else None)
     found = {o.item.number: o for o in protect_on_ray(cluster, darken)(iter(items), JOB, asking)}
     assert (found[0].state, found[1].state, found[1].reuse) == ("done", "known", Reuse(7))
 

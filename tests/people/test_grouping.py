@@ -74,7 +74,7 @@ def test_groups_of_parts_are_joined_as_if_all_faces_had_been_compared_at_once(mo
     together /= np.linalg.norm(together, axis=1, keepdims=True)
     threshold = 0.8
     whole = group_faces(together, range(len(people)), [0] * len(people), threshold)
-    monkeypatch.setattr(grouping, "MOST_AT_ONCE", 16)
+    monkeypatch.setattr(grouping, "MAX_FACES_AT_ONCE", 16)
     monkeypatch.setattr(grouping, "find_connected", lambda vectors, *_: [np.arange(len(vectors))])
     parts = group_faces(together, range(len(people)), [0] * len(people), threshold)
     assert same_parts(whole.tolist(), people) and same_parts(parts.tolist(), people)

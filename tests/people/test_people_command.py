@@ -30,10 +30,10 @@ def shoot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         store: Any,
         device: Any,
         warnings: list[Message],
-        tell: Callable[..., None],
+        report_progress: Callable[..., None],
     ) -> tuple[People, Looks]:
         assert [photo.name for photo in photos] == ["a.jpg", "b.jpg"]
-        tell(1)
+        report_progress(1)
         warnings.append(Message("label-unmatched", label="x.jpg@1,1"))
         groups = (("a.jpg", 4), ("b.jpg", 2), ("b.jpg", 1), ("b.jpg", 0))
         faces = tuple(ListedFace(photo, at, (0, 0, 9, 9), group) for at, (photo, group) in enumerate(groups))

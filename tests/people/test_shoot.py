@@ -138,19 +138,19 @@ def test_a_photo_that_failed_leaves_nothing_and_keeps_nobody_waiting(tmp_path: P
 def test_a_photo_that_is_never_heard_of_again_is_waited_for_only_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(shoot, "PATIENCE", 0.01)
+    monkeypatch.setattr(shoot, "WAIT_SECONDS", 0.01)
     looks = make(tmp_path)
     choose(looks, "a.jpg", tmp_path, 1)
     (own,) = choose(looks, "b.jpg", tmp_path, 1).looks  # type: ignore[union-attr]
     assert own.earlier == ()
     looks.learn(str(tmp_path / "b.jpg"), result(trace(1, 0.1)))
-    monkeypatch.setattr(shoot, "PATIENCE", 60.0)
+    monkeypatch.setattr(shoot, "WAIT_SECONDS", 60.0)
     assert choose(looks, "b.jpg", tmp_path, 1) is not None
 
 
 def test_settings_change_with_what_a_photos_own_people_get_and_with_nothing_else(tmp_path: Path) -> None:
     def settings(photo: str, text: str = "", **choice: Any) -> str:
-        return json.dumps(make(tmp_path, text, **choice).settings(str(tmp_path / photo)))
+        return json.dumps(make(tmp_path, text, **choice).settings_for(str(tmp_path / photo)))
 
     plain = settings("b.jpg")
     assert settings("b.jpg", "[person.2]\nseed = 4\n[others]\nskip = true", skip=[2]) == plain

@@ -18,7 +18,7 @@ from c2p_core.errors import BadRequest, Message, NoFace
 from c2p_core.faces import find_faces
 from c2p_core.io import photo_files
 from c2p_core.models.store import ModelStore
-from c2p_core.people.finding import People, group_people, load_recogniser, see_faces, similarity_threshold
+from c2p_core.people.finding import People, embed_faces, group_people, load_recogniser, similarity_threshold
 from c2p_core.people.listing import Listing, read_listing
 from c2p_core.people.looks_file import Looks
 from c2p_core.people.results import Results
@@ -116,8 +116,8 @@ def test_the_shared_photos_of_people_are_grouped_as_their_names_say(store: Model
     except NoData as missing:
         pytest.skip(f"PEOPLE ARE NOT GROUPED AS THE SHARED PHOTOS SAY: {missing}")
     recogniser = load_recogniser(store, CPU)
-    seen, _ = see_faces(photos.values(), next(iter(photos.values())).parent, store, recogniser, CPU, [])
-    assert len(seen) == len(photos)
-    found = group_people(seen, similarity_threshold(recogniser), Looks(), (), ())
+    embedded, _ = embed_faces(photos.values(), next(iter(photos.values())).parent, store, recogniser, CPU, [])
+    assert len(embedded) == len(photos)
+    found = group_people(embedded, similarity_threshold(recogniser), Looks(), (), ())
     truth = [person_of(label) for label in photos]
     assert adjusted_rand_index(truth, [face.group for face in found.faces]) >= 0.9
