@@ -336,7 +336,7 @@ def people(make_store: StoreMaker, /, sources: tuple[str, ...], folder: Path, de
     click.echo(f"Faces of nobody in particular: {others}.")
     for message in messages:
         click.echo(message)
-    click.echo(f"Look at '{folder / NAME}', and say in looks.toml beside it what everybody gets.")
+    click.echo(f"Check '{folder / NAME}', and choose everybody's look in looks.toml beside it.")
 
 
 @c2p.command()
@@ -397,11 +397,11 @@ def thresholds(
     people_note = f"{len(set(embedded.people))} people" if embedded.known else "each counted as another person"
     click.echo(f"{pairs} pairs of different people from {len(embedded.people)} faces ({people_note}).")
     if pairs < 1000 * impostors.ENOUGH:
-        click.echo(f"A rate needs pairs: 1 % {100 * impostors.ENOUGH}, 0.1 % {1000 * impostors.ENOUGH}.")
+        click.echo(f"A reliable rate needs pairs: 1 % {100 * impostors.ENOUGH}, 0.1 % {1000 * impostors.ENOUGH}.")
     for message in messages:
         click.echo(message)
     if saved_path is not None:
-        click.echo(f"Kept in '{saved_path}'.")
+        click.echo(f"Saved in '{saved_path}'.")
 
 
 c2p.add_command(batch)

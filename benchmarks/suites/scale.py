@@ -22,8 +22,8 @@ from typing import Any
 
 from benchmarks.circumstances import describe_circumstances, resolve_steps
 from benchmarks.data import CHECKOUT
-from benchmarks.rows import SCALE_FILE
 from benchmarks.recognisers import open_store as open_models
+from benchmarks.rows import SCALE_FILE
 from benchmarks.suites.cost import group_photo
 from c2p_core.api import CancelToken, ProtectRequest
 from c2p_core.batch import run as batch_run

@@ -45,7 +45,7 @@ class _DetectedPhoto:
     digest: str
     stamp: tuple[int, int]
     photo: Photo
-    found: Found
+    detection: Found
 
 
 @dataclass(frozen=True)
@@ -193,7 +193,7 @@ class _Pipeline:
         self._put(self._searched, _END)
 
     def _search_one(self, detected: _DetectedPhoto) -> _SearchedPhoto:
-        request, detection = self._make_request(detected.photo), detected.found
+        request, detection = self._make_request(detected.photo), detected.detection
         if self._job.looks is not None:
             chosen = self._job.looks.choose(detected.item.path, request, detection.faces)
             if chosen is None:

@@ -174,7 +174,7 @@ def _make_page_photo(folder: Path, row: Row, reader: ResultReader) -> _PagePhoto
     sentences = [face["sentence"] for face in row.report["faces"]]
     sentences += [warning["text"] for warning in row.report["warnings"]]
     if reader.stat(target) is None:
-        sentences.append("The result is not in its place any more; the next run makes it again.")
+        sentences.append("The result is no longer in its place; the next run makes it again.")
     link = "/".join(quote(os.fsencode(part)) for part in Path(target).parts)
     return _PagePhoto(
         _make_printable(target),

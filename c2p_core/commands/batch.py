@@ -59,7 +59,7 @@ _MAX_NAME_COLUMNS = 48  # columns of a terminal
     "looks_file",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="What each person gets: looks.toml, as c2p people makes it.",
+    help="The look of each person: a looks.toml that c2p people wrote.",
 )
 @click.option("--only-people", default="", metavar="N,M", help="With --looks: protect only these people.")
 @click.option("--skip-people", default="", metavar="N,M", help="With --looks: leave these people as they are.")
@@ -77,7 +77,7 @@ _MAX_NAME_COLUMNS = 48  # columns of a terminal
     show_default=True,
     help="Compute on this machine, or on a Ray cluster.",
 )
-@click.option("--address", metavar="HOST:PORT", help="With --engine ray: of the cluster, which Ray else finds itself.")
+@click.option("--address", metavar="HOST:PORT", help="With --engine ray: the cluster; without it, Ray looks for one.")
 @click.option(
     "--cores",
     type=click.IntRange(min=1),
@@ -85,7 +85,7 @@ _MAX_NAME_COLUMNS = 48  # columns of a terminal
     help="With --engine ray: of each process that has no graphics card.",
 )
 @click.option(
-    "--nice", type=click.IntRange(0, _MAX_NICE), default=0, show_default=True, help="How far other programs go first."
+    "--nice", type=click.IntRange(0, _MAX_NICE), default=0, show_default=True, help="Lower priority; 19 is the lowest."
 )
 @click.option("--dry-run", is_flag=True, help="Only estimate faces, time and disk space; writes nothing.")
 @click.option(
@@ -154,7 +154,7 @@ def batch(
     if looks is not None and is_parallel and options["mode"] == "dodge":
         click.echo(f"c2p: {Message('people-in-processes')}", err=True)
     if dry_run:
-        return _run_dry(make_store, selection, items, destination, job, no_detect, as_json)
+        return _print_estimate(make_store, selection, items, destination, job, no_detect, as_json)
     store = make_store()
     job = replace(job, options=check_options(resolve_profile(options, store), store))
     digest_settings = run.make_settings_digester(job)
@@ -330,7 +330,7 @@ def _describe_plan(selection: Sources, plan: Plan) -> Iterator[str]:
     parts += [f"{plan.without_face} known to have no face"] if plan.without_face else []
     yield f"{', '.join(parts)}."
     if plan.changed:
-        yield f"{format_count(len(plan.changed), 'result')} changed by somebody since, left as they are."
+        yield f"{format_count(len(plan.changed), 'result')} changed since by somebody else; they stay as they are."
     if selection.left_out:
         endings = selection.left_out.most_common(_MAX_ENDINGS)
         listed = ", ".join(f"{number} {ending or 'without ending'}" for ending, number in endings)
@@ -339,7 +339,7 @@ def _describe_plan(selection: Sources, plan: Plan) -> Iterator[str]:
     if selection.raw:
         yield str(Message("raw-left-out", count=selection.raw))
     for folder in selection.results:
-        yield f"Left out, for it has the results of another batch: {folder}."
+        yield f"Left out, because it holds the results of another batch: {folder}."
 
 
 def _print_summary(
@@ -391,7 +391,7 @@ def _print_summary(
             click.echo(NO_PROMISE)
     if write_error is not None:
         return fail(
-            f"{write_error} {format_count(remaining, 'photo')} left; run the same command again then.",
+            f"{write_error} {format_count(remaining, 'photo')} left; solve this and run the same command again.",
             write_error.exit_code,
         )
     if cancel.cancelled:
@@ -403,7 +403,7 @@ def _print_summary(
     return 0
 
 
-def _run_dry(
+def _print_estimate(
     make_store: StoreMaker,
     selection: Sources,
     items: Sequence[Item],

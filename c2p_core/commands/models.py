@@ -68,7 +68,7 @@ def list_models(make_store: StoreMaker, /, as_json: bool) -> None:
     "folder",
     type=click.Path(path_type=Path),
     metavar="DIR",
-    help="Take them from the files in DIR, whatever these are called.",
+    help="Take them from files in DIR, whatever their names.",
 )
 @click.option("--accept-licences", is_flag=True, help="Accept the licences without being asked.")
 @click.pass_obj
@@ -167,20 +167,20 @@ def _take_from(folder: Path, names: Sequence[str], store: ModelStore, accept_lic
     ]
     with show_progress(str(folder), human=True) as watch:
         watch(Progress("find"))
-        found, messages = store.find_in(folder, [entry.name for entry in candidates])
+        matches, messages = store.find_in(folder, [entry.name for entry in candidates])
     for message in messages:
         click.echo(message)
-    found_names = {model.entry.name for model in found}
+    matched_names = {model.entry.name for model in matches}
     # Checking all others would take minutes for nothing.
-    selected = [entry.name for entry in candidates if entry.name in found_names or entry.name in names]
+    selected = [entry.name for entry in candidates if entry.name in matched_names or entry.name in names]
     present = {name for name in selected if store.is_intact(name)}
     for entry in candidates:
         if entry.name in present:
             click.echo(f"{entry.name}: is here already")
     # Of a profile, a folder may have some models and others not.
-    missing = [entry.name for entry in candidates if entry.name in names and entry.name not in found_names | present]
-    to_import = [model for model in found if model.entry.name not in present]
-    if not found and (missing or not present & set(names)):
+    missing = [entry.name for entry in candidates if entry.name in names and entry.name not in matched_names | present]
+    to_import = [model for model in matches if model.entry.name not in present]
+    if not matches and (missing or not present & set(names)):
         names = missing or [entry.name for entry in candidates]
         raise ModelUnavailable("models-not-in-folder", path=str(folder), names=names)
     failed = 0

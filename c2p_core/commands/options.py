@@ -68,7 +68,7 @@ _SEARCH_OPTIONS: tuple[Callable[[Any], Any], ...] = (
         default="embedded",
         show_default=True,
         envvar="C2P_PROFILE",
-        help="Models where the next three say auto: those that ship, those of the full profile, or what suits.",
+        help="Models where the next three are auto: the included ones, those of the full profile, or whichever suit.",
     ),
     click.option("--prior", default=AUTO, show_default=True, help=f"How faces are changed: {', '.join(PRIORS)}."),
     click.option("--clip", default=AUTO, show_default=True, metavar="MODEL:TAG|FILE", help="Text model of open_clip."),

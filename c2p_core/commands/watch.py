@@ -31,7 +31,7 @@ from c2p_core.streams import Output
 @folder_options
 @search_options
 @click.option(
-    "--nice", type=click.IntRange(0, 19), default=0, show_default=True, help="How far other programs go first."
+    "--nice", type=click.IntRange(0, 19), default=0, show_default=True, help="Lower priority; 19 is the lowest."
 )
 @click.option(
     "--settle",
@@ -40,7 +40,7 @@ from c2p_core.streams import Output
     show_default=True,
     help="Seconds without a change after which a photo counts as complete.",
 )
-@click.option("--poll", is_flag=True, help="List DIR every two seconds: for network drives, which tell of no change.")
+@click.option("--poll", is_flag=True, help="List DIR every two seconds: for network drives, which report no changes.")
 @click.option("--report/--no-report", "with_report", default=True, help="Write report.html and report.csv into DEST.")
 @click.pass_obj
 def watch(

@@ -24,8 +24,8 @@ else:
 
 NAME = "looks.toml"
 _HEAD = """\
-# What each person of this shoot gets; made by `c2p people`, which only ever adds people at the end.
-# What a person lacks here is as the options of `c2p batch` say. The numbers are those of people.html, beside this file.
+# The look of each person of this shoot; made by `c2p people`, which only ever adds people at the end.
+# The options of `c2p batch` apply to what is not set here. The numbers are those of people.html, beside this file.
 #
 # Corrections go here, above the first section; the labels of faces are those of people.html:
 # merge = [[3, 7]]  # 3 and 7 are the same person

@@ -47,7 +47,7 @@ def draw_sheet(people: People, looks: Looks) -> str:
         for number in order_people(counts)
     ]
     if unassigned:
-        caption = "Seen once, or said to be nobody. They get what <code>[others]</code> says."
+        caption = "Seen once, or marked as nobody. Their look is that of <code>[others]</code>."
         sections.append(_draw_section("others", "Nobody in particular", caption, unassigned, people))
     totals = f"{len(counts)} people, {len(people.faces)} faces, {len(people.photos)} photos."
     return (

@@ -43,14 +43,14 @@ def shoot(tmp_path: Path) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def found(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Faces as they are found, and the time of one: a second a thread that computes."""
+def fake_faces(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fakes detected faces, and a time per face of one second per thread."""
 
     def find(photo: Photo, store: ModelStore) -> tuple[Face, ...]:
         mesh = np.zeros((468, 2), np.float32)
         small = Message("face-not-chosen")
-        there = [Face(number, box, 1.0, mesh, 60.0, small if number == 3 else None) for number, box in BOXES.items()]
-        return tuple(there) if photo.pixels.any() else ()
+        detected = [Face(number, box, 1.0, mesh, 60.0, small if number == 3 else None) for number, box in BOXES.items()]
+        return tuple(detected) if photo.pixels.any() else ()
 
     monkeypatch.setattr(faces, "find_faces", find)
     monkeypatch.setattr(estimate, "measure_face", lambda *_: float(torch.get_num_threads()))
@@ -76,7 +76,7 @@ def test_faces_that_are_too_small_are_not_counted(shoot: Path, tmp_path: Path) -
 
 
 @pytest.mark.parametrize(
-    ("text", "choice", "wanted", "without"),
+    ("text", "choice", "faces", "without"),
     [
         ("", {}, 4, 1),
         ("", {"only": (2,)}, 1, 2),
@@ -85,11 +85,11 @@ def test_faces_that_are_too_small_are_not_counted(shoot: Path, tmp_path: Path) -
     ],
 )
 def test_people_who_are_left_as_they_are_are_not_counted(
-    shoot: Path, tmp_path: Path, text: str, choice: dict[str, tuple[int, ...]], wanted: int, without: int
+    shoot: Path, tmp_path: Path, text: str, choice: dict[str, tuple[int, ...]], faces: int, without: int
 ) -> None:
     job = Job(OPTIONS, looks=looks(shoot, text, **choice))
     expected = expect(shoot, tmp_path / "out", job)
-    assert (expected.faces, expected.without) == (wanted, without)
+    assert (expected.faces, expected.without) == (faces, without)
 
 
 def test_a_face_is_measured_with_the_share_of_the_cores_that_its_process_will_have(
@@ -105,32 +105,32 @@ def test_a_face_is_measured_with_the_share_of_the_cores_that_its_process_will_ha
     assert expect(shoot / "a.png", tmp_path / "out", Job(OPTIONS, processes=6)).seconds == 2.0
 
 
-def test_a_cluster_is_expected_to_take_what_this_machine_would(shoot: Path, tmp_path: Path) -> None:
+def test_the_estimate_for_a_cluster_is_that_of_this_machine(shoot: Path, tmp_path: Path) -> None:
     expected = expect(shoot, tmp_path / "out", Job(OPTIONS, processes=0))
     assert expected.seconds == 4.0 * torch.get_num_threads()
     assert "Time expected on this machine: " in " ".join(describe_estimate(expected, 3))
 
 
-def test_results_tell_the_pace_of_as_many_processes_only(shoot: Path, tmp_path: Path) -> None:
+def test_results_give_the_pace_only_for_the_same_number_of_processes(shoot: Path, tmp_path: Path) -> None:
     run_batch(shoot / "a.png", tmp_path / "out")
     alone = expect(shoot, tmp_path / "out", JOB)
     assert (alone.seconds_a_face, alone.seconds, alone.pace) == (0.5, 1.0, "results")
     assert any("0 s a face, as earlier results took" in line for line in describe_estimate(alone, 2))
-    others = expect(shoot, tmp_path / "out", replace(JOB, processes=2), detect=False)
-    assert (others.seconds_a_face, others.seconds, others.pace) == (None, None, None)
+    parallel = expect(shoot, tmp_path / "out", replace(JOB, processes=2), detect=False)
+    assert (parallel.seconds_a_face, parallel.seconds, parallel.pace) == (None, None, None)
 
 
-def test_the_report_takes_room_beside_the_results(shoot: Path, tmp_path: Path) -> None:
+def test_the_report_needs_space_besides_the_results(shoot: Path, tmp_path: Path) -> None:
     photos = sum(path.stat().st_size for path in shoot.iterdir())
     assert expect(shoot, tmp_path / "out", JOB, detect=False).disk == photos + 3 * 93_000
     assert expect(shoot, tmp_path / "out", replace(JOB, thumbnails=False), detect=False).disk == photos + 3 * 3_000
 
 
-def make_row(place: str, **told: object) -> Row:
-    return Row(place, "ab", place, place, 1, 1, "done", {"processes": 1}, place, "cd", 1, 1, **told)  # type: ignore[arg-type]
+def make_row(place: str, **values: object) -> Row:
+    return Row(place, "ab", place, place, 1, 1, "done", {"processes": 1}, place, "cd", 1, 1, **values)  # type: ignore[arg-type]
 
 
-def test_results_of_other_versions_and_copies_tell_no_pace(tmp_path: Path) -> None:
+def test_results_of_other_versions_and_copies_give_no_pace(tmp_path: Path) -> None:
     journal = Journal(tmp_path / "journal")
     journal.write(make_row("a", faces=2, seconds=20.0))
     journal.write(make_row("b", faces=1, seconds=99.0, program="0.1.0"))

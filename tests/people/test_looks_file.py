@@ -33,7 +33,7 @@ faces = ["x.jpg@1,2", "y.jpg@3,4"]
 """
 
 
-def test_everything_that_can_be_said_is_read() -> None:
+def test_all_options_are_read() -> None:
     looks = parse_looks(WRITTEN, "looks.toml")
     assert looks.people == {1: PersonLook("red lipstick", 0.7, 4, ("brows",)), 3: PersonLook()}
     assert looks.others == PersonLook(skip=True)
@@ -91,7 +91,7 @@ def test_the_examples_of_a_new_file_have_a_meaning_once_they_are_no_comments() -
         ("[others]\nskip = 'no'", "others.skip"),
     ],
 )
-def test_what_has_no_meaning_is_refused_with_its_place(text: str, key: str) -> None:
+def test_invalid_values_are_refused_with_their_keys(text: str, key: str) -> None:
     with raising(BadRequest, "looks-value-wrong", key=key):
         parse_looks(text, "looks.toml")
 
@@ -100,7 +100,7 @@ def test_what_has_no_meaning_is_refused_with_its_place(text: str, key: str) -> N
     ("text", "key"),
     [("merged = [1]", "merged"), ("[person.1]\ncolour = 1", "person.1.colour"), ("[others]\nfaces=[]", "others.faces")],
 )
-def test_a_key_that_nobody_knows_is_refused(text: str, key: str) -> None:
+def test_an_unknown_key_is_refused(text: str, key: str) -> None:
     with raising(BadRequest, "looks-key-unknown", key=key):
         parse_looks(text, "looks.toml")
 
