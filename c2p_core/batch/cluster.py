@@ -205,7 +205,7 @@ class _ActorPool:
         """How many actors the machines of the cluster have room for.
 
         Raises:
-            BadRequest: for none, and no actor ever started.
+            BadRequest: no machine has room, and no actor ever started.
         """
         machines = [node["Resources"] for node in self.ray.nodes() if node["Alive"]]
         if self._use_gpus(machines):
@@ -268,7 +268,7 @@ class _ActorPool:
         try:
             reply = self.ray.get(call)
         except self.ray.exceptions.RayTaskError:
-            raise  # a bug in the actor's code
+            raise  # an error in the actor's own code
         except self.ray.exceptions.RayError as error:
             yield from self._remove_dead(actor, error)
             return
@@ -281,9 +281,8 @@ class _ActorPool:
                 raise BadRequest("ray-other-version", node=reply.node, there=reply.program, here=__version__)
         elif isinstance(reply, ReuseQuery):
             assert item is not None
-            actor.calls[actor.handle.answer_query.remote(item.number, self.control.find_reuse(item, reply.digest))] = (
-                item
-            )
+            reuse = self.control.find_reuse(item, reply.digest)
+            actor.calls[actor.handle.answer_query.remote(item.number, reuse)] = item
         elif isinstance(reply, EngineEnded):
             actor.ended = True
             if reply.error is not None:

@@ -208,7 +208,7 @@ class Journal:
         raise KeyError(number)
 
     def find_owner(self, target: str) -> Row | None:
-        """The row of the result that is at a target, if there is one."""
+        """The row of the result at a target; None if the journal does not know it."""
         for row in self._read_rows(
             "WHERE target = ? AND state = 'done' ORDER BY finished DESC LIMIT 1", _encode(target)
         ):

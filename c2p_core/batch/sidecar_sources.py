@@ -24,7 +24,7 @@ _FORBIDDEN = re.compile(r'[\\:?*"<>|\x00-\x1f]')
 
 @contextmanager
 def beside_sidecars(source: str) -> Iterator[Path]:
-    """The path of a photo; for a URL, a path at which there is no photo, but copies of its sidecars beside it.
+    """The path of a photo; for a URL, a path without a file, beside which are copies of the photo's sidecars.
 
     Raises:
         CannotWrite: the store can't be used.

@@ -67,7 +67,7 @@ class StoreRecorder(Recorder):
         return row
 
     def place_result(self, row: Row, data: bytes, thumbnails: tuple[bytes, bytes] | None) -> Row:
-        """See ``Recorder.place``."""
+        """See ``Recorder.place_result``."""
         row = replace(row, state="announced", result_digest=hashlib.sha256(data).hexdigest(), result_size=len(data))
         if thumbnails is not None:
             row = replace(row, thumbnails=self.write_thumbnails(row, thumbnails))

@@ -25,7 +25,7 @@ from c2p_core.recognition import Recogniser, load_recognisers
 from c2p_core.verify import crop_face, embed_face
 
 GROUPING_RECOGNISER = "mobilefacenet"
-"""The recogniser that tells people apart best by itself, and no combination does better (``benchmarks``)."""
+"""The recogniser that tells people apart best; no combination does better (see ``benchmarks``)."""
 # Where the threshold lies between those of FAR 1 % and FAR 0.1 %. Two groups of one person are easier to merge by hand
 # than a group of two people is to split.
 _THRESHOLD_FRACTION = 0.75
