@@ -96,7 +96,7 @@ def run_batch(
         return summary, plan
 
 
-def results_of(destination: Path) -> dict[str, bytes]:
+def read_results(destination: Path) -> dict[str, bytes]:
     """Read all results in a folder, by their relative names."""
     return {
         path.relative_to(destination).as_posix(): path.read_bytes()

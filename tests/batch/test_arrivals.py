@@ -19,7 +19,7 @@ from c2p_core.batch.arrivals import Arrivals, locate_below, watch
 from c2p_core.batch.engine import Control, Job, Outcome
 from c2p_core.batch.layout import Item
 from c2p_core.errors import Message, UnreadableImage
-from tests.batch.darken import darken, results_of, save
+from tests.batch.darken import darken, read_results, save
 from tests.checkout import ROOT, environment
 
 
@@ -209,7 +209,7 @@ def test_the_command_ends_with_a_sentence_when_its_folder_goes(
     assert cli.main(["watch", str(folder), "-o", str(out), "--settle", "0.1"]) == UnreadableImage.exit_code
     sentence = Message("watched-folder-gone", path=str(folder)).text()
     assert capsys.readouterr().err == f"c2p: {sentence}\n"
-    assert list(results_of(out)) == ["a.png"] and (out / "report.html").exists()
+    assert list(read_results(out)) == ["a.png"] and (out / "report.html").exists()
 
 
 _WATCH = """
@@ -257,4 +257,4 @@ def test_the_command_protects_arrivals_uses_no_cpu_when_idle_and_ends_on_ctrl_c(
         process.send_signal(signal.SIGINT)
         output, err = process.communicate(timeout=30)
     assert process.returncode == 130 and "2 photos were protected" in err, output
-    assert list(results_of(out)) == ["a.png", "later/b.png"]
+    assert list(read_results(out)) == ["a.png", "later/b.png"]

@@ -15,7 +15,7 @@ from c2p_core import cli
 from c2p_core.batch.engine import Job
 from c2p_core.commands import batch as command
 from tests.batch.conftest import Run
-from tests.batch.darken import results_of, save
+from tests.batch.darken import read_results, save
 from tests.checkout import ROOT, environment
 
 
@@ -32,7 +32,7 @@ def test_a_shoot_is_protected_and_summarised(shoot: Path, tmp_path: Path, run: R
     code, output, err = run(shoot, "-o", out)
     assert (code, err) == (0, "")
     assert "2 photos protected (2 faces" in output and f"{shoot / 'a.png'} -> {out / 'a.png'}" in output
-    assert sorted(results_of(out)) == ["a.png", "day 1/b.png"]
+    assert sorted(read_results(out)) == ["a.png", "day 1/b.png"]
 
 
 def test_options_reach_the_engine(shoot: Path, tmp_path: Path, run: Run, jobs: list[Job]) -> None:
@@ -184,7 +184,7 @@ def test_a_signal_saves_what_is_done_and_a_second_one_ends_at_once(
         process.send_signal(number)
     _, err = process.communicate(timeout=120)
     assert process.returncode == 128 + number, err
-    assert list(results_of(out)) == ["a.png"]
+    assert list(read_results(out)) == ["a.png"]
     assert (out / "report.html").exists() is not hangs
     assert ("1 photo left" in err) is not hangs
 

@@ -19,7 +19,7 @@ from skimage import data
 from c2p_core import cli
 from c2p_core.batch import run
 from c2p_core.batch.journal import Journal
-from tests.batch.darken import results_of, save
+from tests.batch.darken import read_results, save
 from tests.checkout import environment
 
 
@@ -66,13 +66,13 @@ def test_a_killed_batch_goes_on_and_makes_nothing_twice(tmp_path: Path) -> None:
     finally:
         process.send_signal(signal.SIGKILL)
         process.wait()
-    finished_first = {name: path.stat().st_mtime_ns for name in results_of(out) if (path := out / name)}
+    finished_first = {name: path.stat().st_mtime_ns for name in read_results(out) if (path := out / name)}
     assert "a.jpg" in finished_first and len(finished_first) < 3
 
     rerun = subprocess.run(command, capture_output=True, text=True, check=True, env=environment())
     summary = json.loads(rerun.stdout)
     assert summary["done_before"] == len(finished_first) and summary["protected"] == 3 - len(finished_first)
-    assert sorted(results_of(out)) == ["a.jpg", "day 1/b.png", "day 1/c.webp"]
+    assert sorted(read_results(out)) == ["a.jpg", "day 1/b.png", "day 1/c.webp"]
     assert {name: (out / name).stat().st_mtime_ns for name in finished_first} == finished_first
     journal = Journal(out / ".c2p" / run.JOURNAL)
     rows = {row.place.replace(os.sep, "/"): row for row in journal.read_rows()}
@@ -129,7 +129,7 @@ def test_ctrl_c_leaves_whole_results_and_the_next_run_does_the_rest(
     assert process.returncode == 130 and "Traceback" not in err, err
     assert ("Stopped at once." in err, "Run the same command again to go on." in err) == (signals == 2, signals == 1)
     wait_for_end(process.pid)
-    finished_first = {name: path.stat().st_mtime_ns for name in results_of(out) if (path := out / name)}
+    finished_first = {name: path.stat().st_mtime_ns for name in read_results(out) if (path := out / name)}
     assert (
         "a.png" in finished_first
         and len(finished_first) < 5
@@ -141,7 +141,7 @@ def test_ctrl_c_leaves_whole_results_and_the_next_run_does_the_rest(
     rerun = subprocess.run([*command, "--json"], capture_output=True, text=True, check=True, env=environment())
     summary = json.loads(rerun.stdout)
     assert (summary["done_before"], summary["protected"]) == (len(finished_first), 5 - len(finished_first))
-    assert sorted(results_of(out)) == [f"{name}.png" for name in "abcde"] and list(out.rglob("*.part")) == []
+    assert sorted(read_results(out)) == [f"{name}.png" for name in "abcde"] and list(out.rglob("*.part")) == []
     assert {name: (out / name).stat().st_mtime_ns for name in finished_first} == finished_first
     journal = Journal(out / ".c2p" / run.JOURNAL)
     rows = {row.place: (row.state, row.faces) for row in journal.read_rows()}

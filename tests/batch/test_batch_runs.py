@@ -24,7 +24,7 @@ from c2p_core.batch.journal import Journal, Row
 from c2p_core.batch.layout import Item
 from c2p_core.errors import BadRequest, CannotWrite, ModelUnavailable
 from c2p_core.io import atomic_files
-from tests.batch.darken import JOB, darken, results_of, run_batch, save
+from tests.batch.darken import JOB, darken, read_results, run_batch, save
 from tests.checkout import ROOT, environment
 
 
@@ -45,7 +45,7 @@ def out(tmp_path: Path) -> Path:
     return tmp_path / "out"
 
 
-def rows(out: Path) -> list[Row]:
+def read_rows(out: Path) -> list[Row]:
     journal = Journal(out / ".c2p" / run.JOURNAL)
     try:
         return list(journal.read_rows())
@@ -53,13 +53,13 @@ def rows(out: Path) -> list[Row]:
         journal.close()
 
 
-def agree(out: Path) -> None:
+def assert_consistent(out: Path) -> None:
     """Journal and folder say the same, and nothing is left over."""
     journal = Journal(out / ".c2p" / run.JOURNAL)
     done = [result for result in journal.read_known() if result.state == "done"]
     assert journal.read_announced() == []
     journal.close()
-    files = results_of(out)
+    files = read_results(out)
     digests = {result.target: result.result_digest for result in done}
     assert digests == {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
     assert list(out.rglob("*.part")) == []
@@ -69,10 +69,10 @@ def agree(out: Path) -> None:
 def test_every_photo_that_can_be_protected_is_and_the_others_are_reported(shoot: Path, out: Path) -> None:
     summary, plan = run_batch(shoot, out)
     assert (len(plan.pending), summary.protected, summary.without_face, len(summary.failed)) == (5, 3, 1, 1)
-    assert sorted(results_of(out)) == ["a.png", "day 1/b.png", "day 2/c.jpg"]
+    assert sorted(read_results(out)) == ["a.png", "day 1/b.png", "day 2/c.jpg"]
     assert Image.open(out / "a.png").getpixel((0, 0)) == (100, 100, 100)
     assert summary.failed[0]["error"]["code"] == "image-damaged"
-    agree(out)
+    assert_consistent(out)
 
 
 def test_a_second_run_tries_what_failed_only(shoot: Path, out: Path) -> None:
@@ -83,7 +83,7 @@ def test_a_second_run_tries_what_failed_only(shoot: Path, out: Path) -> None:
     assert [Path(item.path).name for item in plan.pending] == ["damaged.jpg"]
     assert (plan.done, plan.without_face, summary.protected, summary.failed) == (3, 1, 1, [])
     assert before.items() <= {path: path.stat().st_mtime_ns for path in out.rglob("*.png")}.items()
-    assert {row.state for row in rows(out)} == {"done", "without-face"}
+    assert {row.state for row in read_rows(out)} == {"done", "without-face"}
 
 
 def test_a_photo_of_new_time_but_old_content_is_not_protected_again(shoot: Path, out: Path) -> None:
@@ -91,7 +91,7 @@ def test_a_photo_of_new_time_but_old_content_is_not_protected_again(shoot: Path,
     os.utime(shoot / "a.png", ns=(1, 1))
     summary, plan = run_batch(shoot, out)
     assert len(plan.pending) == 2 and (summary.known, summary.protected) == (1, 0)
-    assert sorted(results_of(out)) == ["a.png", "day 1/b.png", "day 2/c.jpg"]
+    assert sorted(read_results(out)) == ["a.png", "day 1/b.png", "day 2/c.jpg"]
     assert len(run_batch(shoot, out)[1].pending) == 1
 
 
@@ -149,7 +149,7 @@ def test_a_result_that_was_deleted_is_made_again(shoot: Path, out: Path) -> None
     (out / "a.png").unlink()
     _, plan = run_batch(shoot, out)
     assert sorted(Path(item.path).name for item in plan.pending) == ["a.png", "damaged.jpg"]
-    agree(out)
+    assert_consistent(out)
 
 
 def test_a_result_that_was_edited_stays_and_counts_as_done(shoot: Path, out: Path) -> None:
@@ -176,7 +176,7 @@ def test_an_earlier_result_that_is_replaced_before_it_serves_fails_that_photo_al
     assert [failed["error"]["code"] for failed in summary.failed][:1] == ["earlier-result-replaced"]
     assert summary.protected == 2
     assert plan.pending[0] in run_batch(shoot, out)[1].pending
-    agree(out)
+    assert_consistent(out)
 
 
 def test_the_same_photo_under_another_name_is_copied_instead_of_searched(shoot: Path, out: Path) -> None:
@@ -186,7 +186,7 @@ def test_the_same_photo_under_another_name_is_copied_instead_of_searched(shoot: 
     summary, _ = run_batch(shoot, out)
     assert (summary.protected, summary.copied, summary.faces) == (1, 1, 0)
     assert (out / "day 3" / "again.png").read_bytes() == (out / "a.png").read_bytes()
-    agree(out)
+    assert_consistent(out)
 
 
 def test_a_folder_that_moved_is_known_by_its_content(shoot: Path, out: Path) -> None:
@@ -226,7 +226,7 @@ def test_a_folder_that_is_read_only_is_refused_before_anything_is_read(
     with pytest.raises(CannotWrite) as error:
         run_batch(shoot, out, engine=lambda *_: pytest.fail("photos are read"))
     assert (error.value.code, error.value.fields["path"]) == ("folder-unusable", str(out / name))
-    assert results_of(out) == {} and not (out / ".c2p" / run.JOURNAL).exists()
+    assert read_results(out) == {} and not (out / ".c2p" / run.JOURNAL).exists()
 
 
 def fail_with(number: int, times: int) -> Callable[..., Path]:
@@ -250,9 +250,9 @@ def test_a_full_disk_ends_the_batch_and_the_next_run_goes_on(
     with pytest.raises(CannotWrite) as error:
         run_batch(shoot, out)
     assert error.value.fields["why"].code == "no-space"
-    agree(out)
+    assert_consistent(out)
     assert run_batch(shoot, out)[0].protected == 3
-    agree(out)
+    assert_consistent(out)
 
 
 SIDECAR = b'<rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"/>'
@@ -282,13 +282,13 @@ def test_a_journal_that_cannot_be_written_ends_the_batch_and_the_next_run_makes_
     with pytest.raises(CannotWrite) as error:
         run_batch(shoot, out)
     assert error.value.code == "journal-unusable"
-    assert sorted(results_of(out)) == results and list(out.rglob("*.part")) == [] == rows(out)
+    assert sorted(read_results(out)) == results and list(out.rglob("*.part")) == [] == read_rows(out)
     summary, plan = run_batch(shoot, out)
     # The result that was in its place is known as done.
     assert (summary.protected, plan.done) == ((2, 1) if results else (3, 0))
-    assert sorted(results_of(out)) == ["a.png", "a.png.xmp", "day 1/b.png", "day 2/c.jpg"]
+    assert sorted(read_results(out)) == ["a.png", "a.png.xmp", "day 1/b.png", "day 2/c.jpg"]
     (out / "a.png.xmp").unlink()
-    agree(out)
+    assert_consistent(out)
 
 
 def test_a_folder_that_cannot_be_synced_ends_the_batch_and_the_result_that_is_there_counts(
@@ -301,11 +301,11 @@ def test_a_folder_that_cannot_be_synced_ends_the_batch_and_the_result_that_is_th
     monkeypatch.setattr(atomic_files, "sync_folder", fail_once)
     with pytest.raises(CannotWrite) as error:
         run_batch(shoot, out)
-    assert error.value.code == "folder-unusable" and list(results_of(out)) == ["a.png"]
+    assert error.value.code == "folder-unusable" and list(read_results(out)) == ["a.png"]
     summary, plan = run_batch(shoot, out)
     assert (summary.protected, plan.done) == (2, 1)
-    assert sorted(results_of(out)) == ["a.png", "day 1/b.png", "day 2/c.jpg"]
-    agree(out)
+    assert sorted(read_results(out)) == ["a.png", "day 1/b.png", "day 2/c.jpg"]
+    assert_consistent(out)
 
 
 def test_one_place_that_cannot_be_written_fails_alone(shoot: Path, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -313,7 +313,7 @@ def test_one_place_that_cannot_be_written_fails_alone(shoot: Path, out: Path, mo
     summary, _ = run_batch(shoot, out)
     assert sorted(entry["error"]["code"] for entry in summary.failed) == ["image-damaged", "not-written"]
     assert summary.protected == 2
-    agree(out)
+    assert_consistent(out)
 
 
 def test_a_damaged_journal_is_reported(shoot: Path, out: Path) -> None:
@@ -350,13 +350,13 @@ def test_a_photo_that_is_rewritten_during_the_run_is_noted_as_it_was_read(shoot:
             yield outcome
 
     run_batch(shoot, out, engine=rewrite)
-    (row,) = (row for row in rows(out) if row.source == str(photo))
+    (row,) = (row for row in read_rows(out) if row.source == str(photo))
     assert [(row.size, row.mtime_ns, row.digest)] == read
     assert Image.open(out / "a.png").getpixel((0, 0)) == (30, 30, 30)
     # The next run sees that it is another photo by now.
     assert str(photo) in {item.path for item in run_batch(shoot, out)[1].pending}
     assert Image.open(out / "a-2.png").getpixel((0, 0)) == (45, 45, 45)
-    agree(out)
+    assert_consistent(out)
 
 
 def test_a_run_that_was_cancelled_keeps_what_is_done_and_the_next_does_the_rest(shoot: Path, out: Path) -> None:
@@ -369,7 +369,7 @@ def test_a_run_that_was_cancelled_keeps_what_is_done_and_the_next_does_the_rest(
                 cancel.cancel()
 
     first, _ = run_batch(shoot, out, engine=stop_after_two, cancel=cancel)
-    agree(out)
+    assert_consistent(out)
     second, plan = run_batch(shoot, out)
     assert len(plan.pending) == 5 - first.finished
     assert first.protected + second.protected == 3
@@ -382,7 +382,7 @@ def test_a_missing_model_ends_the_batch(shoot: Path, out: Path) -> None:
 
     with pytest.raises(ModelUnavailable):
         run_batch(shoot, out, engine=lack)
-    agree(out)
+    assert_consistent(out)
 
 
 def test_sidecars_come_beside_results_and_a_later_run_does_not_touch_them(shoot: Path, out: Path) -> None:
@@ -390,7 +390,7 @@ def test_sidecars_come_beside_results_and_a_later_run_does_not_touch_them(shoot:
     photo.with_name("c.jpg.xmp").write_bytes(SIDECAR)
     run_batch(shoot, out)
     assert sidecar.read_bytes() == SIDECAR
-    (row,) = (row for row in rows(out) if row.source == str(photo))
+    (row,) = (row for row in read_rows(out) if row.source == str(photo))
     assert row.report["sidecars"] == [str(sidecar)] and row.report["warnings"] == []
     sidecar.write_bytes(b"edited")
     run_batch(shoot, out)
@@ -410,7 +410,7 @@ def test_a_name_that_is_no_text_and_a_very_long_one_are_kept(tmp_path: Path, out
     for name in names:
         (tmp_path / name).rename(tmp_path / "shoot" / name)
     run_batch(tmp_path / "shoot", out)
-    assert sorted(results_of(out)) == sorted(names)
+    assert sorted(read_results(out)) == sorted(names)
     assert run_batch(tmp_path / "shoot", out)[1].pending == []
 
 
@@ -430,9 +430,9 @@ def test_two_shoots_of_the_same_names_go_into_one_folder_side_by_side(shoot: Pat
     other = save(tmp_path / "other" / "a.png", 77).parent
     run_batch(shoot, out)
     run_batch(other, out)
-    assert sorted(results_of(out)) == ["a-2.png", "a.png", "day 1/b.png", "day 2/c.jpg"]
+    assert sorted(read_results(out)) == ["a-2.png", "a.png", "day 1/b.png", "day 2/c.jpg"]
     assert (len(run_batch(shoot, out)[1].pending), len(run_batch(other, out)[1].pending)) == (1, 0)
-    agree(out)
+    assert_consistent(out)
 
 
 @pytest.mark.parametrize("links", [True, False])
@@ -461,14 +461,14 @@ def kill_and_go_on(shoot: Path, out: Path, moment: int) -> bool:
     command = [sys.executable, "-m", "tests.batch.darken", str(shoot), str(out)]
     ended = subprocess.run([*command, str(moment)], cwd=ROOT, env=environment(), check=False)
     assert ended.returncode in (0, -9)
-    complete = {hashlib.sha256(data).hexdigest() for data in results_of(out).values()}
+    complete = {hashlib.sha256(data).hexdigest() for data in read_results(out).values()}
     with run.open_folder(out):
-        agree(out)
+        assert_consistent(out)
     run_batch(shoot, out)
-    agree(out)
-    assert sorted(results_of(out)) == ["a.png", "day 1/b.png", "day 2/c.jpg"]
+    assert_consistent(out)
+    assert sorted(read_results(out)) == ["a.png", "day 1/b.png", "day 2/c.jpg"]
     # What was there after the kill was whole and is still there: nothing was made twice.
-    assert complete <= {hashlib.sha256(data).hexdigest() for data in results_of(out).values()}
+    assert complete <= {hashlib.sha256(data).hexdigest() for data in read_results(out).values()}
     return ended.returncode == -9
 
 

@@ -56,12 +56,12 @@ def fake_faces(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(estimate, "measure_face", lambda *_: float(torch.get_num_threads()))
 
 
-def expect(shoot: Path, out: Path, job: Job, detect: bool = True) -> Estimate:
+def estimate_batch(shoot: Path, out: Path, job: Job, detect: bool = True) -> Estimate:
     items = plan_items(find_sources([str(shoot)], out, bytes))
     return plan_and_estimate(items, out, job, ModelStore if detect else None, CancelToken())[1]
 
 
-def looks(shoot: Path, text: str = "", **choice: tuple[int, ...]) -> ShootLooks:
+def make_looks(shoot: Path, text: str = "", **choice: tuple[int, ...]) -> ShootLooks:
     """Person 1 is on both photos, person 2 on the first one."""
     listed = [ListedFace("a.png", 1, BOXES[1], 1), ListedFace("a.png", 2, BOXES[2], 2)]
     listed += [ListedFace("b.png", 1, BOXES[1], 1)]
@@ -70,9 +70,9 @@ def looks(shoot: Path, text: str = "", **choice: tuple[int, ...]) -> ShootLooks:
 
 
 def test_faces_that_are_too_small_are_not_counted(shoot: Path, tmp_path: Path) -> None:
-    expected = expect(shoot, tmp_path / "out", Job(OPTIONS))
+    expected = estimate_batch(shoot, tmp_path / "out", Job(OPTIONS))
     assert (expected.faces, expected.without, expected.unreadable) == (4, 1, 0)
-    assert expect(shoot, tmp_path / "out", Job({**OPTIONS, "faces": "largest"})).faces == 2
+    assert estimate_batch(shoot, tmp_path / "out", Job({**OPTIONS, "faces": "largest"})).faces == 2
 
 
 @pytest.mark.parametrize(
@@ -87,8 +87,8 @@ def test_faces_that_are_too_small_are_not_counted(shoot: Path, tmp_path: Path) -
 def test_people_who_are_left_as_they_are_are_not_counted(
     shoot: Path, tmp_path: Path, text: str, choice: dict[str, tuple[int, ...]], faces: int, without: int
 ) -> None:
-    job = Job(OPTIONS, looks=looks(shoot, text, **choice))
-    expected = expect(shoot, tmp_path / "out", job)
+    job = Job(OPTIONS, looks=make_looks(shoot, text, **choice))
+    expected = estimate_batch(shoot, tmp_path / "out", job)
     assert (expected.faces, expected.without) == (faces, without)
 
 
@@ -97,33 +97,35 @@ def test_a_face_is_measured_with_the_share_of_the_cores_that_its_process_will_ha
 ) -> None:
     before = torch.get_num_threads()
     monkeypatch.setattr(os, "cpu_count", lambda: 6)
-    two = expect(shoot, tmp_path / "out", Job(OPTIONS, processes=2))
+    two = estimate_batch(shoot, tmp_path / "out", Job(OPTIONS, processes=2))
     # 3 threads, 4 faces, 2 at a time.
     assert (two.seconds_a_face, two.seconds, two.pace) == (3.0, 6.0, "search")
     assert torch.get_num_threads() == before
     # No more at a time than there are photos.
-    assert expect(shoot / "a.png", tmp_path / "out", Job(OPTIONS, processes=6)).seconds == 2.0
+    assert estimate_batch(shoot / "a.png", tmp_path / "out", Job(OPTIONS, processes=6)).seconds == 2.0
 
 
 def test_the_estimate_for_a_cluster_is_that_of_this_machine(shoot: Path, tmp_path: Path) -> None:
-    expected = expect(shoot, tmp_path / "out", Job(OPTIONS, processes=0))
+    expected = estimate_batch(shoot, tmp_path / "out", Job(OPTIONS, processes=0))
     assert expected.seconds == 4.0 * torch.get_num_threads()
     assert "Time expected on this machine: " in " ".join(describe_estimate(expected, 3))
 
 
 def test_results_give_the_pace_only_for_the_same_number_of_processes(shoot: Path, tmp_path: Path) -> None:
     run_batch(shoot / "a.png", tmp_path / "out")
-    alone = expect(shoot, tmp_path / "out", JOB)
+    alone = estimate_batch(shoot, tmp_path / "out", JOB)
     assert (alone.seconds_a_face, alone.seconds, alone.pace) == (0.5, 1.0, "results")
     assert any("0 s a face, as earlier results took" in line for line in describe_estimate(alone, 2))
-    parallel = expect(shoot, tmp_path / "out", replace(JOB, processes=2), detect=False)
+    parallel = estimate_batch(shoot, tmp_path / "out", replace(JOB, processes=2), detect=False)
     assert (parallel.seconds_a_face, parallel.seconds, parallel.pace) == (None, None, None)
 
 
 def test_the_report_needs_space_besides_the_results(shoot: Path, tmp_path: Path) -> None:
     photos = sum(path.stat().st_size for path in shoot.iterdir())
-    assert expect(shoot, tmp_path / "out", JOB, detect=False).disk == photos + 3 * 93_000
-    assert expect(shoot, tmp_path / "out", replace(JOB, thumbnails=False), detect=False).disk == photos + 3 * 3_000
+    assert estimate_batch(shoot, tmp_path / "out", JOB, detect=False).disk == photos + 3 * 93_000
+    assert (
+        estimate_batch(shoot, tmp_path / "out", replace(JOB, thumbnails=False), detect=False).disk == photos + 3 * 3_000
+    )
 
 
 def make_row(place: str, **values: object) -> Row:
@@ -209,5 +211,5 @@ def test_a_plan_with_a_journal_changes_no_file(shoot: Path, tmp_path: Path) -> N
     run_batch(shoot, tmp_path / "out")
     with run.open_folder(tmp_path / "out"):  # as if another batch were running
         before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*") if path.is_file()}
-        expect(shoot, tmp_path / "out", JOB, detect=False)
+        estimate_batch(shoot, tmp_path / "out", JOB, detect=False)
         assert before == {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*") if path.is_file()}

@@ -60,18 +60,18 @@ def shoot(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return paths
 
 
-def items(paths: dict[str, Path]) -> list[Item]:
+def make_items(paths: dict[str, Path]) -> list[Item]:
     return [Item(number, str(path), path.name) for number, path in enumerate(paths.values())]
 
 
-def control(store: ModelStore, events: list[tuple[str, Progress]]) -> Control:
+def make_control(store: ModelStore, events: list[tuple[str, Progress]]) -> Control:
     return Control(lambda: store, CancelToken(), lambda item, progress: events.append((item.place, progress)))
 
 
 @pytest.fixture(scope="module")
 def outcomes(shoot: dict[str, Path], store: ModelStore) -> tuple[dict[str, Outcome], list[tuple[str, Progress]]]:
     events: list[tuple[str, Progress]] = []
-    outcomes = protect_here(items(shoot), Job(OPTIONS), control(store, events))
+    outcomes = protect_here(make_items(shoot), Job(OPTIONS), make_control(store, events))
     return {Path(outcome.item.place).stem: outcome for outcome in outcomes}, events
 
 
@@ -127,7 +127,9 @@ def test_looks_choose_the_request_of_each_photo_and_learn_its_result(shoot: dict
     chosen = {name: shoot[name] for name in ("face", "alone")}
     outcomes = {
         Path(outcome.item.place).stem: outcome
-        for outcome in protect_here(items(chosen), Job({**OPTIONS, "prompt": "x"}, looks=looks), control(store, []))
+        for outcome in protect_here(
+            make_items(chosen), Job({**OPTIONS, "prompt": "x"}, looks=looks), make_control(store, [])
+        )
     }
     assert outcomes["face"].report["settings"]["strength"] == 0.9
     assert (outcomes["alone"].state, outcomes["alone"].report["error"]["code"]) == ("without-face", "no-face-chosen")
@@ -149,7 +151,7 @@ def test_where_the_card_is_full_of_the_next_search_a_photo_is_finished_on_the_pr
 
     monkeypatch.setattr(pipeline, "find_direction", lambda *g, **options: replace(find(*g, **options), device=card))
     monkeypatch.setattr(local, "apply_direction", scarce)
-    (outcome,) = protect_here(items({"face": shoot["face"]}), Job(OPTIONS), control(store, []))
+    (outcome,) = protect_here(make_items({"face": shoot["face"]}), Job(OPTIONS), make_control(store, []))
     assert (outcome.state, devices) == ("done", ["cuda", "cpu"])
     assert Message("measured-on-processor").described() in outcome.report["warnings"]
     assert len(outcome.report["faces"][0]["similarities"]) == 6
@@ -165,14 +167,14 @@ def test_looks_learn_immediately_that_a_photo_has_failed(
     monkeypatch.setattr(pipeline, "find_direction", fail if stage == "search" else lambda *_arguments, **_options: None)
     monkeypatch.setattr(local, "apply_direction", fail)
     looks = OnlyStrong()
-    (outcome,) = protect_here(items({"face": shoot["face"]}), Job(OPTIONS, looks=looks), control(store, []))
+    (outcome,) = protect_here(make_items({"face": shoot["face"]}), Job(OPTIONS, looks=looks), make_control(store, []))
     assert (outcome.state, looks.learnt) == ("failed", [None])
 
 
 def test_a_cancelled_run_begins_no_search_and_ends(shoot: dict[str, Path], store: ModelStore) -> None:
     cancel = CancelToken()
     stopping = Control(lambda: store, cancel, lambda item, progress: cancel.cancel())
-    assert [outcome.state for outcome in protect_here(items(shoot), Job(OPTIONS), stopping)] == []
+    assert [outcome.state for outcome in protect_here(make_items(shoot), Job(OPTIONS), stopping)] == []
 
 
 def test_a_file_that_changes_while_it_is_read_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -41,13 +41,13 @@ def make_items(folder: Path, *names: str) -> list[Item]:
     return [Item(number, str(path), path.name) for number, path in enumerate(paths)]
 
 
-def control(store: ModelStore, cancel: CancelToken | None = None) -> Control:
+def make_control(store: ModelStore, cancel: CancelToken | None = None) -> Control:
     return Control(lambda: store, cancel or CancelToken())
 
 
 def test_photos_are_shared_out_and_each_comes_back_once(tmp_path: Path, store: ModelStore) -> None:
     items = make_items(tmp_path, *(f"{number}" for number in range(12)))
-    outcomes = list(protect_in_processes(2, with_process)(iter(items), JOB, control(store)))
+    outcomes = list(protect_in_processes(2, with_process)(iter(items), JOB, make_control(store)))
     assert sorted(outcome.item.number for outcome in outcomes) == list(range(12))
     assert len({outcome.report["process"] for outcome in outcomes}) == 2
     assert os.getpid() not in {outcome.report["process"] for outcome in outcomes}
@@ -55,7 +55,7 @@ def test_photos_are_shared_out_and_each_comes_back_once(tmp_path: Path, store: M
 
 def test_a_process_that_dies_costs_nothing_but_the_photo_that_kills_it(tmp_path: Path, store: ModelStore) -> None:
     items = make_items(tmp_path, "a", "once", "b", "deadly", "c", "d")
-    outcomes = {o.item.place: o for o in protect_in_processes(2, with_process)(iter(items), JOB, control(store))}
+    outcomes = {o.item.place: o for o in protect_in_processes(2, with_process)(iter(items), JOB, make_control(store))}
     assert {place: outcome.state for place, outcome in outcomes.items() if outcome.state != "done"} == {
         "deadly.png": "failed"
     }
@@ -74,7 +74,7 @@ def test_earlier_results_are_looked_up_in_the_first_process(tmp_path: Path, stor
 def test_a_cancelled_run_ends_soon(tmp_path: Path, store: ModelStore) -> None:
     items, cancel = make_items(tmp_path, *(f"{number}" for number in range(30))), CancelToken()
     outcomes = []
-    for outcome in protect_in_processes(2, with_process)(iter(items), JOB, control(store, cancel)):
+    for outcome in protect_in_processes(2, with_process)(iter(items), JOB, make_control(store, cancel)):
         outcomes.append(outcome)
         cancel.cancel()
     assert 1 <= len(outcomes) < 12
@@ -82,7 +82,7 @@ def test_a_cancelled_run_ends_soon(tmp_path: Path, store: ModelStore) -> None:
 
 def test_a_missing_model_ends_the_run(tmp_path: Path, store: ModelStore) -> None:
     with pytest.raises(ModelUnavailable) as error:
-        list(protect_in_processes(1, without_models)(iter(make_items(tmp_path, "a")), JOB, control(store)))
+        list(protect_in_processes(1, without_models)(iter(make_items(tmp_path, "a")), JOB, make_control(store)))
     assert error.value.code == "model-missing"
 
 

@@ -28,7 +28,7 @@ def encode(picture: Image.Image, kind: str) -> bytes:
     return file.getvalue()
 
 
-def workers(address: str) -> list[psutil.Process]:
+def find_workers(address: str) -> list[psutil.Process]:
     """The processes of actors of a cluster."""
     processes = []
     for process in psutil.process_iter():
@@ -59,7 +59,7 @@ def test_every_photo_is_done_once_though_a_worker_is_killed(tmp_path: Path, monk
             while not results(f"{bucket}/out"):
                 assert process.poll() is None, (tmp_path / "stderr").read_text()
                 time.sleep(0.1)
-            alive = workers(address)
+            alive = find_workers(address)
             assert len(alive) == 2
             os.kill(alive[0].pid, signal.SIGKILL)
             assert process.wait(120) == 0, (tmp_path / "stderr").read_text()

@@ -34,17 +34,17 @@ def make_items(folder: Path, *names: str) -> list[Item]:
     return [Item(number, str(path), path.name) for number, path in enumerate(paths)]
 
 
-def job(marks: Path) -> Job:
+def make_job(marks: Path) -> Job:
     return Job({**JOB.options, "marks": str(marks)})
 
 
-def control(store: ModelStore, cancel: CancelToken | None = None) -> Control:
+def make_control(store: ModelStore, cancel: CancelToken | None = None) -> Control:
     return Control(lambda: store, cancel or CancelToken())
 
 
 def test_photos_are_shared_out_and_each_comes_back_once(tmp_path: Path, store: ModelStore, cluster: Cluster) -> None:
     items = make_items(tmp_path, *(f"{number}" for number in range(20)))
-    outcomes = list(protect_on_ray(cluster, with_process)(iter(items), job(tmp_path), control(store)))
+    outcomes = list(protect_on_ray(cluster, with_process)(iter(items), make_job(tmp_path), make_control(store)))
     assert sorted(outcome.item.number for outcome in outcomes) == list(range(20))
     assert len({outcome.report["process"] for outcome in outcomes} - {os.getpid()}) == 2
     assert all(outcome.data and outcome.digest and outcome.stamp[0] > 0 for outcome in outcomes)
@@ -54,7 +54,7 @@ def test_an_actor_that_dies_costs_nothing_but_the_photo_that_kills_several(
     tmp_path: Path, store: ModelStore, cluster: Cluster
 ) -> None:
     items = make_items(tmp_path, "a", "once", "b", "deadly", "c", "d")
-    outcomes = list(protect_on_ray(cluster, with_process)(iter(items), job(tmp_path), control(store)))
+    outcomes = list(protect_on_ray(cluster, with_process)(iter(items), make_job(tmp_path), make_control(store)))
     assert Counter(o.item.place for o in outcomes) == Counter(item.place for item in items)
     states = {o.item.place: o.state for o in outcomes}
     assert {place: state for place, state in states.items() if state != "done"} == {"deadly.png": "failed"}
@@ -65,7 +65,9 @@ def test_an_actor_that_dies_costs_nothing_but_the_photo_that_kills_several(
 def test_the_photos_of_a_machine_that_dies_are_done_by_others(tmp_path: Path, store: ModelStore) -> None:
     items = make_items(tmp_path, *(f"{number}" for number in range(40)))
     with start_ray(cores=1) as address, join_cluster(address, 1, tmp_path) as machine:
-        run = protect_on_ray(Cluster(address, cores=1), with_process)(iter(items), job(tmp_path), control(store))
+        run = protect_on_ray(Cluster(address, cores=1), with_process)(
+            iter(items), make_job(tmp_path), make_control(store)
+        )
         outcomes = []
         for outcome in run:
             outcomes.append(outcome)
@@ -87,7 +89,7 @@ def test_an_actor_has_three_photos_at_most(tmp_path: Path, store: ModelStore, cl
             taken.append(item.number)
             yield item
 
-    outcomes = protect_on_ray(cluster, with_process)(watch(items), job(tmp_path), control(store))
+    outcomes = protect_on_ray(cluster, with_process)(watch(items), make_job(tmp_path), make_control(store))
     max_pending = 0
     for finished, _ in enumerate(outcomes):
         max_pending = max(max_pending, len(taken) - finished)
@@ -105,7 +107,7 @@ def test_earlier_results_are_looked_up_where_the_journal_is(
 
 def test_a_photo_that_cannot_be_read_fails_alone(tmp_path: Path, store: ModelStore, cluster: Cluster) -> None:
     items = [*make_items(tmp_path, "a"), Item(1, str(tmp_path / "gone.png"), "gone.png")]
-    outcomes = {o.item.number: o for o in protect_on_ray(cluster, darken)(iter(items), JOB, control(store))}
+    outcomes = {o.item.number: o for o in protect_on_ray(cluster, darken)(iter(items), JOB, make_control(store))}
     assert (outcomes[0].state, outcomes[1].report["error"]["code"]) == ("done", "image-missing")
 
 
@@ -128,7 +130,7 @@ def test_an_error_that_nobody_foresaw_while_a_photo_is_read_fails_it_alone(
 def test_a_cancelled_run_ends_soon(tmp_path: Path, store: ModelStore, cluster: Cluster) -> None:
     items, cancel = make_items(tmp_path, *(f"{number}" for number in range(60))), CancelToken()
     outcomes = []
-    for outcome in protect_on_ray(cluster, with_process)(iter(items), job(tmp_path), control(store, cancel)):
+    for outcome in protect_on_ray(cluster, with_process)(iter(items), make_job(tmp_path), make_control(store, cancel)):
         outcomes.append(outcome)
         cancel.cancel()
     assert 1 <= len(outcomes) < 20
@@ -136,12 +138,12 @@ def test_a_cancelled_run_ends_soon(tmp_path: Path, store: ModelStore, cluster: C
 
 def test_a_missing_model_ends_the_run(tmp_path: Path, store: ModelStore, cluster: Cluster) -> None:
     with pytest.raises(ModelUnavailable) as error:
-        list(protect_on_ray(cluster, without_models)(iter(make_items(tmp_path, "a")), JOB, control(store)))
+        list(protect_on_ray(cluster, without_models)(iter(make_items(tmp_path, "a")), JOB, make_control(store)))
     assert error.value.code == "model-missing"
 
 
 def test_an_unreachable_cluster_is_reported(tmp_path: Path, store: ModelStore) -> None:
     nowhere = partial(protect_on_ray, Cluster("127.0.0.1:1"))
     with pytest.raises(BadRequest) as error:
-        list(nowhere()(iter(make_items(tmp_path, "a")), JOB, control(store)))
+        list(nowhere()(iter(make_items(tmp_path, "a")), JOB, make_control(store)))
     assert error.value.code == "ray-not-reached"
