@@ -21,8 +21,8 @@ Mesh = NDArray[np.floating[Any]]
 
 # How far around eyes, brows and lips makeup reaches, as a share of the eye distance: not skin.
 FEATURE_MARGIN = 0.06
-# CIE Lab: what is further than this from the face's own median, and further than three robust standard deviations of a
-# face in hard light, is hair, glasses or a clipped highlight, not skin.
+# CIE Lab: pixels further than this from the face's median, and further than three robust standard deviations of a
+# face in hard light, are hair, glasses or clipped highlights, not skin.
 SKIN_LIGHTNESS = 30.0
 SKIN_CHROMA = 15.0
 
@@ -55,7 +55,7 @@ def feature_mask(shape: tuple[int, int], mesh: Mesh, eye_distance: float) -> Mas
 
 
 def skin_mask(lab: NDArray[np.floating[Any]], mesh: Mesh, eye_distance: float) -> Mask:
-    """Skin of the face: the oval less eyes, brows and lips, less what has not the colour of skin.
+    """Skin of the face: the oval without eyes, brows and lips, and without pixels that don't have the colour of skin.
 
     Args:
         lab: (height, width, 3) CIE Lab of the original picture.
@@ -66,8 +66,8 @@ def skin_mask(lab: NDArray[np.floating[Any]], mesh: Mesh, eye_distance: float) -
     mask = face_mask(shape, mesh) & ~feature_mask(shape, mesh, eye_distance)
     if not mask.any():
         return mask
-    away = lab - np.median(lab[mask], axis=0)
-    lightness, chroma = np.abs(away[..., 0]), np.hypot(away[..., 1], away[..., 2])
+    deviation = lab - np.median(lab[mask], axis=0)
+    lightness, chroma = np.abs(deviation[..., 0]), np.hypot(deviation[..., 1], deviation[..., 2])
     # 1.4826 times the median absolute deviation estimates a standard deviation.
     like_skin = (lightness <= max(SKIN_LIGHTNESS, 3 * 1.4826 * float(np.median(lightness[mask])))) & (
         chroma <= max(SKIN_CHROMA, 3 * float(np.median(chroma[mask])))

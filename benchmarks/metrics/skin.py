@@ -21,8 +21,8 @@ class ColourShift:
     p95: float
 
 
-def skin_colour_shift(before: Rgb8, after: Rgb8, face: Face) -> ColourShift:
-    """Delta E 2000 between the pictures over the skin that the original shows (`regions.skin_mask`)."""
+def measure_skin_shift(before: Rgb8, after: Rgb8, face: Face) -> ColourShift:
+    """Delta E 2000 between the pictures over the skin visible in the original (`face_masks.skin_mask`)."""
     lab = rgb2lab(before)
     mask = skin_mask(lab, face.mesh, face.eye_distance)
     if not mask.any():
@@ -31,7 +31,7 @@ def skin_colour_shift(before: Rgb8, after: Rgb8, face: Face) -> ColourShift:
     return ColourShift(mean=float(shift.mean()), p95=float(np.percentile(shift, 95)))
 
 
-def skin_tone(picture: Rgb8, face: Face) -> float | None:
+def measure_skin_tone(picture: Rgb8, face: Face) -> float | None:
     """Individual typology angle of the visible skin (Chardon et al. 1991): atan2(L* - 50, b*) of the medians, degrees.
 
     55 and more is very light, 41 light, 28 intermediate, 10 tan, -30 brown, less is dark. None when no skin is seen.

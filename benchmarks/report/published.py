@@ -1,9 +1,9 @@
 """Published figures of other methods: impersonation, black box, threshold at FAR 1 %, images of CelebA-HQ.
 
 The two older papers' figures are those that Salar et al. repeat in their comparison of black-box protection success
-rates. All were read in a public summary of that comparison, not in the papers themselves, which could not be had here:
+rates. All come from a public summary of that comparison, since the papers themselves were not available:
 https://en.papernotes.org/CVPR2025/image_generation/enhancing_facial_privacy_protection_via_weakening_diffusion_purification/.
-Figures that could not be found there, such as rank-1 and dodging, are left out.
+Figures missing there, such as rank-1 and dodging, are left out.
 """
 
 from __future__ import annotations

@@ -31,21 +31,21 @@ class Gallery:
     """People by name: per recogniser (people, D) unit embeddings, in the order of ``names``.
 
     Attributes:
-        alike: names of near duplicates of a face, which are not other people.
+        near_duplicates: names of near duplicates of a face, which are not other people.
     """
 
     names: tuple[str, ...]
-    people: Embeddings
-    alike: Mapping[str, frozenset[str]]
+    embeddings: Embeddings
+    near_duplicates: Mapping[str, frozenset[str]]
 
-    def others(self, face: str) -> NDArray[np.bool_]:
+    def mask_others(self, face: str) -> NDArray[np.bool_]:
         """(people,) which of them are somebody else."""
-        same = {face, *self.alike.get(face, frozenset())}
+        same = {face, *self.near_duplicates.get(face, frozenset())}
         return np.array([name not in same for name in self.names], dtype=np.bool_)
 
     def rank(self, face: str, recogniser: str, probe: NDArray[np.float32], own: float) -> int:
         """Place of the person's own picture, which scores ``own``, when all are searched for ``probe``; 1 is first."""
-        closer = self.people[recogniser][self.others(face)] @ probe > own
+        closer = self.embeddings[recogniser][self.mask_others(face)] @ probe > own
         return 1 + int(closer.sum())
 
 
@@ -63,10 +63,10 @@ def list_candidates(photos: Sequence[Path]) -> tuple[Path, ...]:
 @lru_cache(maxsize=2)  # the people and the strangers of a run
 def load(path: Path) -> Gallery:
     """A kept gallery, read once per process: another one has another name."""
-    with np.load(path, allow_pickle=False) as kept:
-        names = tuple(str(name) for name in kept["names"])
-        people = {name: kept[name] for name in kept.files if name != "names"}
-    return Gallery(names, people, _near_duplicates())
+    with np.load(path, allow_pickle=False) as stored:
+        names = tuple(str(name) for name in stored["names"])
+        people = {name: stored[name] for name in stored.files if name != "names"}
+    return Gallery(names, people, _read_near_duplicates())
 
 
 def build(
@@ -74,7 +74,7 @@ def build(
     folder: Path,
     code: str,
     executor: Executor,
-    say: Callable[[str], None],
+    log: Callable[[str], None],
     recognisers: tuple[str, ...] | None = None,
 ) -> Path:
     """Embed photos, unless a file in ``folder`` holds them, and return the file; those without a face are left out.
@@ -84,21 +84,21 @@ def build(
         code: fingerprint of what finds and embeds faces; another one embeds anew.
         recognisers: names; all of the product's when None.
     """
-    listed = [*(recognisers or ()), *(f"{name} {path}" for name, path in photos.items())]
-    key = hashlib.sha256("\n".join([code, *listed]).encode()).hexdigest()[:12]
+    sources = [*(recognisers or ()), *(f"{name} {path}" for name, path in photos.items())]
+    key = hashlib.sha256("\n".join([code, *sources]).encode()).hexdigest()[:12]
     path = folder / f"gallery-{key}.npz"
     if path.exists():
         return path
-    say(f"Embedding a gallery of {len(photos)} photos, once.")
-    found = dict(
+    log(f"Embedding a gallery of {len(photos)} photos, once.")
+    embedded_photos = dict(
         zip(photos, executor.map(partial(embed, recognisers=recognisers), photos.values(), chunksize=4), strict=True)
     )
-    seen = {name: embedded for name, embedded in found.items() if embedded is not None}
-    names = next(iter(seen.values()), {})
-    arrays = {name: np.stack([embedded[name] for embedded in seen.values()]) for name in names}
+    with_face = {name: embedded for name, embedded in embedded_photos.items() if embedded is not None}
+    names = next(iter(with_face.values()), {})
+    arrays = {name: np.stack([embedded[name] for embedded in with_face.values()]) for name in names}
     folder.mkdir(parents=True, exist_ok=True)
     encoded = io.BytesIO()
-    np.savez(encoded, names=np.array(list(seen)), **arrays)  # type: ignore[arg-type]
+    np.savez(encoded, names=np.array(list(with_face)), **arrays)  # type: ignore[arg-type]
     write_whole(path, encoded.getvalue())
     return path
 
@@ -115,13 +115,13 @@ def embed(photo: Path, recognisers: tuple[str, ...] | None = None) -> Embeddings
     return {name: vector.cpu().numpy() for name, vector in embeddings.items()}
 
 
-def _near_duplicates() -> dict[str, frozenset[str]]:
+def _read_near_duplicates() -> dict[str, frozenset[str]]:
     listing = SHARED_FACES / "faces.csv"
     if not listing.is_file():
         return {}
-    twins: dict[str, set[str]] = {}
+    members: dict[str, set[str]] = {}
     with listing.open(encoding="utf-8", newline="") as file:
-        group = {line["id"]: line["dup_group"] for line in csv.DictReader(file) if line["dup_group"]}
-    for name, of in group.items():
-        twins.setdefault(of, set()).add(name)
-    return {name: frozenset(twins[of] - {name}) for name, of in group.items()}
+        groups = {line["id"]: line["dup_group"] for line in csv.DictReader(file) if line["dup_group"]}
+    for name, group in groups.items():
+        members.setdefault(group, set()).add(name)
+    return {name: frozenset(members[group] - {name}) for name, group in groups.items()}

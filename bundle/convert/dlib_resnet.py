@@ -27,7 +27,7 @@ PUBLISHED = Published(
 _BLOCK = ["con", "affine", "relu", "con", "affine"]
 
 
-def _kinds(network: DlibResNet) -> list[str]:
+def _list_kinds(network: DlibResNet) -> list[str]:
     """The layers that dlib's file holds for our network."""
     kinds = ["con", "affine", "relu", "max_pool"]
     for block in network.blocks:
@@ -50,7 +50,7 @@ def convert(folder: Path) -> DlibResNet:
     published = read_dlib_network(folder / FILE)
     network = DlibResNet()
     assert (published.rows, published.columns) == (TEMPLATE.size, TEMPLATE.size)
-    if [layer.kind for layer in published.layers] != _kinds(network):
+    if [layer.kind for layer in published.layers] != _list_kinds(network):
         raise SystemExit(f"{folder / FILE} holds another network.")
     layers: Iterator[DlibLayer] = (layer for layer in published.layers if layer.kind in ("con", "affine"))
     for convolution in network.modules():

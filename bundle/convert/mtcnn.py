@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from conversion import Published, parse_folder, write
+from conversion import Published, parse_folder, write_weights
 
 from c2p_core.faces.mtcnn import Mtcnn
 
@@ -36,4 +36,4 @@ def convert(folder: Path) -> Mtcnn:
 
 if __name__ == "__main__":
     with PUBLISHED.provide(parse_folder(__doc__)) as found:
-        write(convert(found).state_dict(), "mtcnn")
+        write_weights(convert(found).state_dict(), "mtcnn")

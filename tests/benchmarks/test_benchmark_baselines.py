@@ -14,7 +14,7 @@ from benchmarks.data import NoData
 from benchmarks.methods import baselines
 from benchmarks.metrics.face_masks import face_mask
 from benchmarks.suites import one_person
-from benchmarks.suites.cost import group_photo
+from benchmarks.suites.cost import make_group_photo
 from benchmarks.suites.gallery import Gallery
 from c2p_core.faces.align import CANVAS, CANVAS_EYE_DISTANCE
 from c2p_core.models.store import ModelStore
@@ -111,7 +111,7 @@ def test_a_group_photo_has_the_size_and_the_faces_it_should(tmp_path: Path) -> N
     for index, colour in enumerate(colours):
         photos.append(tmp_path / f"{index}.png")
         Image.new("RGB", (300, 320), colour).save(photos[-1])
-    group_photo(photos, 1.0, tmp_path / "group.jpg")
+    make_group_photo(photos, 1.0, tmp_path / "group.jpg")
     made = Image.open(tmp_path / "group.jpg")
     assert made.width * made.height == pytest.approx(1e6, rel=0.01)
     pixels = np.asarray(made).reshape(-1, 3).astype(int)

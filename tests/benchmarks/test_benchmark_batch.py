@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.data import sample_portrait
+from benchmarks.data import write_sample_portrait
 from benchmarks.suites import batch
 from benchmarks.suites.batch import Planning, choose_singles, make_shoot, measure_shoot, measure_singles
 from c2p_core.search import SearchSettings
@@ -47,7 +47,7 @@ def test_the_file_says_what_was_measured_with_and_under(tmp_path: Path, monkeypa
     summary = {"protected": 2, "faces": 3, "seconds": 7.5, "search_seconds": 7.0}
     monkeypatch.setattr(batch, "run_command", lambda words: (json.dumps(summary), 9.0, [100.0]))
     monkeypatch.setattr(batch, "ProcessPoolExecutor", Here)
-    path = batch.run([sample_portrait(tmp_path)], tmp_path / "rows", 2, 2, None, 10, lambda line: None)
+    path = batch.run([write_sample_portrait(tmp_path)], tmp_path / "rows", 2, 2, None, 10, lambda line: None)
     found = json.loads(path.read_text())
     assert found["shoot"]["steps"] == SearchSettings().steps and found["cores"] >= 1
     assert {"code", "load"} < set(found) and found["planning"]["photos"] == 10
@@ -71,7 +71,7 @@ class Here:
 
 @pytest.mark.slow
 def test_faces_are_searched_one_by_one(tmp_path: Path) -> None:
-    make_shoot([sample_portrait(tmp_path)], tmp_path / "shoot", 2, 2)
+    make_shoot([write_sample_portrait(tmp_path)], tmp_path / "shoot", 2, 2)
     shoot = sorted((tmp_path / "shoot").iterdir())
     seconds = measure_singles(choose_singles(shoot, 2, 2), 1)
     assert len(seconds) == 2 and all(0 < one < 60 for one in seconds)

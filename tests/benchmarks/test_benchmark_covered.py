@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from benchmarks import rows
-from benchmarks.covers import KINDS, cover_face, face_outline
+from benchmarks.covers import KINDS, cover_face, make_outline_mask
 from benchmarks.report.covered import write_section
 from benchmarks.rows import CoveredRow
 from benchmarks.suites import covered
@@ -27,7 +27,7 @@ def test_a_thing_lies_on_the_face_and_elsewhere_is_its_shadow(
 ) -> None:
     other = astronaut.pixels[50:200, 160:290].astype(np.float32) / 255
     made = cover_face(astronaut.pixels, astronaut_face, kind, other, 1)
-    outline = face_outline(astronaut_face, (512, 512))
+    outline = make_outline_mask(astronaut_face, (512, 512))
     share = float((made.cover > 0.5)[outline].mean())
     assert (0.002 if kind == "cigarette" else 0.05) < share < 0.75
     # Elsewhere there is its shadow at most.

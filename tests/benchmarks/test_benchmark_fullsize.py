@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from benchmarks.suites import fullsize
-from benchmarks.suites.fullsize import Networks, build_networks, measure, plain_synthesis
+from benchmarks.suites.fullsize import Networks, build_networks, measure, synthesise_plainly
 from c2p_core import torchvision_ops
 from c2p_core.accelerated import Forward
 from c2p_core.faces.canvas import CanvasFace
@@ -44,7 +44,7 @@ def test_the_plain_loop_makes_the_same_picture() -> None:
         layer.noise_strength.data.fill_(0.2)
     codes = torch.randn(2, 6, 8)
     with torch.no_grad():
-        assert torch.allclose(plain_synthesis(generator, codes), generator(codes), atol=1e-4)
+        assert torch.allclose(synthesise_plainly(generator, codes), generator(codes), atol=1e-4)
 
 
 def test_networks_run_as_the_product_runs_them_and_each_loop_has_its_memory(
@@ -79,7 +79,7 @@ def test_random_weights_make_values_of_the_size_that_trained_ones_make() -> None
     chips = torch.rand(2, 3, 112, 112)
     with torch.no_grad():
         assert float(freeze(network)(chips).std()) < 1e-3
-        fullsize.settle(network, 112)
+        fullsize.calibrate_batch_norms(network, 112)
         assert 0.1 < float(freeze(network)(chips).std()) < 10
 
 

@@ -14,7 +14,7 @@ from skimage import data
 from synthetic import THRESHOLDS, face, photo
 
 from benchmarks.data import RunFolders
-from benchmarks.metrics.psr import FAR1, escapes, held_out_rate
+from benchmarks.metrics.psr import FAR1, compute_escapes, held_out_rate
 from benchmarks.recognisers import BadRecogniser, load_extra_recogniser
 from benchmarks.rows import NO_FAMILY, ProtectRow, Setting
 from benchmarks.suites import measurement
@@ -54,7 +54,7 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(measurement, "load_every_recogniser", lambda _store: ())
 
 
-def protection(done: measurement.Done) -> ProtectRow:
+def protection(done: measurement.TaskRows) -> ProtectRow:
     assert done.protect is not None
     return done.protect
 
@@ -62,7 +62,7 @@ def protection(done: measurement.Done) -> ProtectRow:
 @pytest.mark.usefixtures("drawn")
 def test_a_method_that_does_nothing_scores_0_and_looks_perfect(tmp_path: Path, store: ModelStore) -> None:
     done = measurement.measure(task(tmp_path, photo(), "nothing"), store)
-    rate = held_out_rate(escapes([protection(done)])[FAR1])
+    rate = held_out_rate(compute_escapes([protection(done)])[FAR1])
     assert rate is not None
     assert rate.value == 0.0
     assert done.natural is not None

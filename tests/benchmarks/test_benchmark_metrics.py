@@ -26,7 +26,7 @@ def changed(added: np.ndarray) -> np.ndarray:
 
 
 def spots_of(before: np.ndarray, after: np.ndarray, found: Face) -> patchiness.Patchiness:
-    return patchiness.on_canvas(before, after, found)[0]
+    return patchiness.measure_on_canvas(before, after, found)[0]
 
 
 def warped(amount: float) -> np.ndarray:
@@ -49,7 +49,7 @@ def test_identical_pictures_are_perfect() -> None:
     before, found = photo(), face()
     assert image_quality.psnr(before, before) == image_quality.PSNR_OF_IDENTICAL
     assert image_quality.ssim(before, before) == pytest.approx(1.0)
-    assert skin.skin_colour_shift(before, before, found) == skin.ColourShift(0.0, 0.0)
+    assert skin.measure_skin_shift(before, before, found) == skin.ColourShift(0.0, 0.0)
     spots = spots_of(before, before, found)
     assert max(spots.face, spots.skin, spots.face_raw, spots.skin_raw) < 0.02
 
@@ -71,7 +71,7 @@ def test_ssim_agrees_with_another_library() -> None:
 
 def test_displacement_is_in_per_cent_of_the_eye_distance() -> None:
     mesh = face().mesh
-    moved = expression.displacement(mesh, mesh + np.array([3.0, 4.0], np.float32), eye_distance=100.0)
+    moved = expression.measure_displacement(mesh, mesh + np.array([3.0, 4.0], np.float32), eye_distance=100.0)
     assert moved.mesh == pytest.approx(5.0, rel=1e-5)
     assert moved.eyes == pytest.approx(5.0, rel=1e-5)
 
@@ -80,7 +80,7 @@ def test_eye_displacement_sees_the_lids_alone() -> None:
     mesh = face().mesh
     after = mesh.copy()
     after[0] += 50
-    moved = expression.displacement(mesh, after, EYE_DISTANCE)
+    moved = expression.measure_displacement(mesh, after, EYE_DISTANCE)
     assert moved.eyes == 0.0
     assert moved.mesh > 0.0
 
@@ -94,14 +94,14 @@ def turned(mesh: np.ndarray, degrees: float, scale: float) -> np.ndarray:
 
 def test_place_tilt_and_size_of_a_face_are_no_change_of_form() -> None:
     mesh = face().mesh.astype(float)
-    moved = expression.form_shift(mesh, turned(mesh, 25, 1.7))
+    moved = expression.measure_form_shift(mesh, turned(mesh, 25, 1.7))
     assert moved.expression == pytest.approx([0.0] * len(expression.EXPRESSION_MEASURES), abs=1e-9)
     assert moved.landmarks == pytest.approx(0.0, abs=1e-9)
     assert moved.nose_width == pytest.approx(0.0, abs=1e-9)
 
 
 def test_the_eye_line_is_horizontal_and_100_long() -> None:
-    placed = expression.on_eye_line(turned(face().mesh.astype(float), -40, 0.6))
+    placed = expression.align_to_eye_line(turned(face().mesh.astype(float), -40, 0.6))
     left, right = placed[[33, 133]].mean(axis=0), placed[[362, 263]].mean(axis=0)
     assert left == pytest.approx([-50.0, 0.0], abs=1e-9)
     assert right == pytest.approx([50.0, 0.0], abs=1e-9)
@@ -125,19 +125,21 @@ def test_each_measure_of_an_expression_sees_its_own_points(
     points: list[int], by: tuple[float, float], changed_measures: dict[str, float]
 ) -> None:
     """The mesh lies on its eye line, so that a move in it is in per cent of the eye distance."""
-    mesh = expression.on_eye_line(face().mesh)
+    mesh = expression.align_to_eye_line(face().mesh)
     after = mesh.copy()
     after[points] += by
-    moved = dict(zip(expression.EXPRESSION_MEASURES, expression.form_shift(mesh, after).expression, strict=True))
+    moved = dict(
+        zip(expression.EXPRESSION_MEASURES, expression.measure_form_shift(mesh, after).expression, strict=True)
+    )
     assert {name: value for name, value in moved.items() if value > 1e-9} == pytest.approx(changed_measures)
 
 
 def test_landmarks_and_nose_are_measured_on_the_eye_line() -> None:
-    mesh = expression.on_eye_line(face().mesh)
+    mesh = expression.align_to_eye_line(face().mesh)
     mesh[129], mesh[358] = (-15.0, 40.0), (15.0, 40.0)
     after = mesh.copy()
     after[[129, 358], 0] *= 1.1
-    moved = expression.form_shift(mesh, after)
+    moved = expression.measure_form_shift(mesh, after)
     assert moved.nose_width == pytest.approx(10.0)
     assert moved.landmarks == pytest.approx(2 * 1.5 / 468)
 
@@ -169,18 +171,18 @@ def test_skin_shift_of_grey_is_that_of_the_published_formula() -> None:
     lightness = [116 * (((v / 255 + 0.055) / 1.055) ** 2.4) ** (1 / 3) - 16 for v in (119, 129)]
     away = (sum(lightness) / 2 - 50) ** 2
     expected = (lightness[1] - lightness[0]) / (1 + 0.015 * away / math.sqrt(20 + away))
-    assert skin.skin_colour_shift(before, after, face()).mean == pytest.approx(expected, rel=1e-3)
+    assert skin.measure_skin_shift(before, after, face()).mean == pytest.approx(expected, rel=1e-3)
 
 
 def test_the_95th_percentile_of_a_shift_is_that_of_the_most_shifted_skin() -> None:
     before, found = np.full((SIZE, SIZE, 3), 119, np.uint8), face()
-    everywhere = skin.skin_colour_shift(before, before + 10, found).mean
+    everywhere = skin.measure_skin_shift(before, before + 10, found).mean
     rows, columns = np.nonzero(skin_mask(rgb2lab(before), found.mesh, EYE_DISTANCE))
     for share, wanted in ((0.08, everywhere), (0.02, 0.0)):
         after = before.copy()
         some = slice(0, round(share * len(rows)))
         after[rows[some], columns[some]] += 10
-        shift = skin.skin_colour_shift(before, after, found)
+        shift = skin.measure_skin_shift(before, after, found)
         assert shift.p95 == pytest.approx(wanted, abs=1e-3)
         assert shift.mean == pytest.approx(share * everywhere, rel=0.02)
 
@@ -190,7 +192,7 @@ def test_lips_and_eyes_are_not_skin() -> None:
     features = feature_mask((SIZE, SIZE), found.mesh, EYE_DISTANCE)
     after = before.copy()
     after[features] = 255
-    assert skin.skin_colour_shift(before, after, found).mean == 0.0
+    assert skin.measure_skin_shift(before, after, found).mean == 0.0
 
 
 def test_dark_glasses_are_not_skin() -> None:
@@ -225,7 +227,7 @@ def test_registration_takes_moved_edges_for_no_spots() -> None:
 
 def test_flow_measures_how_far_a_face_was_moved() -> None:
     after = np.roll(photo(), 3, axis=1)
-    _, moved, _ = patchiness.on_canvas(photo(), after, face())
+    _, moved, _ = patchiness.measure_on_canvas(photo(), after, face())
     assert moved.mesh == pytest.approx(100 * 3 / EYE_DISTANCE, rel=0.1)
     assert moved.eyes == pytest.approx(100 * 3 / EYE_DISTANCE, rel=0.1)
 
@@ -285,12 +287,14 @@ def test_flip_sees_blotches_more_than_grain_of_the_same_error() -> None:
 def test_skin_tone_of_one_colour_is_the_angle_of_its_lab_values() -> None:
     flat = np.broadcast_to(np.array([205, 160, 135], np.uint8), (SIZE, SIZE, 3)).copy()
     lightness, _, yellow = rgb2lab(flat)[0, 0]
-    assert skin.skin_tone(flat, face()) == pytest.approx(math.degrees(math.atan2(lightness - 50, yellow)), abs=1e-3)
+    assert skin.measure_skin_tone(flat, face()) == pytest.approx(
+        math.degrees(math.atan2(lightness - 50, yellow)), abs=1e-3
+    )
 
 
 def test_the_face_alone_is_judged_too() -> None:
-    _, _, same = patchiness.on_canvas(photo(), photo(), face())
-    _, _, other = patchiness.on_canvas(photo(), changed(smooth_field(FACE / 40, 5)[..., None] * 30), face())
+    _, _, same = patchiness.measure_on_canvas(photo(), photo(), face())
+    _, _, other = patchiness.measure_on_canvas(photo(), changed(smooth_field(FACE / 40, 5)[..., None] * 30), face())
     assert same.psnr == image_quality.PSNR_OF_IDENTICAL
     assert same.ms_ssim == pytest.approx(1.0) and same.flip < 0.01
     assert other.ms_ssim is not None and other.ms_ssim < 0.99

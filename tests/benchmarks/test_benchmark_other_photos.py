@@ -15,14 +15,14 @@ from synthetic import other_score, others_row, setting
 
 from benchmarks import rows
 from benchmarks.__main__ import main
-from benchmarks.data import NoData, RunFolders, list_people, person_of
+from benchmarks.data import NoData, RunFolders, list_people, parse_person
 from benchmarks.frames import make_pair_frame, make_search_frame
 from benchmarks.metrics.other_photos import lost_matches, missed_originals, rank1_hits, rate, rate_over_families
 from benchmarks.metrics.psr import Rate
 from benchmarks.recognisers import list_families, open_store
 from benchmarks.report import contact_sheets
 from benchmarks.report.document import write_report
-from benchmarks.report.other_photos import targets
+from benchmarks.report.other_photos import list_targets
 from benchmarks.rows import OthersRow, ProtectedPairsRow
 from benchmarks.suites import gallery, other_photos
 from benchmarks.suites.gallery import Embeddings, Gallery
@@ -70,7 +70,7 @@ def test_people_are_told_apart_by_the_name_before_the_number(tmp_path: Path) -> 
     people = list_people(tmp_path)
     assert [people[f"p3/{n}"].name for n in (1, 2, 3)] == ["zoe1.png", "zoe2.png", "zoe10.png"]
     assert people["p2/1"].name == "ann_1.jpg"
-    assert person_of("p3/2") == "p3"
+    assert parse_person("p3/2") == "p3"
 
 
 def test_numbers_alone_are_a_person_each(tmp_path: Path) -> None:
@@ -203,13 +203,13 @@ def test_the_report_tells_of_other_photos(tmp_path: Path) -> None:
 def test_figures_are_set_against_their_aims() -> None:
     held_out = other_score("faceres", {"p1/2": (0.9, 0.1)}, nearest=(0.3, 0.5))
     searched = other_score("dlib-resnet", {"p1/2": (0.9, 0.9)}, "white-box")
-    lines = targets([others_row(setting("p1/1", "faceres"), (held_out, searched))])
+    lines = list_targets([others_row(setting("p1/1", "faceres"), (held_out, searched))])
     assert [(aim, str(measured)) for _, aim, measured in lines] == [
         ("≥ 80 % (goal 95 %)", "100 % (21–100)"),
         ("≥ 97 %", "0 % (0–79)"),
         ("≤ 40 %", "0 % (0–79)"),
     ]
-    assert targets([]) == []
+    assert list_targets([]) == []
 
 
 @pytest.mark.parametrize(
@@ -241,7 +241,7 @@ def go(folder: Path, people: dict[str, Path], code: str = "abc") -> tuple[other_
         probe = dict.fromkeys(RECOGNISERS, at(0)[0])
         picture = task.pictures / task.setting.picture
         picture.parent.mkdir(parents=True, exist_ok=True)
-        other_photos.keep_probe(picture, probe, task.code)
+        other_photos.save_probe(picture, probe, task.code)
         score = other_score("faceres", {"p1/2": (0.9, 0.1)})
         return others_row(task.setting, (score,), photos=task.photos, code=task.code)
 
@@ -255,12 +255,12 @@ def go(folder: Path, people: dict[str, Path], code: str = "abc") -> tuple[other_
 
 def test_every_photo_is_protected_once_a_family_and_never_twice(tmp_path: Path, two_people: dict[str, Path]) -> None:
     outcome, seen = go(tmp_path, two_people)
-    assert (outcome.measured, outcome.kept) == (6, 0)
+    assert (outcome.measured, outcome.done_before) == (6, 0)
     assert {(t.setting.face, t.setting.hold_out) for t in seen} == {
         (f, h) for f in two_people for h in ("dlib", "faceres")
     }
     outcome, seen = go(tmp_path, two_people)
-    assert (outcome.measured, outcome.kept, seen) == (0, 6, [])
+    assert (outcome.measured, outcome.done_before, seen) == (0, 6, [])
     pairs = rows.read(tmp_path / rows.PROTECTED_PAIRS_FILE, rows.ProtectedPairsRow)
     assert sorted(row.setting.hold_out for row in pairs) == ["dlib", "faceres"]
     assert {name for row in pairs for s in row.scores for name in s.others} == {"p1/2"}
@@ -316,7 +316,7 @@ def test_generated_people_are_found_among_themselves_and_protected(tmp_path: Pat
     folders = RunFolders(tmp_path, tmp_path / "pictures")
     with ThreadPoolExecutor(1) as executor:
         outcome = other_photos.run(plan, folders, "abc", executor, lambda _line: None)
-    assert outcome == other_photos.Outcome(measured=2, kept=0, failed=0)
+    assert outcome == other_photos.Outcome(measured=2, done_before=0, failed=0)
     found = rows.read(tmp_path / rows.OTHERS_FILE, rows.OthersRow)
     assert [row.setting.face for row in found] == ["p1/1", "p1/2"]
     for row in found:
@@ -333,7 +333,7 @@ def test_generated_people_are_found_among_themselves_and_protected(tmp_path: Pat
     (pair,) = rows.read(tmp_path / rows.PROTECTED_PAIRS_FILE, rows.ProtectedPairsRow)
     assert set(pair.scores[0].others) == {"p1/2"}
     assert "## Other photos of the person" in write_report(folders).read_text()
-    made = replace(plan, made={photo.stem: photo for photo in folder.iterdir()}, maker="elsewhere")
+    made = replace(plan, protected_photos={photo.stem: photo for photo in folder.iterdir()}, method="elsewhere")
     with ThreadPoolExecutor(1) as executor:
         other_photos.run(made, folders, "abc", executor, lambda _line: None)
     as_they_were = rows.read(tmp_path / rows.OTHERS_FILE, rows.OthersRow)[2:]

@@ -22,7 +22,7 @@ from benchmarks.__main__ import main
 from benchmarks.data import NoData, RunFolders, list_people, read_identities
 from benchmarks.frames import make_identification_frame, make_pair_frame
 from benchmarks.metrics.other_photos import rate
-from benchmarks.metrics.paper import among_first, dodged_pairs, missed_by_first, taken_for_target
+from benchmarks.metrics.paper import dodged_pairs, rank_k_hits, rank_k_misses, target_matches
 from benchmarks.metrics.psr import Rate
 from benchmarks.models import choose_models, fingerprint_models, list_own_models
 from benchmarks.recognisers import load_named_recognisers, open_store
@@ -83,7 +83,7 @@ def cosine(degrees: float) -> object:
 
 
 KNOWN = Gallery(("p1/1", "p1/2", "p2/1", "p2/2", "p3/1"), {"one": at(0, 20, 90, 40, 200)}, {})
-TARGETS = Decoys({"one": at(120, 70)}, aim=1)
+TARGETS = Decoys({"one": at(120, 70)}, target=1)
 
 
 def judge(probe: float | None, aims: Decoys | None = None, label: str = "p1/1") -> PaperScore:
@@ -137,11 +137,11 @@ def row(label: str, score: PaperScore, method: str, **changes: object) -> PaperR
 def test_impersonation_counts_photos_that_match_the_target() -> None:
     scores = [judge(probe, TARGETS) for probe in (75, 110, 10, None)]
     found = make_identification_frame([row(f"p1/{n}", score, "decoy") for n, score in enumerate(scores)])
-    assert rate(taken_for_target(found, "far1")) == Rate(1 / 4, 4)
-    assert rate(taken_for_target(found, "far1", "before")) == Rate(0.0, 4)
-    assert rate(among_first(found, "target", 1)) == Rate(1 / 4, 4)
-    assert rate(among_first(found, "target", 5)) == Rate(3 / 4, 4)
-    assert rate(taken_for_target(make_identification_frame([row("p1/1", judge(75), "c2p")]), "far1")) is None
+    assert rate(target_matches(found, "far1")) == Rate(1 / 4, 4)
+    assert rate(target_matches(found, "far1", "before")) == Rate(0.0, 4)
+    assert rate(rank_k_hits(found, "target", 1)) == Rate(1 / 4, 4)
+    assert rate(rank_k_hits(found, "target", 5)) == Rate(3 / 4, 4)
+    assert rate(target_matches(make_identification_frame([row("p1/1", judge(75), "c2p")]), "far1")) is None
 
 
 def test_dodging_counts_pairs_that_do_not_match_whether_they_did_before_or_not() -> None:
@@ -151,8 +151,8 @@ def test_dodging_counts_pairs_that_do_not_match_whether_they_did_before_or_not()
     # 30 and 50 degrees from the other photo, and no face; the second person's two photos never matched.
     assert rate(dodged_pairs(pairs, "far1")) == Rate(3 / 4, 4)
     assert rate(dodged_pairs(pairs, "far1", "before")) == Rate(1 / 4, 4)
-    assert rate(missed_by_first(searches, 1)) == Rate(3 / 4, 4)
-    assert rate(missed_by_first(searches, 5)) == Rate(1 / 4, 4)
+    assert rate(rank_k_misses(searches, 1)) == Rate(3 / 4, 4)
+    assert rate(rank_k_misses(searches, 5)) == Rate(1 / 4, 4)
 
 
 def test_the_table_stands_beside_the_published_figures() -> None:
@@ -366,7 +366,7 @@ def people(tmp_path: Path) -> dict[str, Path]:
 
 def test_photos_of_different_people_come_first_and_a_photos_settings_together(people: dict[str, Path]) -> None:
     plan = Plan(people, STAND_INS, STAND_INS[:2], ("decoy", "c2p"), 0.5, "natural makeup", "makeup", limit=3)
-    settings = list(plan.settings())
+    settings = list(plan.list_settings())
     assert [s.face for s in settings] == ["p1/1"] * 4 + ["p2/1"] * 4 + ["p1/2"] * 4
     assert [(s.hold_out, s.method) for s in settings[:4]] == [
         (family, method) for family in STAND_INS[:2] for method in ("decoy", "c2p")
@@ -386,7 +386,7 @@ def test_any_registered_recogniser_takes_part_random_ones_too(
         with ThreadPoolExecutor(1) as executor:
             return paper.run(plan, folders, "abc", executor, lambda _line: None, **extra)  # type: ignore[arg-type]
 
-    assert (go(plan).measured, go(plan).kept) == (2, 2)
+    assert (go(plan).measured, go(plan).done_before) == (2, 2)
     aimed, dodged = rows.read_paper(folders.rows / rows.PAPER_FILE)
     assert (aimed.setting.method, dodged.setting.method, aimed.people) == ("decoy", "c2p", 2)
     for found in (aimed, dodged):

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from synthetic import natural_row, protect_row, robustness_row, setting
 
-from benchmarks.data import NoData, list_faces, sample_portrait, spread
+from benchmarks.data import NoData, list_faces, sample_evenly, write_sample_portrait
 from benchmarks.methods.catalogue import SEARCHED
 from benchmarks.rows import NO_FAMILY, NaturalRow, ProtectRow
 from benchmarks.suites import quick
@@ -20,10 +20,10 @@ from c2p_core.api import DEFAULT_STRENGTH
 def test_every_effect_has_its_sign(tmp_path: Path) -> None:
     """About 50 seconds on two idle cores: two faces among those that `benchmarks run --quick` measures."""
     try:
-        faces = spread(list_faces(), quick.FACES)
+        faces = sample_evenly(list_faces(), quick.FACES)
     except NoData as error:
         warnings.warn(f"THE SHARED FACES WERE SKIPPED, one sample portrait is measured instead. {error}", stacklevel=1)
-        faces = (sample_portrait(tmp_path),)
+        faces = (write_sample_portrait(tmp_path),)
     said: list[str] = []
     problems = quick.measure(faces[:2], tmp_path, min(2, os.cpu_count() or 1), said.append, search_among=faces)
     assert problems == [], "\n".join(said)

@@ -20,11 +20,11 @@ from benchmarks.metrics.psr import (
     FAR1,
     Rate,
     all_rate,
-    at_threshold,
-    escapes,
+    compute_escapes,
     held_out_rate,
     list_recognisers,
     recogniser_rate,
+    select_threshold,
     white_box_rate,
 )
 from benchmarks.report import (
@@ -56,39 +56,42 @@ def at_the_strength_of_these_rows(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_doing_nothing_scores_0_per_cent() -> None:
     group = [protect_row(setting(name, NO_FAMILY, method="nothing"), 1.0) for name in "abcd"]
-    assert held_out_rate(escapes(group)[FAR1]) == Rate(0.0, 4)
-    assert white_box_rate(escapes(group)[FAR1]) is None
+    assert held_out_rate(compute_escapes(group)[FAR1]) == Rate(0.0, 4)
+    assert white_box_rate(compute_escapes(group)[FAR1]) is None
 
 
 def test_a_face_that_is_gone_scores_100_per_cent_and_is_told_apart(tmp_path: Path) -> None:
     key = setting("a", NO_FAMILY, method="blackout")
     gone = protect_row(key, scores=(), face_after=False)
-    assert held_out_rate(at_threshold(escapes([gone], RECOGNISERS), FAR1)) == Rate(1.0, 1)
+    assert held_out_rate(select_threshold(compute_escapes([gone], RECOGNISERS), FAR1)) == Rate(1.0, 1)
     rows.append(tmp_path / rows.PROTECT_FILE, gone)
     assert "| 1 of 1 |" in document.write_report(RunFolders(tmp_path, tmp_path)).read_text()
 
 
 def test_a_face_that_was_never_found_counts_as_failure() -> None:
     group = [protect_row(setting("a"), 0.1), protect_row(setting("b"), scores=(), face_before=False, face_after=False)]
-    assert held_out_rate(escapes(group)[FAR1]) == Rate(0.5, 2)
+    assert held_out_rate(compute_escapes(group)[FAR1]) == Rate(0.5, 2)
 
 
 def test_a_recogniser_that_was_not_asked_has_not_been_escaped() -> None:
     full = protect_row(setting("a"), 0.1)
     partial = protect_row(setting("b"), scores=tuple(s for s in full.scores if s.family != "dlib"))
-    assert recogniser_rate(escapes([full, partial])[FAR1]["dlib"], "dlib-resnet") == Rate(0.5, 2)
+    assert recogniser_rate(compute_escapes([full, partial])[FAR1]["dlib"], "dlib-resnet") == Rate(0.5, 2)
 
 
 def test_held_out_rate_is_the_mean_of_the_runs_each_judged_by_its_own_family() -> None:
     """dlib escapes in its run; of faceres' two recognisers one does; mobileface does not: (1 + 1/2 + 0) / 3."""
     low = {"dlib-resnet": 0.1, "faceres": 0.1, "faceres-deep": 0.9, "mobileface": 0.9}
     group = [protect_row(setting("a", family), low) for family in FAMILIES]
-    assert held_out_rate(escapes(group)[FAR1]) == Rate(0.5, 1)
+    assert held_out_rate(compute_escapes(group)[FAR1]) == Rate(0.5, 1)
 
 
 def test_between_the_thresholds_is_protected_at_the_stricter_rate_only() -> None:
     group = [protect_row(setting("a"), 0.5)]
-    assert escapes(group).T.groupby(level="threshold").all().T.iloc[0].to_dict() == {FAR1: False, "FAR 0.1 %": True}
+    assert compute_escapes(group).T.groupby(level="threshold").all().T.iloc[0].to_dict() == {
+        FAR1: False,
+        "FAR 0.1 %": True,
+    }
 
 
 def test_a_row_without_a_face_learns_the_recognisers_from_the_others() -> None:
@@ -102,13 +105,13 @@ def test_white_box_asks_all_optimised_recognisers_and_not_the_held_out_one() -> 
         protect_row(setting("a", "dlib"), only_dlib_matches),
         protect_row(setting("a", "faceres"), only_dlib_matches),
     ]
-    assert white_box_rate(escapes(group)[FAR1]) == Rate(0.5, 1)
+    assert white_box_rate(compute_escapes(group)[FAR1]) == Rate(0.5, 1)
 
 
 def test_what_users_get_is_judged_by_all_recognisers_together() -> None:
     after = {"dlib-resnet": 0.1, "faceres": 0.1, "faceres-deep": 0.9, "mobileface": 0.1}
     group = [protect_row(setting("a", "dlib"), after), protect_row(setting("b", "dlib"), 0.1)]
-    assert all_rate(escapes(group)[FAR1]) == Rate(0.5, 2)
+    assert all_rate(compute_escapes(group)[FAR1]) == Rate(0.5, 2)
 
 
 def test_interval_is_wilsons() -> None:
@@ -176,7 +179,9 @@ def test_the_other_prior_has_a_curve_of_its_own() -> None:
         for family in FAMILIES
         for prior, share in (("makeup", 0.1), ("stylegan2", 0.9))
     ]
-    found = visibility.measure_curves(escapes(protect), make_natural_frame(natural_row(row.setting) for row in protect))
+    found = visibility.measure_curves(
+        compute_escapes(protect), make_natural_frame(natural_row(row.setting) for row in protect)
+    )
     rates = dict(zip(found["method"], found["held_out"], strict=True))
     assert rates == {visibility.OURS: Rate(1.0, 1), visibility.OTHER_PRIOR: Rate(0.0, 1)}
 
@@ -185,7 +190,9 @@ def test_curves_compare_the_faces_that_all_methods_have() -> None:
     protect = [protect_row(setting(name, family), 0.1) for name in "ab" for family in FAMILIES]
     look = setting("a", NO_FAMILY, method="look")
     protect.append(protect_row(look, 0.9))
-    found = visibility.measure_curves(escapes(protect), make_natural_frame(natural_row(row.setting) for row in protect))
+    found = visibility.measure_curves(
+        compute_escapes(protect), make_natural_frame(natural_row(row.setting) for row in protect)
+    )
     assert dict(zip(found["method"], found["held_out"], strict=True)) == {"c2p": Rate(1.0, 1), "look": Rate(0.0, 1)}
 
 
@@ -221,7 +228,7 @@ def test_identification_counts_who_is_not_among_the_first_and_lost_faces() -> No
         for row in (protect_row(setting(name, "dlib")) for name in "abc")
     ]
     group.append(protect_row(setting("d", "dlib"), scores=(), face_after=False))
-    text = identification.write_identification_section(group, escapes(group))
+    text = identification.write_identification_section(group, compute_escapes(group))
     assert "| dlib-resnet | 40 | 75 % (30–95) | 50 % (15–85) |" in text
 
 
@@ -242,10 +249,10 @@ def test_a_recogniser_for_which_no_decoys_were_made_is_listed_as_such() -> None:
 
 def test_a_recogniser_without_a_threshold_among_real_strangers_is_named_below_its_table() -> None:
     protect = [protect_row(setting("a", family), 0.1) for family in FAMILIES]
-    text = write_recogniser_table(protect, escapes(protect), {"dlib-resnet", "faceres", "faceres-deep"})
+    text = write_recogniser_table(protect, compute_escapes(protect), {"dlib-resnet", "faceres", "faceres-deep"})
     assert "\n\nThe thresholds of mobileface were set without strangers in real photos: " in text
     assert "without strangers" not in write_recogniser_table(
-        protect, escapes(protect), {name for _, name in RECOGNISERS}
+        protect, compute_escapes(protect), {name for _, name in RECOGNISERS}
     )
 
 
@@ -253,7 +260,7 @@ def test_groups_have_counts_and_those_far_from_each_other_are_named() -> None:
     protect = [protect_row(setting(n, f), 0.1 if n in "abc" else 0.9) for n in "abcd" for f in FAMILIES]
     people = {n: rows.Person(n, tone, "") for n, tone in zip("abcd", (50.0, 40.0, 30.0, -5.0), strict=True)}
     natural = make_natural_frame(natural_row(r.setting) for r in protect)
-    text = demographics.write_section(escapes(protect), natural, people)
+    text = demographics.write_section(compute_escapes(protect), natural, people)
     assert "| lightest third of skin | 1 | 100 %" in text and "| darkest third of skin | 2 | 50 %" in text
     assert "- held-out: darkest third of skin (2) 50 %, middle third of skin (1) 100 %" in text
 
@@ -281,7 +288,7 @@ def test_cost_over_faces_is_a_straight_line() -> None:
 def test_megapixels_add_what_is_outside_the_search() -> None:
     small = cost_row(limit=None, megapixels=1.0, stages={"search": 9.0, "paste": 1.0}, peak_mib=1000.0)
     large = cost_row(limit=None, megapixels=24.0, stages={"search": 5.0, "paste": 2.5}, peak_mib=1300.0)
-    figures = {name: measured for name, _, measured in scaling.targets(scaling.make_cost_frame([small, large]))}
+    figures = {name: measured for name, _, measured in scaling.list_targets(scaling.make_cost_frame([small, large]))}
     assert figures["24 megapixels add, seconds (outside the search)"] == "1.5"
     assert figures["24 megapixels add, memory"] == "300 MiB"
 
@@ -290,7 +297,7 @@ def test_both_priors_stand_side_by_side_each_with_its_own_figures() -> None:
     makeup, paper = setting(), replace(setting(), prior="stylegan2")
     protect = [protect_row(key, after) for key, after in ((makeup, 0.9), (paper, 0.3))]
     natural = make_natural_frame(replace(natural_row(key), psnr=psnr) for key, psnr in ((makeup, 31), (paper, 29)))
-    text = priors.write_section(protect, escapes(protect), natural, "c2p", 0.7)
+    text = priors.write_section(protect, compute_escapes(protect), natural, "c2p", 0.7)
     assert text.startswith("|  | makeup | stylegan2 |")
     assert "| PSNR, dB | 31.0 | 29.0 |" in text
     (held_out,) = re.findall(r"held-out, FAR 1 %.*", text)
@@ -299,7 +306,7 @@ def test_both_priors_stand_side_by_side_each_with_its_own_figures() -> None:
 
 def test_one_prior_alone_has_nothing_beside_it() -> None:
     protect = [protect_row(setting())]
-    assert priors.write_section(protect, escapes(protect), make_natural_frame([]), "c2p", 0.7) == ""
+    assert priors.write_section(protect, compute_escapes(protect), make_natural_frame([]), "c2p", 0.7) == ""
 
 
 def test_full_size_is_told_as_a_ratio_to_the_plain_loop(tmp_path: Path) -> None:
@@ -323,7 +330,7 @@ def test_each_prior_has_its_own_aims_for_a_whole_search() -> None:
     costs = [
         cost_row(limit=None, megapixels=1.0, seconds=s, prior=p) for p, s in (("makeup", 20.0), ("stylegan2", 80.0))
     ]
-    lines = {figure: measured for figure, _, measured in scaling.targets(scaling.make_cost_frame(costs))}
+    lines = {figure: measured for figure, _, measured in scaling.list_targets(scaling.make_cost_frame(costs))}
     assert lines["seconds a face, makeup, models loaded"] == "20.0"
     assert lines["seconds a face, stylegan2, models loaded"] == "80.0"
 
@@ -332,7 +339,7 @@ def test_the_slowest_check_counts() -> None:
     costs = [cost_row(limit=None, megapixels=mp, check=s) for mp, s in ((1.0, 4.0), (24.0, 9.0))]
     assert any(
         measured == "9.0" and "24 megapixels" in figure
-        for figure, _, measured in scaling.targets(scaling.make_cost_frame(costs))
+        for figure, _, measured in scaling.list_targets(scaling.make_cost_frame(costs))
     )
 
 

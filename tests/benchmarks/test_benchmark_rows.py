@@ -8,9 +8,9 @@ import pytest
 from synthetic import natural_row, pair_row, protect_row, robustness_row, setting
 
 from benchmarks import rows
-from benchmarks.data import RESULTS, NoData, RunFolders, list_faces, spread
+from benchmarks.data import RESULTS, NoData, RunFolders, list_faces, sample_evenly
 from benchmarks.suites import runner
-from benchmarks.suites.measurement import Done, Task
+from benchmarks.suites.measurement import Task, TaskRows
 
 FAMILIES = ("dlib", "faceres", "mobileface")
 
@@ -29,14 +29,14 @@ def go(folder: Path, wanted: runner.Plan, broken: str = "") -> tuple[runner.Outc
     seen: list[Task] = []
     said: list[str] = []
 
-    def work(task: Task) -> Done:
+    def work(task: Task) -> TaskRows:
         seen.append(task)
         if task.setting.face == broken:
             raise RuntimeError("the model has gone")
         task.folders.pictures.joinpath(task.setting.picture).parent.mkdir(parents=True, exist_ok=True)
         task.folders.pictures.joinpath(task.setting.picture).touch()
         make = {"protect": protect_row, "natural": natural_row, "robustness": robustness_row, "pairs": pair_row}
-        return Done(**{name: make[name](task.setting) for name in task.wants})
+        return TaskRows(**{name: make[name](task.setting) for name in task.missing})
 
     with ThreadPoolExecutor(1) as executor:
         outcome = runner.run(wanted, RunFolders(folder, folder / "pictures"), "abc", executor, said.append, work)
@@ -51,7 +51,7 @@ def test_a_row_survives_the_file(tmp_path: Path) -> None:
 
 def test_every_face_and_family_has_a_row(tmp_path: Path) -> None:
     outcome, seen, _ = go(tmp_path, plan())
-    assert (outcome.measured, outcome.kept, outcome.failed) == (6, 0, 0)
+    assert (outcome.measured, outcome.done_before, outcome.failed) == (6, 0, 0)
     assert len(rows.read(tmp_path / rows.PROTECT_FILE, rows.ProtectRow)) == 6
     assert {(t.setting.face, t.setting.hold_out) for t in seen} == {(f, h) for f in "ab" for h in FAMILIES}
 
@@ -59,7 +59,7 @@ def test_every_face_and_family_has_a_row(tmp_path: Path) -> None:
 def test_a_second_run_measures_nothing_again(tmp_path: Path) -> None:
     go(tmp_path, plan())
     outcome, seen, _ = go(tmp_path, plan())
-    assert outcome.kept == 6
+    assert outcome.done_before == 6
     assert seen == []
 
 
@@ -78,7 +78,7 @@ def test_a_failure_stops_no_other_and_is_tried_again(tmp_path: Path) -> None:
     assert (outcome.measured, outcome.failed) == (3, 3)
     assert any("the model has gone" in line for line in said)
     outcome, _, _ = go(tmp_path, plan())
-    assert (outcome.measured, outcome.kept) == (3, 3)
+    assert (outcome.measured, outcome.done_before) == (3, 3)
 
 
 def test_methods_without_search_run_once_a_face(tmp_path: Path) -> None:
@@ -89,7 +89,7 @@ def test_methods_without_search_run_once_a_face(tmp_path: Path) -> None:
 def test_naturalness_alone_leaves_protection_alone(tmp_path: Path) -> None:
     go(tmp_path, plan(suites=frozenset({"protect"})))
     _, seen, _ = go(tmp_path, plan(suites=frozenset({"natural"})))
-    assert all(t.wants == {"natural"} for t in seen)
+    assert all(t.missing == {"natural"} for t in seen)
     assert len(seen) == 6
 
 
@@ -97,7 +97,7 @@ def test_a_picture_that_is_gone_is_judged_again_in_all(tmp_path: Path) -> None:
     go(tmp_path, plan())
     (tmp_path / "pictures" / runner.list_settings(plan())[0].setting.picture).unlink()
     _, seen, _ = go(tmp_path, plan(suites=frozenset({"protect", "natural", "robustness"})))
-    assert [sorted(t.wants) for t in seen] == [["natural", "protect", "robustness"], *[["robustness"]] * 5]
+    assert [sorted(t.missing) for t in seen] == [["natural", "protect", "robustness"], *[["robustness"]] * 5]
 
 
 def test_robustness_of_a_picture_that_is_gone_is_measured_with_a_new_one_together_with_everything_else(
@@ -106,7 +106,7 @@ def test_robustness_of_a_picture_that_is_gone_is_measured_with_a_new_one_togethe
     go(tmp_path, plan())
     (tmp_path / "pictures" / runner.list_settings(plan())[0].setting.picture).unlink()
     _, seen, _ = go(tmp_path, plan(suites=frozenset({"robustness"})))
-    assert [sorted(t.wants) for t in seen] == [["natural", "protect", "robustness"], *[["robustness"]] * 5]
+    assert [sorted(t.missing) for t in seen] == [["natural", "protect", "robustness"], *[["robustness"]] * 5]
 
 
 def test_curves_are_measured_on_their_own_faces(tmp_path: Path) -> None:
@@ -120,7 +120,7 @@ def test_curves_are_measured_on_their_own_faces(tmp_path: Path) -> None:
 
 def test_photos_of_one_person_are_compared_with_each_other_alone(tmp_path: Path) -> None:
     _, seen, _ = go(tmp_path, plan(photos=(), pairs=(Path("p1.jpg"), Path("p2.jpg"), Path("p3.jpg"))))
-    assert {t.wants for t in seen} == {frozenset({"pairs"})}
+    assert {t.missing for t in seen} == {frozenset({"pairs"})}
     assert [p.stem for p in seen[0].others] == ["p2", "p3"]
     assert not (tmp_path / rows.PROTECT_FILE).exists()
 
@@ -173,4 +173,4 @@ def test_a_listed_photo_that_is_not_there_is_named(tmp_path: Path) -> None:
 
 def test_quick_takes_six_faces_spread_over_the_list() -> None:
     photos = [Path(f"{i}.jpg") for i in range(40)]
-    assert [int(p.stem) for p in spread(photos, 6)] == [0, 6, 12, 18, 24, 30]
+    assert [int(p.stem) for p in sample_evenly(photos, 6)] == [0, 6, 12, 18, 24, 30]

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.report.scale import describe_span, find_first, write_scale
+from benchmarks.report.scale import describe_span, find_bottleneck, write_scale
 from benchmarks.rows import SCALE_FILE
 from benchmarks.suites import scale
 from benchmarks.suites.scale import TooFewPhotos, send_back, time_writer
@@ -73,10 +73,10 @@ def test_cards_are_bound_by_what_was_measured_beside_them(text: str) -> None:
 
 
 def test_the_slowest_part_breaks_first(text: str) -> None:
-    first, rate = find_first(found())
+    first, rate = find_bottleneck(found())
     assert rate == 50.0 and f"The first to break is {first}" in text and "or with 100 graphics cards" in text
     assert "2.00 TB" in text and "3.0 GB" in text
-    assert find_first(found(messages=49.0))[1] == 49.0
+    assert find_bottleneck(found(messages=49.0))[1] == 49.0
 
 
 @pytest.mark.parametrize(("met", "between"), [("1.82 times as fast as one (aim 1.7: reached)", 5.5),

@@ -110,7 +110,7 @@ def test_a_recogniser_without_synthetic_pairs_is_refused(script: ModuleType) -> 
 
 def test_a_file_that_knew_synthetic_pairs_alone_is_still_read(script: ModuleType) -> None:
     old = {"pairs": {"train": 9, "val": 4}, "recognisers": {"faceres": {"far1": 0.6, "far01": 0.7}}}
-    assert script.known_sources(old) == {
+    assert script.collect_sources(old) == {
         "faceres": {"synthetic": {"far1": 0.6, "far01": 0.7, "pairs": 9, "val_pairs": 4}}
     }
 

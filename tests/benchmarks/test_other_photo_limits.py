@@ -46,38 +46,42 @@ def photos(count: int, people: int = 5) -> list[str]:
 
 
 def test_the_limit_is_the_highest_similarity_at_which_four_of_five_are_lost(script: ModuleType) -> None:
-    seen = [script.Seen("p1/1", own, 10, lost) for own, lost in ((0.1, 10), (0.3, 9), (0.5, 8), (0.6, 7), (0.7, 2))]
-    assert script.lost_up_to(seen) == 0.5
+    seen = [
+        script.PhotoMatches("p1/1", own, 10, lost) for own, lost in ((0.1, 10), (0.3, 9), (0.5, 8), (0.6, 7), (0.7, 2))
+    ]
+    assert script.fit_limit(seen) == 0.5
 
 
 def test_a_photo_that_loses_more_than_its_neighbours_below_does_not_raise_the_limit(script: ModuleType) -> None:
     # 4 and 9 of ten are pooled to 6.5: the second photo was lucky.
-    seen = [script.Seen("p1/1", own, 10, lost) for own, lost in ((0.1, 10), (0.2, 9), (0.4, 4), (0.5, 9), (0.7, 2))]
-    assert script.lost_up_to(seen) == 0.2
+    seen = [
+        script.PhotoMatches("p1/1", own, 10, lost) for own, lost in ((0.1, 10), (0.2, 9), (0.4, 4), (0.5, 9), (0.7, 2))
+    ]
+    assert script.fit_limit(seen) == 0.2
 
 
 def test_photos_count_by_their_matches(script: ModuleType) -> None:
-    few, many = script.Seen("p1/1", 0.4, 1, 0), script.Seen("p1/2", 0.5, 99, 99)
-    assert script.lost_up_to([script.Seen("p1/3", 0.1, 10, 10), few, many]) == 0.5
-    many = script.Seen("p1/2", 0.5, 1, 1)
-    assert script.lost_up_to([script.Seen("p1/3", 0.1, 30, 30), few, many]) == 0.1
+    few, many = script.PhotoMatches("p1/1", 0.4, 1, 0), script.PhotoMatches("p1/2", 0.5, 99, 99)
+    assert script.fit_limit([script.PhotoMatches("p1/3", 0.1, 10, 10), few, many]) == 0.5
+    many = script.PhotoMatches("p1/2", 0.5, 1, 1)
+    assert script.fit_limit([script.PhotoMatches("p1/3", 0.1, 30, 30), few, many]) == 0.1
 
 
 def test_too_few_matches_below_promise_nothing(script: ModuleType) -> None:
-    assert script.lost_up_to([]) == script.NEVER
-    seen = [script.Seen("p1/1", 0.1, 10, 10), script.Seen("p1/2", 0.5, 90, 10)]
-    assert script.lost_up_to(seen) == script.NEVER
+    assert script.fit_limit([]) == script.NEVER
+    seen = [script.PhotoMatches("p1/1", 0.1, 10, 10), script.PhotoMatches("p1/2", 0.5, 90, 10)]
+    assert script.fit_limit(seen) == script.NEVER
 
 
 def test_pairs_that_never_matched_and_photos_without_a_face_do_not_count(script: ModuleType) -> None:
     faceless = others_row(setting("p2/1"), (other_score("dlib-resnet", {"p2/2": (0.5, None)}, own=None),))
-    found = script.usual([measured(0.5, 7), faceless], THRESHOLDS)
-    assert script.seen_by("dlib-resnet", found) == [script.Seen("p1/1", 0.5, 10, 7)]
+    found = script.select_default_rows([measured(0.5, 7), faceless], THRESHOLDS)
+    assert script.collect_matches("dlib-resnet", found) == [script.PhotoMatches("p1/1", 0.5, 10, 7)]
 
 
 def test_todays_thresholds_count_and_not_those_of_the_row(script: ModuleType) -> None:
     stricter = {"dlib-resnet": Thresholds(0.25, 0.6, 0.0, 0.1)}
-    (seen,) = script.seen_by("dlib-resnet", script.usual([measured(0.5, 7)], stricter))
+    (seen,) = script.collect_matches("dlib-resnet", script.select_default_rows([measured(0.5, 7)], stricter))
     assert (seen.matches, seen.lost) == (10, 0)
 
 
@@ -87,25 +91,25 @@ def test_rows_of_unusual_settings_are_left_out_and_a_later_row_replaces_an_earli
         replace(row, setting=replace(row.setting, **change))
         for change in ({"steps": 10}, {"prompt": "gothic"}, {"prior": "stylegan2"}, {"method": "blur"})
     ]
-    (found,) = script.usual([row, *unusual, replace(row, seconds=99.0)], THRESHOLDS)
+    (found,) = script.select_default_rows([row, *unusual, replace(row, seconds=99.0)], THRESHOLDS)
     assert found.seconds == 99.0 and found.scores[0].far1 == 0.4
 
 
 def test_what_the_photos_of_one_person_alone_say_is_not_promised(script: ModuleType) -> None:
-    everybody = [script.Seen(photo, 0.2, 10, 10) for photo in photos(20)]
-    alone = [script.Seen("p1/9", 0.5, 100, 100)]
-    high = [script.Seen(photo, 0.8, 10, 1) for photo in photos(20)]
-    known = script.recogniser_entry(everybody + high)
+    everybody = [script.PhotoMatches(photo, 0.2, 10, 10) for photo in photos(20)]
+    alone = [script.PhotoMatches("p1/9", 0.5, 100, 100)]
+    high = [script.PhotoMatches(photo, 0.8, 10, 1) for photo in photos(20)]
+    known = script.make_recogniser_entry(everybody + high)
     assert known["up_to"] == 0.2 and known["people_left_out"] == 1.0
     assert (known["lost_up_to"], known["lost_beyond"]) == (1.0, 0.1)
     assert (known["matches"], known["matches_up_to"], known["photos"], known["people"]) == (400, 200, 20, 5)
     # Without p1 nothing is known below 0.8, so that p1's own photo can't be checked.
-    unchecked = script.recogniser_entry(alone + high)
+    unchecked = script.make_recogniser_entry(alone + high)
     assert unchecked["up_to"] == script.NEVER and unchecked["people_left_out"] is None
 
 
 def test_a_recogniser_with_few_matches_is_left_out(script: ModuleType) -> None:
-    assert script.recogniser_entry([script.Seen(photo, 0.2, 1, 1) for photo in photos(99)]) is None
+    assert script.make_recogniser_entry([script.PhotoMatches(photo, 0.2, 1, 1) for photo in photos(99)]) is None
 
 
 def test_strengths_are_compared_on_the_photos_that_they_share(script: ModuleType) -> None:
@@ -114,7 +118,7 @@ def test_strengths_are_compared_on_the_photos_that_they_share(script: ModuleType
     # A photo that was measured at one strength alone, and another strength with few photos.
     alone = [measured(0.1, 10, "p9/1", 0.75, family) for family in ("dlib", "faceres")]
     few = [measured(0.1, 10, "p1/1", 1.0, family) for family in ("dlib", "faceres")]
-    entries = script.strength_entries(script.usual(weak + strong + alone + few, THRESHOLDS))
+    entries = script.make_strength_entries(script.select_default_rows(weak + strong + alone + few, THRESHOLDS))
     assert [(e["strength"], e["held_out"], e["white_box"]) for e in entries] == [(0.5, 0.6, 0.6), (0.75, 0.8, 0.8)]
     assert {(e["photos"], e["people"]) for e in entries} == {(20, 5)}
 
@@ -123,12 +127,12 @@ def test_strengths_of_different_photos_are_not_compared(script: ModuleType) -> N
     found = [measured(0.5, 6, photo, 0.5) for photo in photos(20)]
     found += [replace(row, photos="other", setting=replace(row.setting, strength=0.75)) for row in found]
     with pytest.raises(SystemExit, match=r"0\.5, 0\.75 have too few photos in common"):
-        script.strength_entries(script.usual(found, THRESHOLDS))
+        script.make_strength_entries(script.select_default_rows(found, THRESHOLDS))
 
 
 def test_no_usual_rows_are_refused(script: ModuleType) -> None:
     with pytest.raises(SystemExit, match="python -m benchmarks others"):
-        script.table([], THRESHOLDS)
+        script.build_table([], THRESHOLDS)
 
 
 def test_the_file_is_what_the_program_reads(
