@@ -1,4 +1,4 @@
-"""`python -m benchmarks`: run, others, paper, covered, batch, scale and more; report, sheets and closeups show it."""
+"""`python -m benchmarks`: run, others, paper, covered, batch, scale and more measure; report, sheets, closeups show."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ _FACES = _combine_options(
     click.option("--photos", type=_PATH, help="Folder of photos; the shared faces by default."),
 )
 _WORKERS = click.option("--workers", type=int, default=2, show_default=True, help="Processes, one core each.")
-# The fields of a plan that say how the product searches.
+# The fields of a plan that configure the product's search.
 _SEARCH_OPTIONS = _combine_options(
     click.option("--prompt", default=DEFAULT_PROMPT, show_default=True),
     click.option("--prior", type=click.Choice(PRIORS), default=PRIORS[0], show_default=True),
@@ -88,7 +88,7 @@ _HOLD_OUT_OPTIONS = _combine_options(
     click.option("--hold-out", callback=_parse_families, help="Families to hold out in turn; all by default."),
     _SEARCH_OPTIONS,
 )
-# Which pictures are shown.
+# Options that select pictures to show.
 _PICTURE_OPTIONS = _combine_options(
     click.option("--method", default=PRODUCT_METHOD, show_default=True),
     click.option("--strength", type=float, default=DEFAULT_STRENGTH, show_default=True),
@@ -112,27 +112,27 @@ def _warn(sentence: str) -> None:
     click.secho(sentence, fg="red", bold=True, err=True)
 
 
-def _find_photos(find: Callable[[], Photos], named: bool) -> Photos:
+def _find_photos(find: Callable[[], Photos], chosen_by_user: bool) -> Photos:
     """Find the photos to measure; exits with a warning, but without an error, if the shared ones are missing.
 
     Args:
-        named: whether the user named the photos, so that missing ones are an error.
+        chosen_by_user: whether the user chose the photos, so that missing ones are an error.
     """
     try:
         return find()
     except NoData as error:
-        if named:
+        if chosen_by_user:
             raise click.UsageError(str(error)) from error
         _warn(f"NOTHING WAS MEASURED. {error}")
         sys.exit(0)
 
 
 def _find_faces(faces: Path | None, photos: Path | None) -> tuple[Path, ...]:
-    return _find_photos(lambda: list_faces(faces, photos), named=faces is not None or photos is not None)
+    return _find_photos(lambda: list_faces(faces, photos), chosen_by_user=faces is not None or photos is not None)
 
 
 def _refuse_other_options(context: click.Context, option: str, *allowed: str) -> None:
-    """Refuse given options that ``option`` does not use."""
+    """Refuse options on the command line that ``option`` does not use."""
     for parameter in context.command.params:
         name = parameter.name or ""
         is_given = context.get_parameter_source(name) == click.core.ParameterSource.COMMANDLINE
@@ -141,7 +141,7 @@ def _refuse_other_options(context: click.Context, option: str, *allowed: str) ->
 
 
 def _require_out(out: Path | None, own_weights: Sequence[str]) -> None:
-    """Refuse rows of weights that this project does not vouch for, beside its own."""
+    """Refuse to add rows of unvouched weights to the project's own rows."""
     if out is None and own_weights:
         raise click.UsageError(
             f"Nobody vouches for the weights of {', '.join(own_weights)}; give --out, a folder of your own."
@@ -149,7 +149,7 @@ def _require_out(out: Path | None, own_weights: Sequence[str]) -> None:
 
 
 def _require_out_for_own_generator(out: Path | None, prior: str) -> None:
-    """The same, for the suites that take the prior's generator, and nothing else that does not ship."""
+    """The same for suites whose only model that may not ship is the prior's generator."""
     from benchmarks.models import choose_models, list_own_models
     from benchmarks.recognisers import open_store
     from c2p_core.errors import C2PError
@@ -161,7 +161,7 @@ def _require_out_for_own_generator(out: Path | None, prior: str) -> None:
 
 
 def _exit_with_outcome(outcome: Outcome) -> NoReturn:
-    """Say how a run ended, and exit; with an error if something failed."""
+    """Print how a run ended, and exit; with an error if something failed."""
     click.echo(outcome)
     sys.exit(1 if outcome.failed else 0)
 
@@ -315,7 +315,7 @@ def others(
     from benchmarks.suites.gallery import list_candidates
 
     _require_out_for_own_generator(out, plan["prior"])
-    people = _find_photos(lambda: list_people(photos), named=photos is not None)
+    people = _find_photos(lambda: list_people(photos), chosen_by_user=photos is not None)
     crowd = {photo.stem: photo for photo in list_candidates(())} if strangers else {}
     if made is not None:
         plan |= {"method": made[0], "protected_photos": {picture.stem: picture for picture in made[1].iterdir()}}
@@ -372,13 +372,16 @@ def paper(
 
     people = _find_photos(
         lambda: list_people(photos, None if identities is None else read_identities(identities)),
-        named=photos is not None or identities is not None,
+        chosen_by_user=photos is not None or identities is not None,
     )
     store = open_store()
     try:
-        named = None if recognisers is None else tuple(recognisers.split(","))
-        models = choose_models(store, profile, plan["prior"], clip, named)
-        names = named or (*recogniser_names(store), *(full_recognisers(store) if models.profile == "full" else ()))
+        requested = None if recognisers is None else tuple(recognisers.split(","))
+        models = choose_models(store, profile, plan["prior"], clip, requested)
+        names = requested or (
+            *recogniser_names(store),
+            *(full_recognisers(store) if models.profile == "full" else ()),
+        )
         _require_out(out, (*list_own_recognisers(names), *list_own_models(store, models)))
         loaded = load_named_recognisers(names, store)
     except C2PError as error:
@@ -434,7 +437,7 @@ def _draw(
     from benchmarks.report import contact_sheets
 
     if others:
-        people = _find_photos(lambda: list_people(photos), named=True)
+        people = _find_photos(lambda: list_people(photos), chosen_by_user=True)
         paths = contact_sheets.draw_other_photos(
             find_run_folders(out), people, strength, hold_out, per_sheet, close, priors
         )
@@ -519,8 +522,8 @@ def covered(
     from benchmarks.suites import runner
 
     folders, selected = find_run_folders(out), _find_faces(faces, photos)
-    everybody = _find_photos(lambda: list_faces(None, photos or SHARED_FACES / "photos"), photos is not None)
-    tasks = suite.make_tasks(selected, sample_evenly(everybody, uncovered), folders.pictures, steps, unmasked)
+    all_faces = _find_photos(lambda: list_faces(None, photos or SHARED_FACES / "photos"), photos is not None)
+    tasks = suite.make_tasks(selected, sample_evenly(all_faces, uncovered), folders.pictures, steps, unmasked)
     with runner.start_pool(workers) as executor:
         outcome = suite.run(tasks, folders.rows, executor, click.echo)
     _exit_with_outcome(outcome)
@@ -611,7 +614,7 @@ def shoot(
     from benchmarks.suites import shoot as suite
     from benchmarks.suites.gallery import list_candidates
 
-    people = _find_photos(lambda: list_people(photos), named=photos is not None)
+    people = _find_photos(lambda: list_people(photos), chosen_by_user=photos is not None)
     crowd = {photo.stem: photo for photo in list_candidates(())} if strangers else {}
     portraits = sample_evenly(_find_faces(None, None), looks) if looks else ()
     with runner.start_pool(workers) as executor:

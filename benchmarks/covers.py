@@ -54,8 +54,8 @@ class Scene:
         height, width = self.x.shape
         image = Image.new("L", (width * _SUPERSAMPLING, height * _SUPERSAMPLING))
         for shape in shapes:
-            at = transform_points(self.to_photo, np.asarray(shape, np.float64)) * _SUPERSAMPLING
-            ImageDraw.Draw(image).polygon([(float(x), float(y)) for x, y in at], fill=255)
+            points = transform_points(self.to_photo, np.asarray(shape, np.float64)) * _SUPERSAMPLING
+            ImageDraw.Draw(image).polygon([(float(x), float(y)) for x, y in points], fill=255)
         return np.asarray(image.resize((width, height), Image.Resampling.BOX), np.float32) / 255
 
 
@@ -85,8 +85,8 @@ def cover_face(photo: NDArray[np.uint8], face: Face, kind: str, other: Array, se
     alignment = align(face.mesh, face.eye_distance)
     height, width = photo.shape[:2]
     rows, columns = np.mgrid[:height, :width]
-    at = transform_points(alignment.to_canvas, np.stack([columns + 0.5, rows + 0.5], -1).reshape(-1, 2))
-    x, y = at.reshape(height, width, 2).transpose(2, 0, 1)
+    canvas_points = transform_points(alignment.to_canvas, np.stack([columns + 0.5, rows + 0.5], -1).reshape(-1, 2))
+    x, y = canvas_points.reshape(height, width, 2).transpose(2, 0, 1)
     mesh = transform_points(alignment.to_canvas, face.mesh)
     pixels = photo.astype(np.float32) / 255
     random = np.random.default_rng(seed)
@@ -95,8 +95,8 @@ def cover_face(photo: NDArray[np.uint8], face: Face, kind: str, other: Array, se
     light = float(np.clip(pixels.mean() / 0.45, 0.6, 1.25))
     grain = random.normal(0, 0.008, (*cover.shape, 3))
     shadow = 1 - 0.3 * gaussian_filter(cover, 0.06 * face.eye_distance)[..., None]
-    seen = pixels * shadow * (1 - cover[..., None]) + np.clip(surface * light + grain, 0, 1) * cover[..., None]
-    return Covered(np.rint(np.clip(seen, 0, 1) * 255).astype(np.uint8), cover)
+    composite = pixels * shadow * (1 - cover[..., None]) + np.clip(surface * light + grain, 0, 1) * cover[..., None]
+    return Covered(np.rint(np.clip(composite, 0, 1) * 255).astype(np.uint8), cover)
 
 
 def make_outline_mask(face: Face, shape: tuple[int, int]) -> NDArray[np.bool_]:
@@ -118,27 +118,29 @@ def _tile(scene: Scene, picture: NDArray[np.floating], scale: float) -> Array:
     return np.asarray(picture[rows, columns], np.float32)
 
 
-def _make_ellipse(x: float, y: float, width: float, height: float, turn: float = 0.0) -> Points:
+def _make_ellipse(x: float, y: float, width: float, height: float, rotation: float = 0.0) -> Points:
     angle = np.linspace(0, 2 * np.pi, 60)
     u, v = width * np.cos(angle), height * np.sin(angle)
-    return np.stack([x + np.cos(turn) * u - np.sin(turn) * v, y + np.sin(turn) * u + np.cos(turn) * v], -1)
+    return np.stack(
+        [x + np.cos(rotation) * u - np.sin(rotation) * v, y + np.sin(rotation) * u + np.cos(rotation) * v], -1
+    )
 
 
 def _make_stripe(points: Points, width: float, end: float | None = None) -> Points:
     """The outline of a line with round ends, of ``width`` at its start and ``end`` at its end."""
     line = np.asarray(points, np.float64)
-    along = np.gradient(line, axis=0)
-    across = np.stack([-along[:, 1], along[:, 0]], -1) / np.linalg.norm(along, axis=1, keepdims=True)
+    tangents = np.gradient(line, axis=0)
+    normals = np.stack([-tangents[:, 1], tangents[:, 0]], -1) / np.linalg.norm(tangents, axis=1, keepdims=True)
     half = np.linspace(width, width if end is None else end, len(line))[:, None] / 2
-    turn = np.linspace(-np.pi / 2, np.pi / 2, 9)[1:-1, None]
-    heads = []
-    for tip, way, side, radius in (
-        (line[-1], along[-1], -across[-1], half[-1]),
-        (line[0], -along[0], across[0], half[0]),
+    cap_angles = np.linspace(-np.pi / 2, np.pi / 2, 9)[1:-1, None]
+    caps = []
+    for tip, direction, side, radius in (
+        (line[-1], tangents[-1], -normals[-1], half[-1]),
+        (line[0], -tangents[0], normals[0], half[0]),
     ):
-        way = way / np.linalg.norm(way)
-        heads.append(tip + radius * (np.cos(turn) * way - np.sin(turn) * side))
-    return np.concatenate([line + across * half, heads[0][::-1], (line - across * half)[::-1], heads[1][::-1]])
+        direction = direction / np.linalg.norm(direction)
+        caps.append(tip + radius * (np.cos(cap_angles) * direction - np.sin(cap_angles) * side))
+    return np.concatenate([line + normals * half, caps[0][::-1], (line - normals * half)[::-1], caps[1][::-1]])
 
 
 def _draw_mask(scene: Scene) -> tuple[Array, Array]:
@@ -175,12 +177,14 @@ def _draw_mask(scene: Scene) -> tuple[Array, Array]:
 
 def _make_skin(scene: Scene) -> Array:
     """Skin like the face's own, or somebody else's."""
-    at = transform_points(scene.to_photo, scene.mesh[[50, 280, 101, 330]].astype(np.float64)).astype(int)
+    cheek_points = transform_points(scene.to_photo, scene.mesh[[50, 280, 101, 330]].astype(np.float64)).astype(int)
     height, width = scene.x.shape
-    own = np.median([scene.pixels[np.clip(y, 0, height - 1), np.clip(x, 0, width - 1)] for x, y in at], axis=0)
-    own = np.clip(own * scene.random.uniform(0.8, 1.1) + [0.02, 0.0, -0.01], 0.05, 1)
+    skin_colour = np.median(
+        [scene.pixels[np.clip(y, 0, height - 1), np.clip(x, 0, width - 1)] for x, y in cheek_points], axis=0
+    )
+    skin_colour = np.clip(skin_colour * scene.random.uniform(0.8, 1.1) + [0.02, 0.0, -0.01], 0.05, 1)
     texture = 1 + 0.10 * (_tile(scene, gaussian_filter(data.gravel() / 255, 2), 2.0) - 0.5)
-    return _fill_plain(scene, own) * texture[..., None]
+    return _fill_plain(scene, skin_colour) * texture[..., None]
 
 
 def _draw_hand(scene: Scene) -> tuple[Array, Array]:
@@ -189,20 +193,22 @@ def _draw_hand(scene: Scene) -> tuple[Array, Array]:
     side = random.choice([-1, 1])
     tip = mesh[13] + [side * random.uniform(-4, 26), random.uniform(-18, 10)]
     slope = random.uniform(0.15, 0.7)
-    way = np.array([-side * np.cos(slope), -np.sin(slope)])
-    down = np.array([-way[1] * side, way[0] * side]) * (1 if way[0] * side < 0 else -1)
+    finger_direction = np.array([-side * np.cos(slope), -np.sin(slope)])
+    down = np.array([-finger_direction[1] * side, finger_direction[0] * side]) * (
+        1 if finger_direction[0] * side < 0 else -1
+    )
     down = down if down[1] > 0 else -down
     fingers, creases = [], np.ones_like(scene.x)
     for number in range(4):
-        end = tip + down * 13.5 * number + way * (0, 5, 2, -9)[number]
-        start = end - way * 58
+        end = tip + down * 13.5 * number + finger_direction * (0, 5, 2, -9)[number]
+        start = end - finger_direction * 58
         middle = (start + end) / 2 + down * random.uniform(-2, 2)
         fingers.append(_make_stripe([start, middle, end], 15.0, 11.0))
-        away = np.abs((scene.x - middle[0]) * down[0] + (scene.y - middle[1]) * down[1])
-        creases = np.where(away < 7.5, np.maximum(0.55, 1 - 0.4 * (away / 7.5) ** 2), creases)
-    palm = tip - way * 52 + down * 22
-    thumb = _make_stripe([palm, palm + way * 16 - down * 34], 16, 12)
-    arm = _make_stripe([palm, palm - way * 20 + [0, 160]], 54, 60)
+        distance = np.abs((scene.x - middle[0]) * down[0] + (scene.y - middle[1]) * down[1])
+        creases = np.where(distance < 7.5, np.maximum(0.55, 1 - 0.4 * (distance / 7.5) ** 2), creases)
+    palm = tip - finger_direction * 52 + down * 22
+    thumb = _make_stripe([palm, palm + finger_direction * 16 - down * 34], 16, 12)
+    arm = _make_stripe([palm, palm - finger_direction * 20 + [0, 160]], 54, 60)
     shade = creases * (1 - 0.12 * np.clip((scene.y - tip[1]) / 120, -1, 1))
     return scene.fill(*fingers, _make_ellipse(float(palm[0]), float(palm[1]), 30, 33), thumb, arm), _make_skin(
         scene
@@ -298,10 +304,10 @@ def _draw_person(scene: Scene) -> tuple[Array, Array]:
 def _draw_sheet(scene: Scene) -> tuple[Array, Array]:
     """A printed page before the lower or one side of the face."""
     mesh, random = scene.mesh, scene.random
-    turn = random.normal(0, 0.12)
+    angle = random.normal(0, 0.12)
     x, y = mesh[2] + [random.choice([-70, 0, 70]), random.uniform(58, 72)]
     corner = np.array([[-90, -62], [90, -62], [90, 150], [-90, 150]])
-    rotation = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
+    rotation = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     text = gaussian_filter(data.text() / 255, 0.6)
     ink = 0.55 + 0.5 * _tile(scene, text, 1.6)
     return scene.fill(corner @ rotation.T + [x, y]), np.clip(
@@ -328,9 +334,9 @@ def _draw_telephone(scene: Scene) -> tuple[Array, Array]:
     """A telephone held before one side of the face, its back to the viewer."""
     mesh, random = scene.mesh, scene.random
     side = random.choice([-1, 1])
-    turn = side * random.uniform(0.05, 0.35)
+    angle = side * random.uniform(0.05, 0.35)
     x, y = mesh[50 if side < 0 else 280] + [side * random.uniform(6, 18), random.uniform(-8, 14)]
-    rotation = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
+    rotation = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     body = np.array(
         [[-28, -54], [-24, -58], [24, -58], [28, -54], [28, 54], [24, 58], [-24, 58], [-28, 54]]
     ) @ rotation.T + [x, y]

@@ -76,7 +76,7 @@ def make_search_frame(rows: Iterable[OthersRow]) -> DataFrame:
         }
 
     columns = ["recogniser", "family", "role", "far1", "far01", "own"]
-    numbers = [f"{who}_{when}" for who in ("mate", "nearest", "stranger") for when in ("before", "after")]
+    numbers = [f"{rival}_{when}" for rival in ("mate", "nearest", "stranger") for when in ("before", "after")]
     lines = (
         _make_line(row, {name: getattr(s, name) for name in columns} | similarities(s))
         for row in rows

@@ -73,8 +73,8 @@ class Setting:
     @property
     def picture(self) -> Path:
         """Path of the protected photo in the pictures folder; settings in one folder differ in the face only."""
-        words = "".join(c if c.isalnum() else "-" for c in f"{self.prior}-{self.prompt}")
-        parts = (self.method, words, f"steps{self.steps or ''}-seed{self.seed}", f"s{self.strength:g}", self.hold_out)
+        options = "".join(c if c.isalnum() else "-" for c in f"{self.prior}-{self.prompt}")
+        parts = (self.method, options, f"steps{self.steps or ''}-seed{self.seed}", f"s{self.strength:g}", self.hold_out)
         return Path(*parts) / f"{self.face}.png"
 
 

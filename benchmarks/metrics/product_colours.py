@@ -58,6 +58,6 @@ def _tint_skin(layer: Layer) -> NDArray[np.float64]:
 def compare_product_colours(photos: Sequence[Colours]) -> Differences:
     """Compare the products of a person's photos pair by pair."""
     pairs = list(combinations(photos, 2))
-    shared = [(one[name], two[name]) for one, two in pairs for name in one.keys() & two.keys()]
-    unshared = sum(len(one.keys() ^ two.keys()) for one, two in pairs)
+    shared = [(first[name], second[name]) for first, second in pairs for name in first.keys() & second.keys()]
+    unshared = sum(len(first.keys() ^ second.keys()) for first, second in pairs)
     return Differences(tuple(float(deltaE_ciede2000(a, b)) for a, b in shared), unshared)

@@ -35,10 +35,10 @@ def write_section(escaped: DataFrame, natural: DataFrame, people: Mapping[str, P
         return ""
     if not people:
         return "Not measured yet: `python -m benchmarks run`."
-    everybody = set(escaped.index.unique("face"))
-    members = dict(sorted(group_people(people[face] for face in sorted(everybody & set(people))).items()))
+    all_faces = set(escaped.index.unique("face"))
+    members = dict(sorted(group_people(people[face] for face in sorted(all_faces & set(people))).items()))
     lines, shares = [], {}
-    for group, faces in {EVERYBODY: everybody, **members}.items():
+    for group, faces in {EVERYBODY: all_faces, **members}.items():
         group_escapes = select_threshold(escaped[escaped.index.get_level_values("face").isin(faces)], FAR1)
         means = natural[natural.index.get_level_values("face").isin(faces)].mean(numeric_only=True)
         rates = {"held-out": held_out_rate(group_escapes), "white-box": white_box_rate(group_escapes)}
@@ -46,7 +46,7 @@ def write_section(escaped: DataFrame, natural: DataFrame, people: Mapping[str, P
         lines.append({"group": group, "faces": len(faces)} | rates | figures)
         shares[group] = {name: rate and rate.value for name, rate in rates.items()} | {"SSIM": means["ssim"]}
     frame = DataFrame(shares, dtype=float).T
-    names = frame.index.map(lambda group: f"{group} ({len(members.get(group, everybody))})")
+    names = frame.index.map(lambda group: f"{group} ({len(members.get(group, all_faces))})")
     frame = frame.set_axis(names)
     thirds = frame[names.str.startswith(THIRDS)]
     labelled = frame[~names.str.startswith((*THIRDS, EVERYBODY))]

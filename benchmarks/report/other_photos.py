@@ -87,11 +87,11 @@ def write_section(rows: Sequence[OthersRow], protected: Sequence[ProtectedPairsR
     """Headline, each recogniser, naturalness and time, by method and strength."""
     if not rows:
         return "Not measured yet: `python -m benchmarks others`."
-    everything = make_comparisons(rows, protected)
+    all_comparisons = make_comparisons(rows, protected)
     attributes = ("face_before", "face_after", "seconds", "strangers")
     lines, recogniser_lines, notes = [], [], []
     for key, pictures in group_variants(make_picture_frame(rows, *attributes)).items():
-        comparisons = everything.select_variant(key)
+        comparisons = all_comparisons.select_variant(key)
         for role in ROLES:
             rates = {title: _compute_rate(comparisons.filter(role=role), title) for title in _FIGURES}
             if any(rates.values()):

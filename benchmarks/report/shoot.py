@@ -37,10 +37,10 @@ def write_section(path: Path) -> str:
     shoot = results["shoot"]
     parts.append(format_table([_make_line(name, figures) for name, figures in shoot.items()]))
     if len(shoot) > 1:
-        alone, together = shoot.values()
+        single, as_shoot = shoot.values()
         parts.append(
-            f"As a shoot, a person's later photos take {alone['seconds'] / together['seconds']:.2f} times less time,"
-            f" and {alone['steps'] / together['steps']:.2f} times fewer steps, than each by itself."
+            f"As a shoot, a person's later photos take {single['seconds'] / as_shoot['seconds']:.2f} times less time,"
+            f" and {single['steps'] / as_shoot['steps']:.2f} times fewer steps, than each by itself."
         )
     looks = [
         {

@@ -1,4 +1,4 @@
-"""A whole shoot with ``c2p batch``: its time beside that of single searches, its memory over the run, and planning."""
+"""A whole shoot with ``c2p batch``: its time compared with single searches, its memory over time, and planning."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ from benchmarks.suites.cost import make_group_photo
 
 MEGAPIXELS = 6.0
 _FILE = "batch.json"
-_SAMPLED = 0.5  # seconds between two looks at the memory
-_MOST_SINGLE = 12  # faces that are searched one by one
+_SAMPLE_INTERVAL = 0.5  # seconds between two samples of the memory
+_MAX_SINGLES = 12  # faces that are searched one by one
 
 
 @dataclass(frozen=True)
 class Shoot:
-    """What a shoot took.
+    """Time and memory of a shoot.
 
     Attributes:
         photos, faces: protected; ``steps`` of the search a face.
         wall_seconds: from the start of the command to its end; ``seconds`` of the batch itself.
         search_seconds: sum over the faces of what their searches took in the same run.
-        ratio: of ``seconds`` to these. What is done beside a search slows it down too, which this ratio does not show.
-        single_seconds: mean time of a search when nothing else is done, of ``singles`` faces of the shoot.
+        ratio: of ``seconds`` to these. Work in parallel also slows a search down, which this ratio does not show.
+        single_seconds: mean time of a search when nothing else runs, over ``singles`` faces of the shoot.
         ratio_to_singles: of ``seconds`` to that time for every face of the shoot.
         peak_mib: most memory of the process.
         first_mib, last_mib: mean memory over the second and the last quarter of the run, after the models are loaded.
@@ -61,7 +61,7 @@ class Shoot:
 
 @dataclass(frozen=True)
 class Planning:
-    """What planning a folder took, without looking for faces."""
+    """Time and memory of planning a folder, without face detection."""
 
     photos: int
     seconds: float
@@ -82,11 +82,11 @@ def run(
     Args:
         faces: portraits that group photos are made of.
         rows: folder of the figures.
-        photos: of the shoot; of 6 megapixels, with 1 to ``max_faces`` faces each in turn.
-        max_faces: see ``photos``.
+        photos: number of photos of the shoot; of 6 megapixels, with 1 to ``max_faces`` faces in turn.
+        max_faces: of a photo.
         steps: of the search a face, None for the default.
-        planned_files: files of the folder that is planned.
-        log: told each figure.
+        planned_files: number of files in the planned folder.
+        log: prints a line.
     """
     steps = resolve_steps(steps)
     with tempfile.TemporaryDirectory() as scratch:
@@ -118,15 +118,15 @@ def make_shoot(faces: Sequence[Path], folder: Path, photos: int, max_faces: int)
         make_group_photo(chosen, MEGAPIXELS, folder / f"IMG_{number:04}.jpg")
 
 
-def choose_singles(shoot: Sequence[Path], max_faces: int, count: int = _MOST_SINGLE) -> list[tuple[Path, int]]:
-    """Choose at most ``count`` faces evenly among those of ``make_shoot``: each a photo and a place in it."""
+def choose_singles(shoot: Sequence[Path], max_faces: int, count: int = _MAX_SINGLES) -> list[tuple[Path, int]]:
+    """Choose at most ``count`` faces of ``make_shoot``, evenly spaced: each a photo and an index in it."""
     faces = [(photo, face_index) for number, photo in enumerate(shoot) for face_index in range(1 + number % max_faces)]
     number = min(count, len(faces))
     return [faces[(2 * index + 1) * len(faces) // (2 * number)] for index in range(number)]
 
 
 def measure_singles(faces: Sequence[tuple[Path, int]], steps: int) -> list[float]:
-    """Seconds that the search of each of these faces takes when it is all that is done; models are loaded before."""
+    """Seconds of the search of each of these faces when nothing else runs; models are loaded before."""
     from benchmarks.recognisers import open_store
     from c2p_core.api import ProtectRequest
     from c2p_core.faces import find_faces
@@ -180,7 +180,7 @@ def measure_planning(folder: Path, out: Path, count: int) -> Planning:
 
 
 def run_command(arguments: list[str]) -> tuple[str, float, list[float]]:
-    """What the command printed, the seconds that it took, and its memory in MiB at regular times."""
+    """Run the command; returns its output, its wall time in seconds, and samples of its memory in MiB."""
     start = time.monotonic()
     python_path = os.pathsep.join((str(CHECKOUT), str(CHECKOUT / "plugin")))
     environment: dict[str, Any] = {**os.environ, "PYTHONPATH": python_path}
@@ -192,7 +192,7 @@ def run_command(arguments: list[str]) -> tuple[str, float, list[float]]:
                 memory.append(monitor.memory_info().rss / 2**20)
             except psutil.NoSuchProcess:
                 break
-            time.sleep(_SAMPLED if time.monotonic() - start > 10 else 0.05)
+            time.sleep(_SAMPLE_INTERVAL if time.monotonic() - start > 10 else 0.05)
         if process.wait() != 0:
             raise subprocess.CalledProcessError(process.returncode, arguments)
         stdout.seek(0)

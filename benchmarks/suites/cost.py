@@ -1,4 +1,4 @@
-"""Seconds and memory, each figure from a fresh process: how cost grows with faces a photo and with megapixels."""
+"""Time and memory over the number of faces in a photo and over megapixels, each figure from a fresh process."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class _Clock:
 
 
 def make_group_photo(photos: Sequence[Path], megapixels: float, target: Path) -> None:
-    """Portraits side by side in one JPEG of 3 : 2, between them their own blurred surroundings."""
+    """Write portraits side by side into one JPEG of 3 : 2, on a blurred background."""
     height = round(math.sqrt(megapixels * 1e6 / 1.5))
     width = round(1.5 * height)
     columns = math.ceil(math.sqrt(1.5 * len(photos)))
@@ -121,9 +121,9 @@ def measure(
 
 
 def run(photos: Sequence[Path], strength: float, prior: str, results: Path, log: Callable[[str], None]) -> Path:
-    """Measure what has no row of this code yet, one process after another; return the file of rows.
+    """Measure the cases without a row of this code, one process after another; return the file of rows.
 
-    Nothing else should be running meanwhile. How cost grows is the same for all priors, and measured of the first.
+    Nothing else should be running meanwhile. Scaling is the same for all priors, so it is measured with the first.
     """
     path, code = results / COST_FILE, fingerprint_code()
     rows.drop_incomplete_line(path)

@@ -1,7 +1,7 @@
-"""What the product does to faces with something before them: what it finds, paints and moves of it.
+"""Faces with something before them: how well the product finds covers, and how much it paints on and moves them.
 
-Things (``benchmarks.covers``) are put before the faces of a list, one kind after the other. Faces as they are show how
-often something is found where there is nothing.
+Things (``benchmarks.covers``) are put before the faces of a list, one kind after the other. Unchanged faces show how
+often a cover is found where there is none.
 """
 
 from __future__ import annotations
@@ -48,11 +48,11 @@ class Task:
     Attributes:
         photo: the face's photo.
         kind: a key of ``covers.KINDS``, or ``NOTHING``.
-        other: photo of the other person that may stand before it.
+        other: photo of another person who may stand before it.
         pictures: folder for the photo with the thing, and as protected.
-        seed: how the thing lies.
+        seed: of the thing's position and look.
         steps: of the search; the product's default when None.
-        unmasked: whether it is also protected as if nothing looked for covers.
+        unmasked: whether it is also protected without looking for covers.
     """
 
     photo: Path
@@ -73,12 +73,12 @@ def make_tasks(
         Task(photo, kinds[i % len(kinds)], photos[(i + 7) % len(photos)], pictures, i, steps, unmasked)
         for i, photo in enumerate(photos)
     ]
-    # Only where something is found by mistake is there anything to compare; there, both are measured.
+    # Without covers, there is something to compare only after a false alarm; then both are measured.
     return covered + [Task(photo, NOTHING, photo, pictures, 0, steps, True) for photo in uncovered]
 
 
 def measure(task: Task) -> CoveredRow | None:
-    """Measure one face; None where there is none."""
+    """Measure one face; None if the photo shows none."""
     store = open_store()
     original = photo_files.read(task.photo)
     face = _find_largest_face(original, store)
@@ -89,14 +89,14 @@ def measure(task: Task) -> CoveredRow | None:
     outline = make_outline_mask(face, rgb8(original).shape[:2])
     if task.kind == NOTHING:
         row = replace(row, invented=float(_find_cover(original, face, store)[outline].mean()))
-        # Where nothing is found the pipeline runs as if nothing looked.
+        # If no cover is found, the pipeline does the same as without looking for covers.
         return _protect(task, row, original, face, np.zeros(outline.shape), outline, store) if row.invented else row
 
     covered_photo = cover_face(rgb8(original), face, task.kind, _crop_head(task.other, store), task.seed)
     photo = Photo(covered_photo.pixels)
     covered_face = (covered_photo.cover > 0.5) & outline
     row = replace(row, covered=float(covered_face.sum() / outline.sum()))
-    # The largest may be that of the other person before it.
+    # The largest face may be that of the other person.
     detected = match_face(face.box, [f for f in faces.find_faces_in(View(photo), store) if not f.skipped])
     if detected is None:
         return replace(row, skipped="no-face")
@@ -117,7 +117,7 @@ def _protect(
     covered_face: NDArray[np.bool_],
     store: ModelStore,
 ) -> CoveredRow:
-    """Protect a photo, and again without looking for covers if the task says so, and add what that gives to its row.
+    """Protect a photo, also without looking for covers if the task asks for it, and add the results to its row.
 
     Args:
         face: the one that is protected.
@@ -147,7 +147,7 @@ def _find_largest_face(photo: Photo, store: ModelStore) -> Face | None:
 
 
 def _find_cover(photo: Photo, face: Face, store: ModelStore) -> NDArray[np.bool_]:
-    """(H, W) mask of what the product takes for covered."""
+    """(H, W) mask of the pixels that the product considers covered."""
     height, width = photo.pixels.shape[:2]
     visible = faces.find_visible(View(photo), [face], store).get(face.number)
     if visible is None:

@@ -1,10 +1,10 @@
 """Full size: StyleGAN2 at 1024 px, the paper's four recognisers and CLIP ViT-B/32, against a plain loop.
 
-The real files can't be had everywhere, and speed does not depend on their numbers: the networks are the product's own,
-as it uses them on this device, with random weights. The plain loop does what the paper describes, naively: weights
-modulated for each picture, filters by inserted zeros, the whole picture in every step, all weights tuned, all
-recognisers in each step, float32 without recordings. A step of each kind is timed, both loops in one process, ours
-first, and multiplied by the steps of the paper.
+The real weights are not available everywhere, and speed does not depend on their values: the networks are the product's
+own, as it runs them on this device, with random weights. The plain loop implements the paper naively: weights modulated
+for each picture, upsampling by inserted zeros, the whole picture in every step, all weights tuned, all recognisers in
+each step, float32 without CUDA graphs. A step of each kind is timed, both loops in one process, ours first, and
+multiplied by the steps of the paper.
 """
 
 from __future__ import annotations
@@ -55,22 +55,22 @@ from c2p_core.recognition.alignment import Template
 
 TUNING, SEARCH = 150, 50
 _RECOGNISERS = ("irse50", "ir152", "facenet", "mobileface-amt")
-# Steps before those that are timed: on a card, work that occurs often is recorded meanwhile.
+# Warm-up steps: on a GPU, CUDA graphs are recorded meanwhile.
 _FIRST, _FIRST_ON_CARD = 1, 20
 
 
 @dataclass(frozen=True)
 class Speed:
-    """Seconds a step, and what they come to for one face.
+    """Seconds per step and per face.
 
     Attributes:
         device: its name.
-        tuning, search: seconds a step of ours.
+        tuning, search: seconds per step of ours.
         plain_tuning, plain_search: of the plain loop.
         face, plain_face: seconds for the paper's steps.
-        timed: how many steps of each kind were timed.
+        timed: number of timed steps of each kind.
         host_mib: high-water mark of the process's memory before the plain loop; plain_host_mib after it.
-        gpu_mib, plain_gpu_mib: most memory of the graphics card that each of the two loops took; None without a card.
+        gpu_mib, plain_gpu_mib: peak GPU memory of each of the two loops; None without a GPU.
     """
 
     device: str
@@ -89,7 +89,7 @@ class Speed:
 
 @dataclass(frozen=True)
 class Networks:
-    """What takes part, with random weights, on the device.
+    """The networks with random weights, on the device.
 
     Attributes:
         generator, encoder: with codes of the same shape.
@@ -124,7 +124,7 @@ def build_networks(store: ModelStore, device: torch.device) -> Networks:
 
 @torch.no_grad()
 def calibrate_batch_norms(network: nn.Module, side: int) -> None:
-    """Give normalisations the statistics of noise; what random weights make is else too small for half precision."""
+    """Set batch normalisation statistics from noise; otherwise random weights' activations are too small for float16."""
     for part in network.modules():
         if isinstance(part, nn.BatchNorm1d | nn.BatchNorm2d):
             part.momentum = 1.0
@@ -135,7 +135,7 @@ class _LossNetworks:
     """The recognisers and the text model, as one of the loops runs them."""
 
     def __init__(self, networks: Networks, run: Callable[[Forward], Forward]) -> None:
-        """``run``: how a network is to be run."""
+        """``run``: wraps a network's forward function."""
         self._embeds = [embed_with(run(network), template) for network, template in networks.recognisers]
         clip = networks.clip
         self._encode = run(lambda pictures: clip.encode_image(pictures, normalize=True))
@@ -148,9 +148,9 @@ class _LossNetworks:
     def encode_picture(self, picture: Tensor) -> Tensor:
         return self._encode(F.interpolate(picture, (224, 224), mode="area"))
 
-    def loss(self, picture: Tensor, mesh: Tensor, own: list[Tensor], before: Tensor) -> Tensor:
-        """Mean likeness to ``own``, and the directional loss from what ``before`` shows."""
-        cosines = [(a * b).sum() for a, b in zip(self.embed(picture, mesh), own, strict=True)]
+    def loss(self, picture: Tensor, mesh: Tensor, original: list[Tensor], before: Tensor) -> Tensor:
+        """Mean similarity to ``original``, plus the directional loss relative to ``before``."""
+        cosines = [(a * b).sum() for a, b in zip(self.embed(picture, mesh), original, strict=True)]
         directional = F.cosine_similarity(self.encode_picture(picture) - before, self._direction[None]).mean()
         return torch.stack(cosines).mean() + 1 - directional
 
@@ -159,7 +159,7 @@ class _LossNetworks:
 
 
 def synthesise_plainly(generator: Generator, codes: Tensor) -> Tensor:
-    """(B, codes, style) to (B, 3, size, size), as a first reading of the paper would have it."""
+    """Synthesise (B, codes, style) to (B, 3, size, size), naively."""
     x = generator.constant[None].expand(len(codes), -1, -1, -1)
     picture: Tensor | None = None
     for index, layer in enumerate(generator.styled_layers()):
@@ -180,7 +180,7 @@ def _run_plain_layer(layer: StyledLayer, x: Tensor, w: Tensor) -> Tensor:
 
 
 def _modulated_conv(x: Tensor, weight: Tensor, style: Tensor, up: bool, demodulate: bool) -> Tensor:
-    """Weights of their own for every picture of the batch, as groups of one convolution."""
+    """Modulated convolution with separate weights for every picture of the batch, as groups of one convolution."""
     count, inputs, side, _ = x.shape
     weights = weight[None] * style[:, None, :, None, None] / weight[0].numel() ** 0.5
     if demodulate:
@@ -196,7 +196,7 @@ def _modulated_conv(x: Tensor, weight: Tensor, style: Tensor, up: bool, demodula
 
 
 def _upsample_and_filter(x: Tensor, up: int, pad: tuple[int, int]) -> Tensor:
-    """Zeros between the pixels, then the filter [1, 3, 3, 1]."""
+    """Insert zeros between the pixels, then apply the filter [1, 3, 3, 1]."""
     count, channels, height, width = x.shape
     upsampled = x.new_zeros(count, channels, height, up, width, up)
     upsampled[:, :, :, 0, :, 0] = x
@@ -208,7 +208,7 @@ def _upsample_and_filter(x: Tensor, up: int, pad: tuple[int, int]) -> Tensor:
 
 
 def _time_step(step: Callable[[], object], count: int, device: torch.device) -> float:
-    """Mean of ``count`` calls after some first ones."""
+    """Mean seconds of ``count`` calls after a warm-up."""
     for _ in range(_FIRST if device.type == "cpu" else _FIRST_ON_CARD):
         step()
     _synchronise(device)
@@ -220,7 +220,7 @@ def _time_step(step: Callable[[], object], count: int, device: torch.device) -> 
 
 
 def _synchronise(device: torch.device) -> None:
-    """Until the card has done what it was asked for."""
+    """Wait until the GPU has finished."""
     if device.type == "cuda":
         torch.cuda.synchronize()
 
@@ -242,7 +242,7 @@ def measure(face: CanvasFace, store: ModelStore, timed: int, networks: Networks,
     perceptual = Perceptual(store.path("faceres"), device)
     inversion, tuning, search = _measure_ours(face, store, timed, networks, perceptual, device)
     host_mib, gpu_bytes = peak_mib(), measure_peak_memory(device)
-    # Of ours nothing is left but the networks: recordings have gone with what replayed them.
+    # Only the networks are left: CUDA graphs were released with the functions that replayed them.
     release_memory()
     begin_measuring(device)
     plain_tuning, plain_search = _measure_plain(face, timed, networks, perceptual, inversion, device)
@@ -271,9 +271,9 @@ def _measure_ours(
     perceptual: Perceptual,
     device: torch.device,
 ) -> tuple[Inversion, float, float]:
-    """The face's codes, and seconds a step of tuning and of search.
+    """The face's inversion, and seconds per step of tuning and of search.
 
-    At 256 px, only the weights that reach it; the search through displacement and tone, as in the product.
+    As in the product: tuning at 256 px, only of the weights that affect it; the search through displacement and tone.
     """
     generator, shape = networks.generator, networks.generator.shape
     target = _crop_face(face, working_side(generator)).to(device)
@@ -319,7 +319,7 @@ def _measure_plain(
     inversion: Inversion,
     device: torch.device,
 ) -> tuple[float, float]:
-    """Seconds a step of tuning and of search, everything at the generator's full size."""
+    """Seconds per step of tuning and of search, everything at the generator's full size."""
     generator, side = networks.generator, networks.generator.shape.size
     target = _crop_face(face, working_side(generator))[None].to(device)
     target_features = perceptual.features(target)

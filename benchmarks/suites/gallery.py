@@ -1,4 +1,4 @@
-"""The other people among whom a protected face is searched: their embeddings, measured once and kept."""
+"""Galleries: embeddings of people among whom a protected face is searched, computed once and stored."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Embeddings = dict[str, NDArray[np.float32]]
 
 @dataclass(frozen=True)
 class Gallery:
-    """People by name: per recogniser (people, D) unit embeddings, in the order of ``names``.
+    """People by name, with (people, D) unit embeddings by recogniser, in the order of ``names``.
 
     Attributes:
         near_duplicates: names of near duplicates of a face, which are not other people.
@@ -39,30 +39,30 @@ class Gallery:
     near_duplicates: Mapping[str, frozenset[str]]
 
     def mask_others(self, face: str) -> NDArray[np.bool_]:
-        """(people,) which of them are somebody else."""
+        """(people,) mask of those who are somebody else."""
         same = {face, *self.near_duplicates.get(face, frozenset())}
         return np.array([name not in same for name in self.names], dtype=np.bool_)
 
-    def rank(self, face: str, recogniser: str, probe: NDArray[np.float32], own: float) -> int:
-        """Place of the person's own picture, which scores ``own``, when all are searched for ``probe``; 1 is first."""
-        closer = self.embeddings[recogniser][self.mask_others(face)] @ probe > own
+    def rank(self, face: str, recogniser: str, probe: NDArray[np.float32], own_similarity: float) -> int:
+        """Rank of the person's own picture, of similarity ``own_similarity``, in a search for ``probe``, from 1."""
+        closer = self.embeddings[recogniser][self.mask_others(face)] @ probe > own_similarity
         return 1 + int(closer.sum())
 
 
 def list_candidates(photos: Sequence[Path]) -> tuple[Path, ...]:
-    """Who is searched: the shared validation faces with those that are measured, else these alone."""
+    """List people to search: the measured ones and the shared validation faces, if available."""
     listing = SHARED_FACES / "faces.csv"
     folder = SHARED_FACES / "photos"
     if not listing.is_file() or any(photo.parent != folder for photo in photos):
         return tuple(photos)
     with listing.open(encoding="utf-8", newline="") as file:
-        wanted = {line["id"] for line in csv.DictReader(file) if line["split"] == "val"}
-    return tuple(sorted({*photos, *(p for p in folder.iterdir() if p.stem in wanted)}))
+        validation_names = {line["id"] for line in csv.DictReader(file) if line["split"] == "val"}
+    return tuple(sorted({*photos, *(p for p in folder.iterdir() if p.stem in validation_names)}))
 
 
 @lru_cache(maxsize=2)  # the people and the strangers of a run
 def load(path: Path) -> Gallery:
-    """A kept gallery, read once per process: another one has another name."""
+    """Load a stored gallery, once per process: a changed gallery has another file name."""
     with np.load(path, allow_pickle=False) as stored:
         names = tuple(str(name) for name in stored["names"])
         people = {name: stored[name] for name in stored.files if name != "names"}
@@ -77,11 +77,11 @@ def build(
     log: Callable[[str], None],
     recognisers: tuple[str, ...] | None = None,
 ) -> Path:
-    """Embed photos, unless a file in ``folder`` holds them, and return the file; those without a face are left out.
+    """Embed photos, unless a file in ``folder`` has them, and return the file; photos without a face are left out.
 
     Args:
-        photos: by the name that they have in the gallery.
-        code: fingerprint of what finds and embeds faces; another one embeds anew.
+        photos: by name in the gallery.
+        code: fingerprint of the code that finds and embeds faces; faces are embedded again when it changes.
         recognisers: names; all of the product's when None.
     """
     sources = [*(recognisers or ()), *(f"{name} {path}" for name, path in photos.items())]

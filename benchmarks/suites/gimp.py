@@ -1,4 +1,4 @@
-"""What the filter costs in a real GIMP 3 and 2.10 beside the search itself; the limits were set beforehand.
+"""Overhead of the filter in a real GIMP 3 and 2.10 beside the search; the limits were set beforehand.
 
 GIMP comes from ``tests/host``: an installed one, or a root folder that is built once. The plug-in is the installed copy
 with a few lines added that log the time of each message from the worker. What needs a window is measured in one, on a
@@ -82,7 +82,7 @@ began = time.time()
 protect(image, image.layers[0], steps={steps})
 tell(began=began, ended=time.time())
 """
-# Orders for the open dialog, see ``tests.host.test_window.DRIVER``: they note when what is asked for is shown.
+# Orders for the open dialog, see ``tests.host.test_window.DRIVER``: they note the times at which results are shown.
 _NOTE_TIMES = """
 import time
 dialog.times = {}
@@ -100,7 +100,7 @@ _QUICK = _BEGIN + "dialog._config.set_property('seed', {}); dialog._button.click
 _AMOUNT = _BEGIN + "dialog._config.set_property('amount', {})"
 _TIMES = "found.update(dialog.times)"
 _FOUND = "found['shown'] = getattr(dialog, 'shown_at', 0)"
-# Added to the dialog, before the driver: when the photo is shown with its faces.
+# Added to the dialog, before the driver: notes when the photo is shown with its faces.
 _SHOWN = """
 
 import time as _time
@@ -166,7 +166,7 @@ def run(results: Path, log: Callable[[str], None]) -> Path:
         "figures": [{**asdict(figure), "median": round(figure.median, 3)} for figure in figures],
         "cores": os.cpu_count(),
         "system": f"{platform.system()} {platform.machine()}",
-        # More than there are cores: other processes used them, too, so the times are too long.
+        # If it exceeds the number of cores, other processes ran as well and the times are too long.
         "load": round(os.getloadavg()[1], 1),
     }
     results.mkdir(parents=True, exist_ok=True)
@@ -210,7 +210,7 @@ def _measure_dialog(gimp: Gimp, location: WorkerLocation) -> Iterator[Figure]:
             seconds_to_open.append(shown_at - _read_start_time(process.pid))
             if len(seconds_to_open) <= _RUNS:
                 window.dismiss()
-        # The first time GIMP and GTK read what they keep from then on.
+        # The first time, GIMP and GTK fill their caches.
         yield Figure("dialog to the photo with its faces, warm, 24 MP", "s", 2, tuple(seconds_to_open[1:]))
         window.ask(_NOTE_TIMES)
 
@@ -275,13 +275,13 @@ def _write_photos(share: Path) -> None:
 
 
 def _locate_worker(gimp: Gimp) -> WorkerLocation:
-    """The worker as programs outside of GIMP's root folder start it."""
+    """Locate the worker for programs outside of GIMP's root folder."""
     pointer = json.loads(_use_all_cores(host.pointer(gimp.run_folder, in_root=False)))
     return WorkerLocation("benchmarks", pointer["command"], pointer["run"], pointer["environment"])
 
 
 def _use_all_cores(pointer: str) -> str:
-    """What leads to the worker of the tests, which leaves cores to other tests, for one on all of them."""
+    """Let a pointer to the tests' worker, which leaves cores to other tests, start one that uses all cores."""
     return pointer.replace("OMP_NUM_THREADS=1", f"OMP_NUM_THREADS={os.cpu_count()}")
 
 
@@ -338,7 +338,7 @@ def _watch_memory(find_processes: Callable[[], Iterable[psutil.Process]]) -> Ite
 
 @contextmanager
 def _watch_worker_memory(location: WorkerLocation) -> Iterator[list[int]]:
-    """The memory of the worker's processes together, in bytes, again and again while the block runs."""
+    """Sample the total memory of the worker's processes, in bytes, while the block runs."""
     sums: list[int] = []
 
     def sample() -> None:

@@ -1,6 +1,6 @@
-"""How well the prior ``stylegan2`` reproduces faces: the encoder alone, and tuned as the program does it.
+"""How well the prior ``stylegan2`` reproduces faces: by the encoder alone, and after tuning as in the program.
 
-PSNR inside the FFHQ-aligned crop, at the side that the generator works at; no search, and no inversion from a cache.
+PSNR inside the FFHQ-aligned crop, at the generator's working size; no search, and no cached inversion.
 """
 
 from __future__ import annotations
@@ -58,9 +58,9 @@ def measure(photo: Path) -> InversionRow | None:
         return prior.invert(canvas, DEFAULT_STRENGTH).inversion.quality
 
     encoder = measure_quality(_ENCODER)
-    began = perf_counter()
+    start = perf_counter()
     tuned = measure_quality(InversionSettings())
-    return InversionRow(photo.stem, encoder, tuned, perf_counter() - began, fingerprint_code())
+    return InversionRow(photo.stem, encoder, tuned, perf_counter() - start, fingerprint_code())
 
 
 def _fail(warning: Message) -> None:

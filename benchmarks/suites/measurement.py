@@ -187,10 +187,10 @@ def _compare_original(task: Task, pair: FacePair, store: ModelStore) -> tuple[Sc
 
 
 def _measure_protection(task: Task, pair: FacePair, result: MethodResult, wall: float, store: ModelStore) -> ProtectRow:
-    scores, others = _compare_original(task, pair, store), 0
+    scores, gallery_size = _compare_original(task, pair, store), 0
     if scores and task.gallery is not None:
         people = gallery.load(task.gallery)
-        others = int(people.mask_others(task.setting.face).sum())
+        gallery_size = int(people.mask_others(task.setting.face).sum())
         scores = _add_ranks(scores, task, pair, people, store)
     if scores and task.setting.method == DECOY_METHOD:
         scores = _add_decoy(scores, pair, store)
@@ -208,7 +208,7 @@ def _measure_protection(task: Task, pair: FacePair, result: MethodResult, wall: 
         peak_mib=peak_mib(),
         code=task.code,
         warnings=result.warnings,
-        gallery=others,
+        gallery=gallery_size,
     )
 
 

@@ -1,4 +1,4 @@
-"""Several photos of one person, which our synthetic faces don't offer.
+"""Several photos of one person, which the synthetic faces don't include.
 
 The tests of the package ``face_recognition`` hold three photos of a public figure. They are fetched with pip when they
 are needed, kept in the ignored folder, and never committed.
@@ -27,7 +27,7 @@ def fetch_photos(folder: Path) -> tuple[Path, ...]:
     """The photos in ``folder``, fetched when they are not there yet.
 
     Raises:
-        NoData: pip can't get the archive, or it is not the one that is known.
+        NoData: pip can't get the archive, or its hash is wrong.
     """
     photos = tuple(folder / f"{name}.jpg" for name in _NAMES)
     if not all(photo.exists() for photo in photos):

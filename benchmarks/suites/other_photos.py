@@ -119,8 +119,8 @@ class Task:
 def compare_probe(names: Iterable[str], references: Gallery, recogniser: str, probe: Embeddings) -> dict[str, float]:
     """Cosine similarity of a probe to the named photos of a gallery, by name."""
     cosines = references.embeddings[recogniser] @ probe[recogniser]
-    wanted = set(names)
-    return {name: float(cosine) for name, cosine in zip(references.names, cosines, strict=True) if name in wanted}
+    selected = set(names)
+    return {name: float(cosine) for name, cosine in zip(references.names, cosines, strict=True) if name in selected}
 
 
 def compare(
@@ -152,11 +152,11 @@ def compare(
         after = None if probe is None else compare_probe(names, people, recogniser, probe)
         return {name: (value, None if after is None else after[name]) for name, value in before.items()}
 
-    def select_nearest(found: Mapping[str, Change]) -> Change | None:
-        if not found:
+    def select_nearest(changes: Mapping[str, Change]) -> Change | None:
+        if not changes:
             return None
-        after = [value for _, value in found.values() if value is not None]
-        return max(value for value, _ in found.values()), max(after, default=None)
+        after = [value for _, value in changes.values() if value is not None]
+        return max(value for value, _ in changes.values()), max(after, default=None)
 
     return tuple(
         OtherScore(

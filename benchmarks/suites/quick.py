@@ -1,4 +1,4 @@
-"""The small suite: a few faces and steps, in three minutes: no sizes of effects, only that each has its sign."""
+"""The small suite: a few faces and steps, in three minutes. It checks only the signs of effects, not their sizes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _WEAK, _STRONG = 0.1, 0.4
 
 
 def make_plan(photos: Sequence[Path], search_among: Sequence[Path] = ()) -> runner.Plan:
-    """What the quick suite measures; faces are searched for among ``photos``, or among more of them."""
+    """Make the plan of the quick suite; the gallery is ``photos``, or ``search_among`` if given."""
     return runner.Plan(
         photos=tuple(photos),
         methods=("c2p",),
@@ -55,7 +55,7 @@ def measure(
     log: Callable[[str], None],
     search_among: Sequence[Path] = (),
 ) -> list[str]:
-    """Measure afresh where the code is new, and return a sentence for every effect with the wrong sign."""
+    """Measure if the code has changed, and return a sentence for every effect with the wrong sign."""
     code = fingerprint_code()
     # Rows of other code do not apply to this one.
     folders = find_run_folders(folder / code)
@@ -81,7 +81,7 @@ def find_wrong_signs(
     def similarity(method: str, strength: float, role: str | None = None) -> float:
         matching = select(scores, method=method, strength=strength)
         similarities = matching["after"][matching["role"] == role] if role else matching["after"]
-        # Where no face is detected any more, there is no match.
+        # Without a detected face, there is no match.
         return float(similarities.mean()) if len(similarities) else -1.0
 
     def rate(method: str, strength: float) -> float | None:

@@ -107,7 +107,7 @@ def list_settings(plan: Plan) -> list[PlannedSetting]:
             degraded = SURVIVE.get(method) == strength
             for photo in plan.curve_photos:
                 add_settings(photo, method, strength, usual_rows if degraded else usual_rows - {"robustness"})
-    return [wanted for wanted in planned.values() if wanted.rows]
+    return [entry for entry in planned.values() if entry.rows]
 
 
 def _list_held_out_settings(plan: Plan, photo: Path, method: str, strength: float) -> list[Setting]:

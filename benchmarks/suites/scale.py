@@ -1,6 +1,6 @@
-"""What a batch on several machines is limited by: workers, the one writer, the messages, the storage.
+"""The limits of a batch on several machines: workers, the single writer, messages, storage.
 
-Rates are of this machine; ``report.scale`` says what a million photos would take by them.
+Rates are of this machine; ``report.scale`` extrapolates them to a million photos.
 """
 
 from __future__ import annotations
@@ -44,11 +44,11 @@ from c2p_core.subjects import Found, find_subjects
 MEGAPIXELS = 6.0
 WORKERS = (1, 2)
 _JOB = Job({"faces": "all", "prompt": "scale"})
-_TIMED = 5  # photos that are taken through all stages
+_TIMED = 5  # photos that go through all stages
 
 
 class TooFewPhotos(ValueError):
-    """Workers can't be compared by so few."""
+    """Too few photos to compare workers."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Workers:
         photos, faces: protected.
         steps: of the search a face.
         seconds: of the batch, with the start of the cluster and the loading of models.
-        between: seconds a photo from the first result of each worker to the last: without either.
+        between: seconds per photo from the first result of each worker to the last: without start and loading.
         search_seconds: sum over the faces.
     """
 
@@ -75,7 +75,7 @@ class Workers:
 
 @dataclass(frozen=True)
 class Stages:
-    """Seconds of processor time that a photo of one face takes beside its search, on one core; medians of a few.
+    """CPU seconds per photo of one face without its search, on one core; medians of a few photos.
 
     Attributes:
         read: reading and decoding. ``detect``: finding the face. ``finish``: pasting, measuring, encoding, thumbnails.
@@ -94,7 +94,7 @@ class Stages:
 
 @dataclass(frozen=True)
 class Rates:
-    """Photos a second that the parts beside the workers take.
+    """Photos per second that the parts beside the workers can handle.
 
     Attributes:
         results: results with their small pictures and rows into a folder, as ``c2p batch`` writes them by default.
@@ -102,7 +102,7 @@ class Rates:
         rows: the same with results and small pictures of one byte.
         objects: the same as ``results`` into a server on this machine that speaks S3, moto's, written in Python; None
             without it.
-        requests: that the server got for each of these results; None without it.
+        requests: number of requests to the server for each of these results; None without it.
         messages: photos and results of these sizes to two Ray actors and back that do nothing else.
     """
 
@@ -120,12 +120,12 @@ def run(faces: Sequence[Path], rows: Path, photos: int, steps: int | None, log: 
     Args:
         faces: portraits that photos of one face each are made of.
         rows: folder of the figures.
-        photos: of the shoot by which workers are compared, more than there are workers; 0 keeps what was measured.
+        photos: number of photos to compare workers with, more than there are workers; 0 keeps the stored comparison.
         steps: of the search a face, None for the default.
-        log: told each figure.
+        log: prints a line.
 
     Raises:
-        TooFewPhotos: the shoot is too small, or nothing is there to be kept.
+        TooFewPhotos: the shoot is too small, or there is no stored comparison to keep.
     """
     path = rows / SCALE_FILE
     if photos <= max(WORKERS) and (photos or not path.is_file()):
@@ -158,24 +158,14 @@ def _compare_workers(shoot: Sequence[Path], folder: Path, steps: int, log: Calla
     for count in WORKERS:
         runs.append(measure_workers(shoot, folder / f"out-{count}", count, steps))
         log(str(runs[-1]))
-    return {**circumstances, "runs": [asdict(run_figures) for run_figures in runs]}
+    return {**circumstances, "runs": [asdict(workers) for workers in runs]}
 
 
 def measure_workers(shoot: Sequence[Path], out: Path, workers: int, steps: int) -> Workers:
-    """Run the command with so many workers of one core each."""
+    """Run the command with this number of workers, of one core each."""
     arguments = ["batch", *map(str, shoot), "-o", str(out), "--json", "--no-report", "--device", "cpu"]
-    arguments += [
-        "--engine",
-        "ray",
-        "--address",
-        "local",
-        "--jobs",
-        str(workers),
-        "--cores",
-        "1",
-        "--steps",
-        str(steps),
-    ]
+    arguments += ["--engine", "ray", "--address", "local", "--jobs", str(workers), "--cores", "1"]
+    arguments += ["--steps", str(steps)]
     process = subprocess.run(
         [sys.executable, "-m", "c2p_core", *arguments], stdout=subprocess.PIPE, check=True, env=_make_environment()
     )
@@ -195,7 +185,7 @@ def measure_workers(shoot: Sequence[Path], out: Path, workers: int, steps: int) 
 
 
 def measure_stages(photos: Sequence[Path]) -> tuple[Stages, Outcome]:
-    """Measure what is done to photos beside the search; and the outcome of the last one."""
+    """Measure the stages of photos without the search; also returns the outcome of the last photo."""
     import torch
 
     torch.set_num_threads(1)
@@ -244,7 +234,7 @@ def measure_rates(outcome: Outcome, folder: Path) -> Rates:
 
 
 def time_writer(outcome: Outcome, destination: Path | str, count: int) -> float:
-    """Photos a second that the process which hands them out can take back: asked about, written, and noted."""
+    """Photos per second that the first process can handle: looking up known results, writing, and journalling."""
     from c2p_core.commands.batch import open_destination
 
     items = [Item(number, f"{outcome.item.path}-{number}", f"{number // 1000}/{number}.jpg") for number in range(count)]
@@ -261,7 +251,7 @@ def time_writer(outcome: Outcome, destination: Path | str, count: int) -> float:
 
 
 def _time_objects(outcome: Outcome) -> tuple[float | None, float | None]:
-    """Results a second into a store, and requests a result."""
+    """Results per second into an object store, and requests per result."""
     try:
         from tests.batch.stores import serve_s3
     except ImportError:  # the server comes with the extra for tests
@@ -270,7 +260,7 @@ def _time_objects(outcome: Outcome) -> tuple[float | None, float | None]:
     with tempfile.TemporaryDirectory() as scratch, serve_s3() as bucket, _count_requests() as requests:
         os.environ["C2P_HOME"] = scratch
         try:
-            # One result alone tells what opening and closing a store ask for.
+            # A single result gives the number of requests for opening and closing a store.
             time_writer(outcome, f"{bucket}/one", 1)
             overhead = len(requests)
             rate = time_writer(outcome, f"{bucket}/out", count)
@@ -282,7 +272,7 @@ def _time_objects(outcome: Outcome) -> tuple[float | None, float | None]:
 
 
 def _time_messages(outcome: Outcome, count: int) -> float:
-    """Photos a second through two Ray actors that send back what an outcome has."""
+    """Photos per second through two Ray actors that send an outcome's files back."""
     os.environ |= _make_environment()
     assert outcome.data is not None
     items = [replace(outcome.item, number=number) for number in range(count)]
@@ -293,7 +283,7 @@ def _time_messages(outcome: Outcome, count: int) -> float:
 
 
 def send_back(outcome: Outcome, items: Iterable[Item], job: Job, control: Control) -> Generator[Outcome, None, None]:
-    """An engine that reads each photo, asks whether it is known, and has the same result for all that are not."""
+    """An engine that reads each photo, asks whether its result is known, and else returns the same result for all."""
     for item in items:
         _, stamp = control.read(item)
         digest = f"{item.number:064x}"
@@ -305,21 +295,21 @@ def send_back(outcome: Outcome, items: Iterable[Item], job: Job, control: Contro
 
 @contextmanager
 def _count_requests() -> Iterator[list[str]]:
-    """The requests that the server of the tests gets, as it notes them."""
+    """Collect the log lines of requests to the tests' server."""
     requests: list[str] = []
     handler = logging.Handler()
     handler.emit = lambda record: requests.append(record.getMessage())  # type: ignore[method-assign]
-    log = logging.getLogger("werkzeug")
-    level, propagate = log.level, log.propagate
-    log.setLevel(logging.INFO)
-    log.propagate = False
-    log.addHandler(handler)
+    logger = logging.getLogger("werkzeug")
+    level, propagate = logger.level, logger.propagate
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+    logger.addHandler(handler)
     try:
         yield requests
     finally:
-        log.removeHandler(handler)
-        log.setLevel(level)
-        log.propagate = propagate
+        logger.removeHandler(handler)
+        logger.setLevel(level)
+        logger.propagate = propagate
 
 
 def _make_environment() -> dict[str, Any]:

@@ -1,7 +1,7 @@
-"""Photos of people as a shoot: who is told apart, and whether protected photos of one person match each other.
+"""Photos of people as a shoot: how well people are grouped, and whether a person's protected photos match each other.
 
-Each person's photos are protected twice: every one by itself, and in a row as ``c2p batch`` does with people, each led
-away from the protected ones before it. Real people: the file that is written has figures alone.
+Each person's photos are protected twice: each by itself, and as a sequence, as ``c2p batch`` does with people, each led
+away from the protected ones before it. These are real people: the output file contains only figures.
 """
 
 from __future__ import annotations
@@ -50,14 +50,14 @@ from c2p_core.recognition import Recogniser
 from c2p_core.verify import crop_face, embed_face
 
 METHODS = ("each by itself", "as a shoot")
-# The default prompt paints next to nothing.
+# The default prompt paints hardly anything.
 LOOK = "red lipstick and smoky eyes"
 _MANY = 5000
 
 
 @dataclass(frozen=True)
 class Protected:
-    """One photo before and after.
+    """One photo before and after protection.
 
     Attributes:
         label: of the photo.
@@ -80,7 +80,7 @@ class Protected:
 def measure_grouping(
     people: gallery.Gallery, strangers: gallery.Gallery | None, recogniser: Recogniser
 ) -> dict[str, float]:
-    """Group photos of people whom their labels tell by one recogniser.
+    """Group photos of people by one recogniser, and compare the groups with their labels.
 
     Returns:
         the adjusted Rand index, "ari"; "with_strangers", the same among further people of one photo each, and "joined",
@@ -119,7 +119,7 @@ def time_grouping() -> dict[str, float]:
 
 
 def protect_person(photos: Mapping[str, Path], options: Mapping[str, Any], method: str) -> list[Protected]:
-    """Protect the photos of one person, by their labels, one after the other; those without a face are left out."""
+    """Protect the photos of one person, by label, one after the other; photos without a face are left out."""
     store, warm = open_store(), WarmModels()
     candidates = ((label, path, *_read(path)) for label, path in photos.items())
     with_face = [(label, path, photo, face) for label, path, photo, face in candidates if face is not None]
@@ -176,7 +176,7 @@ def _measure_lip_colour(photo: Photo, face: Face) -> NDArray[np.float64]:
 def summarise(
     people: Sequence[Sequence[Protected]], recognisers: Sequence[Recogniser], held_out: str
 ) -> dict[str, Any]:
-    """What a method came to, over the photos of all people.
+    """Summarise a method's results over the photos of all people.
 
     Returns:
         by role, "white-box" and "held-out", the share of matches that were lost, at FAR 1 %, as means over recognisers:
@@ -218,7 +218,7 @@ def summarise(
 
 
 def summarise_products(people: Sequence[Sequence[Protected]]) -> dict[str, Any]:
-    """How the products of a person's photos differ.
+    """Summarise how the products of a person's photos differ.
 
     Returns:
         "products", mean Delta E 2000 of their colours between two photos, and "products_most", the largest, None
@@ -240,7 +240,7 @@ def summarise_products(people: Sequence[Sequence[Protected]]) -> dict[str, Any]:
 def _measure_looks(
     portraits: Sequence[Path], options: Mapping[str, Any], folder: Path, executor: Executor, log: Callable[[str], None]
 ) -> dict[str, dict[str, Any]]:
-    """By method, how products differ between the photos of a portrait; see `summarise_products`."""
+    """Measure by method how products differ between the photos of a portrait; see `summarise_products`."""
     photos_by_portrait = [
         {f"{portrait.stem}/{path.stem}": path for path in photograph_in_lights(portrait, folder / portrait.stem)}
         for portrait in portraits

@@ -35,5 +35,5 @@ def convert(folder: Path) -> Mtcnn:
 
 
 if __name__ == "__main__":
-    with PUBLISHED.provide(parse_folder(__doc__)) as found:
-        write_weights(convert(found).state_dict(), "mtcnn")
+    with PUBLISHED.provide(parse_folder(__doc__)) as folder:
+        write_weights(convert(folder).state_dict(), "mtcnn")

@@ -405,8 +405,8 @@ def _clamp(activation: _Activation, op: str) -> None:
         activation.clamp_max(6.0)
 
 
-def _make_unsupported_error(node: Node, what: str) -> UnreadableGraph:
-    return UnreadableGraph(f"The model's operation {node.op} ({node.name}) uses {what}, which is not supported.")
+def _make_unsupported_error(node: Node, feature: str) -> UnreadableGraph:
+    return UnreadableGraph(f"The model's operation {node.op} ({node.name}) uses {feature}, which is not supported.")
 
 
 def _merge_prelus(graph: Graph) -> dict[str, Node]:

@@ -137,8 +137,8 @@ def _make_flat_thing(alpha: Map) -> Thing:
 def _draw_blob(random: Random, face: Sample) -> Thing:
     x, y = _draw_point(random, face)
     dx, dy = _X - x, _Y - y
-    turn, stretch = random.uniform(0, np.pi), random.uniform(0.4, 1.0)
-    u, v = np.cos(turn) * dx + np.sin(turn) * dy, (np.cos(turn) * dy - np.sin(turn) * dx) / stretch
+    tilt, stretch = random.uniform(0, np.pi), random.uniform(0.4, 1.0)
+    u, v = np.cos(tilt) * dx + np.sin(tilt) * dy, (np.cos(tilt) * dy - np.sin(tilt) * dx) / stretch
     angle, radius = np.arctan2(v, u), random.uniform(7, 34)
     wobble = sum(
         random.normal(0, 0.18 / k) * np.cos(k * angle + random.uniform(0, 6.3))
@@ -151,9 +151,9 @@ def _draw_blob(random: Random, face: Sample) -> Thing:
 def _draw_board(random: Random, face: Sample) -> Thing:
     """A sheet, book, telephone or box: a rectangle at any angle."""
     x, y = _draw_point(random, face) + random.normal(0, 8, 2)
-    turn = random.choice([0.0, random.normal(0, 0.2), random.uniform(0, np.pi)])
-    u = np.cos(turn) * (_X - x) + np.sin(turn) * (_Y - y)
-    v = np.cos(turn) * (_Y - y) - np.sin(turn) * (_X - x)
+    angle = random.choice([0.0, random.normal(0, 0.2), random.uniform(0, np.pi)])
+    u = np.cos(angle) * (_X - x) + np.sin(angle) * (_Y - y)
+    v = np.cos(angle) * (_Y - y) - np.sin(angle) * (_X - x)
     half = random.uniform(5, 45, 2)
     corner = random.uniform(0, 5)
     distance = (
@@ -165,10 +165,10 @@ def _draw_board(random: Random, face: Sample) -> Thing:
 
 def _draw_sheet(random: Random, face: Sample) -> Thing:
     """A half plane with a wavy edge: cloth, blanket, wall, door."""
-    turn = random.choice([np.pi / 2, -np.pi / 2, 0.0, np.pi]) + random.normal(0, 0.3)
+    angle = random.choice([np.pi / 2, -np.pi / 2, 0.0, np.pi]) + random.normal(0, 0.3)
     x, y = _draw_point(random, face)
-    u = np.cos(turn) * (_X - x) + np.sin(turn) * (_Y - y)
-    v = np.cos(turn) * (_Y - y) - np.sin(turn) * (_X - x)
+    u = np.cos(angle) * (_X - x) + np.sin(angle) * (_Y - y)
+    v = np.cos(angle) * (_Y - y) - np.sin(angle) * (_X - x)
     wave = (
         random.uniform(0, 4) * np.sin(v / random.uniform(6, 25) + random.uniform(0, 6))
         + random.uniform(-1, 1) * v**2 / 150
@@ -180,11 +180,11 @@ def _draw_sheet(random: Random, face: Sample) -> Thing:
 def _draw_stick(random: Random, face: Sample) -> Thing:
     """A microphone, cigarette, pen, spoon, rod, strap."""
     end = _draw_point(random, face) if random.random() < 0.4 else face.mesh[13] + random.normal(0, 5, 2)
-    turn, length = (
+    angle, length = (
         random.uniform(0, 2 * np.pi) if random.random() < 0.5 else np.pi / 2 + random.normal(0, 0.5),
         random.uniform(12, 110),
     )
-    start = end + length * np.array([np.cos(turn), np.sin(turn)])
+    start = end + length * np.array([np.cos(angle), np.sin(angle)])
     width = random.uniform(0.8, 7)
     distance = _capsule_distance(end, start, width, width * random.uniform(0.7, 1.5))
     depth = _shade_round(distance, width)
@@ -199,9 +199,9 @@ def _draw_stick(random: Random, face: Sample) -> Thing:
 def _draw_hand(random: Random, face: Sample) -> Thing:
     """A hand with a forearm: fingers side by side or spread, each with its own shading."""
     point = _draw_point(random, face)
-    turn = random.uniform(0, 2 * np.pi)
+    angle = random.uniform(0, 2 * np.pi)
     size = random.uniform(0.75, 1.6)
-    forward, side = np.array([np.cos(turn), np.sin(turn)]), np.array([-np.sin(turn), np.cos(turn)])
+    forward, side = np.array([np.cos(angle), np.sin(angle)]), np.array([-np.sin(angle), np.cos(angle)])
     palm = point - forward * random.uniform(0, 22) * size
     half = 11 * size
     u, v = (
@@ -287,8 +287,8 @@ def _draw_band(random: Random, face: Sample) -> Thing:
     y = random.choice(
         [face.mesh[168, 1], face.mesh[10, 1], face.mesh[13, 1], face.mesh[152, 1], _draw_point(random, face)[1]]
     )
-    turn = random.normal(0, 0.25)
-    v = np.cos(turn) * (_Y - y) - np.sin(turn) * (_X - 64) + random.normal(0, 0.002) * (_X - 64) ** 2
+    angle = random.normal(0, 0.25)
+    v = np.cos(angle) * (_Y - y) - np.sin(angle) * (_X - 64) + random.normal(0, 0.002) * (_X - 64) ** 2
     half = random.uniform(3, 20)
     distance = np.asarray(np.abs(v + _draw_noise(random, 30)) - half, np.float32)
     return Thing(_fill_inside(distance), 0.4 + 0.6 * _shade_round(distance, half), random.choice(["cloth", "skin", ""]))
@@ -334,9 +334,9 @@ def _draw_cup(random: Random, face: Sample) -> Thing:
     """A cup or glass at the mouth, with the handle of it."""
     x, top = face.mesh[13] + random.normal(0, [6, 6])
     height, half, narrow = random.uniform(14, 45), random.uniform(9, 22), random.uniform(0.6, 1.0)
-    turn = random.normal(0, 0.25)
-    u = np.cos(turn) * (_X - x) + np.sin(turn) * (_Y - top)
-    v = np.cos(turn) * (_Y - top) - np.sin(turn) * (_X - x)
+    angle = random.normal(0, 0.25)
+    u = np.cos(angle) * (_X - x) + np.sin(angle) * (_Y - top)
+    v = np.cos(angle) * (_Y - top) - np.sin(angle) * (_X - x)
     width = half * (1 - (1 - narrow) * np.clip(v / height, 0, 1))
     distance = np.maximum(
         np.abs(u) - width, np.maximum(-v - 3 * np.sqrt(np.clip(1 - (u / half) ** 2, 0, 1)), v - height)
@@ -349,9 +349,9 @@ def _draw_cup(random: Random, face: Sample) -> Thing:
 
 def _draw_other_face(random: Random, face: Sample) -> Thing:
     """The head of another person before this one, from a side or from below."""
-    turn = random.choice([0.0, np.pi, np.pi / 2]) + random.normal(0, 0.35)
+    angle = random.choice([0.0, np.pi, np.pi / 2]) + random.normal(0, 0.35)
     distance_from_centre = random.uniform(38, 85)
-    x, y = 64 + distance_from_centre * np.cos(turn), 68 + distance_from_centre * np.sin(turn)
+    x, y = 64 + distance_from_centre * np.cos(angle), 68 + distance_from_centre * np.sin(angle)
     radius = random.uniform(30, 55)
     distance = np.asarray(
         np.hypot((_X - x) * random.uniform(1.0, 1.35), _Y - y) - radius + 2 * _draw_noise(random, 14), np.float32
@@ -417,8 +417,8 @@ def _make_surface(random: Random, face: Sample, others: Sequence[Sample], thing:
         return np.asarray(np.clip(colour * (thing.depth * (1 + 1.6 * fibre))[..., None], 0, 1), np.float32)
     surface = np.broadcast_to(_draw_colour(random), (SIDE, SIDE, 3)).copy()
     if kind in ("cloth", "print"):
-        turn, period = random.uniform(0, np.pi), random.uniform(2.5, 16)
-        u, v = np.cos(turn) * _X + np.sin(turn) * _Y, np.cos(turn) * _Y - np.sin(turn) * _X
+        angle, period = random.uniform(0, np.pi), random.uniform(2.5, 16)
+        u, v = np.cos(angle) * _X + np.sin(angle) * _Y, np.cos(angle) * _Y - np.sin(angle) * _X
         waves = {
             "stripes": np.sin(2 * np.pi * u / period),
             "checks": np.sin(2 * np.pi * u / period) * np.sin(2 * np.pi * v / period),
@@ -484,8 +484,8 @@ def _add_shaped_light(random: Random, face: Sample, pixels: Map) -> Map:
 
 
 def _add_side_light(random: Random, face: Sample, pixels: Map) -> Map:
-    turn = random.uniform(0, 2 * np.pi)
-    u = (np.cos(turn) * (_X - 64) + np.sin(turn) * (_Y - 64)) / random.uniform(8, 50) + random.normal(0, 1)
+    angle = random.uniform(0, 2 * np.pi)
+    u = (np.cos(angle) * (_X - 64) + np.sin(angle) * (_Y - 64)) / random.uniform(8, 50) + random.normal(0, 1)
     share = 1 / (1 + np.exp(-u))
     return np.asarray(pixels * (1 - random.uniform(0.2, 0.8) * share)[..., None], np.float32)
 

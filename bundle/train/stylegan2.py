@@ -377,8 +377,8 @@ def save_grid(rows: list[Tensor], path: Path) -> None:
     Image.fromarray((grid * 255).round().byte().permute(1, 2, 0).cpu().numpy()).save(path)
 
 
-def train(faces: Path, work: Path, steps: int, seed: int, device: torch.device, every: float) -> None:
-    """Train up to step ``steps``; stores the state every ``every`` seconds."""
+def train(faces: Path, work: Path, steps: int, seed: int, device: torch.device, state_interval: float) -> None:
+    """Train up to step ``steps``; stores the state every ``state_interval`` seconds."""
     work.mkdir(parents=True, exist_ok=True)
     training = Training(TrainingPlan(), seed, device)
     state = work / "state.pt"
@@ -396,7 +396,7 @@ def train(faces: Path, work: Path, steps: int, seed: int, device: torch.device, 
         if training.step % 50 == 0:
             formatted = " ".join(f"{name} {loss:.4f}" for name, loss in losses.items())
             print(f"{training.step} {training.seconds:.0f} s {formatted}", flush=True)
-        if time.monotonic() - last_stored > every or training.step == steps:
+        if time.monotonic() - last_stored > state_interval or training.step == steps:
             temporary = state.with_suffix(".part")
             torch.save(training.state_dict(), temporary)
             temporary.replace(state)
