@@ -124,7 +124,7 @@ def build_networks(store: ModelStore, device: torch.device) -> Networks:
 
 @torch.no_grad()
 def calibrate_batch_norms(network: nn.Module, side: int) -> None:
-    """Set batch normalisation statistics from noise; otherwise random weights' activations are too small for float16."""
+    """Set batch normalisation statistics from noise; else activations of random weights are too small for float16."""
     for part in network.modules():
         if isinstance(part, nn.BatchNorm1d | nn.BatchNorm2d):
             part.momentum = 1.0

@@ -51,7 +51,7 @@ class Published:
 
     @contextmanager
     def provide(self, folder: Path | None = None) -> Iterator[Path]:
-        """A folder with all files, verified: the given one, else that of the installed package, else a download."""
+        """Provide a folder with all files, verified: the given one, else the installed package's, else a download."""
         local = folder or self.find_installed()
         if local is not None:
             self.check(local)
@@ -143,13 +143,13 @@ def is_half_precision(weight: Tensor) -> bool:
 
     Layers that mix channels are: they hold nearly all weights, and similarities change by less than 0.0025. Depthwise
     kernels are not: they hold 2 % of the weights, but would change similarities by up to 0.018. Nor are biases and
-        slopes.
+    slopes.
     """
     return weight.ndim in (2, 4) and weight.shape[1] > 1
 
 
 def to_stored_precision(network: nn.Module) -> dict[str, Tensor]:
-    """A recogniser's tensors in the precision in which they are stored."""
+    """A recogniser's tensors in their stored precision."""
     tensors = {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
     return {name: tensor.half() if is_half_precision(tensor) else tensor for name, tensor in tensors.items()}
 

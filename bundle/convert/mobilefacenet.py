@@ -33,7 +33,7 @@ def collect_layers(graph: Iterable[Operation]) -> list[Linear]:
     for operation in graph:
         if operation.kind in ("CONV_2D", "DEPTHWISE_CONV_2D"):
             layers.append(read_linear(operation))
-        elif operation.kind == "MUL":  # of a PReLU: relu(x) + this * (x - |x|), and x - |x| is 2 * min(x, 0)
+        elif operation.kind == "MUL":  # of a PReLU: relu(x) + factors * (x - |x|), and x - |x| is 2 * min(x, 0)
             factors = next(constant for constant in operation.constants if constant is not None)
             layers[-1] = replace(layers[-1], slopes=2 * torch.from_numpy(factors).double())
         elif operation.kind not in ("ABS", "ADD", "RELU", "RESHAPE", "SUB"):

@@ -242,7 +242,7 @@ class TfjsGraph(nn.Module):
         return values[-1]
 
     def list_convolutions(self) -> list[Linear]:
-        """All convolutions in order, with the operations folded into them."""
+        """List all convolutions in order, with the operations folded into them."""
         return [Linear(s.weight, s.bias, s.activation.slopes) for s in self.steps if isinstance(s, _Conv)]
 
     def get_dense(self) -> tuple[Tensor, Tensor]:
@@ -388,7 +388,7 @@ class _Compiler:
         return slot
 
     def _modifiable_step(self, name: str, may_change: Callable[[_Step], bool]) -> tuple[_Step, int]:
-        """The step that computes ``name`` if it may be modified, else a new identity step after it."""
+        """Find the step that computes ``name`` if it may be modified, else append an identity step."""
         step = self._find_producer(name)
         if step is not None and may_change(step):
             return step, self._slots[name]
@@ -413,7 +413,7 @@ def _merge_prelus(graph: Graph) -> dict[str, Node]:
     """Replace every max(x, 0) + slope * min(x, 0) by one Prelu node."""
 
     def find_bounded_input(name: str, op: str) -> str | None:
-        """x, where ``name`` is op(x, 0)."""
+        """Return x if ``name`` is op(x, 0)."""
         node = graph.nodes[name]
         others = [i for i in node.inputs if not _is_zero(graph.constants.get(i))]
         return others[0] if node.op == op and len(node.inputs) == 2 and len(others) == 1 else None

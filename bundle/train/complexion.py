@@ -34,13 +34,13 @@ CELLS = 96
 COMPONENTS = 150
 _MAX_YAW = 0.35
 _MIN_EYES = 35.0
-_MIN_SKIN = 0.6  # minimum share of skin in the skin area; less means a mask, a hand or hair
+_MIN_SKIN = 0.6  # minimum share of skin in the skin area; below it, there is a mask, a hand or hair
 _COVERED_LABELS = re.compile("beard|mustache|stubble|glasses|mask|hat|helmet|scarf|fedora", re.IGNORECASE)
 _FILL_WIDTHS = (0.8, 2.0, 5.0, 12.0)  # Gaussian widths, in cells, from which holes are filled, finest first
 
 
 def is_usable(canvas: Canvas) -> bool:
-    """Whether a face is frontal, large enough and shows bare skin, by its row."""
+    """Whether a face is frontal, large enough and shows bare skin, according to its row."""
     row = canvas.row
     is_frontal = float(row["eye_dist_px"]) > _MIN_EYES and abs(float(row["yaw_proxy"])) < _MAX_YAW
     return is_frontal and not _COVERED_LABELS.search(row["all_labels"])

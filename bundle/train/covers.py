@@ -1,9 +1,9 @@
-"""Makes covered faces for training: things composited before faces, and what only looks like a cover.
+"""Makes covered faces for training: things composited before faces, and changes that only look like covers.
 
 Everything is drawn on the face's canvas, at half its size. A thing is a shape (mask, hand, microphone, sheet, scarf,
 strands of hair, cup, another face, blobs and boards of any kind) with a texture (cloth, skin, hair, metal, print, parts
 of other pictures), its own shading, a soft edge and a shadow on the face. Shadows, light, makeup, frames of glasses,
-moles and tattoos change the face as well but cover nothing.
+moles and tattoos change the face as well, but are no covers.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _BRIDGE = (6, 197, 195, 5, 4, 2)
 
 @dataclass(frozen=True)
 class Sample:
-    """A face as the things before it are drawn on.
+    """A face to draw things on.
 
     Attributes:
         pixels: (128, 128, 3) float32 sRGB 0..1.
@@ -48,10 +48,10 @@ class Thing:
     """A thing before a face.
 
     Attributes:
-        alpha: (128, 128) 0..1 its opacity.
-        depth: (128, 128) 0..1 its own shading: 1 in full light.
-        texture: name of the texture that it has; any when "".
-        shift: (x, y) in pixels by which another picture is moved, if that is its texture; anywhere when None.
+        alpha: (128, 128) opacity 0..1.
+        depth: (128, 128) shading 0..1, 1 in full light.
+        texture: its name; any when "".
+        shift: (x, y) in pixels of another picture as the texture; random when None.
     """
 
     alpha: Map
@@ -64,7 +64,7 @@ def compose(random: Random, face: Sample, others: Sequence[Sample]) -> tuple[Map
     """Put things before a face, or leave it as it is.
 
     Returns:
-        (128, 128, 3) sRGB 0..1 and (128, 128) opacity of what is before the face.
+        (128, 128, 3) sRGB 0..1 and (128, 128) opacity of the covers.
     """
     pixels, covered = face.pixels.copy(), np.zeros((SIDE, SIDE), np.float32)
     if random.random() < 0.45:
@@ -84,7 +84,7 @@ def compose(random: Random, face: Sample, others: Sequence[Sample]) -> tuple[Map
 
 
 def disturb(random: Random, face: Sample, pixels: Map) -> Map:
-    """Change a face by what covers nothing: light, shadow, makeup, frames of glasses, marks on the skin."""
+    """Change a face without covering it: light, shadow, makeup, frames of glasses, marks on the skin."""
     for number in random.choice(len(_DISTURBANCES), int(random.integers(1, 3)), replace=False):
         pixels = _DISTURBANCES[number](random, face, pixels)
     return pixels
@@ -94,7 +94,7 @@ def disturb(random: Random, face: Sample, pixels: Map) -> Map:
 
 
 def _fill_inside(distance: Map, softness: float = 0.7) -> Map:
-    """Opacity of the inside of a signed distance."""
+    """Opacity from a signed distance: 1 inside."""
     return np.asarray(np.clip(0.5 - distance / (2 * softness), 0.0, 1.0), np.float32)
 
 
@@ -113,7 +113,7 @@ def _draw_noise(random: Random, cell: float) -> Map:
 
 
 def _draw_point(random: Random, face: Sample) -> Map:
-    """A point on the face."""
+    """Draw a random point on the face."""
     oval = face.mesh[list(regions.OVAL)]
     weights = random.dirichlet(np.full(len(oval), 0.5))
     return np.asarray(weights @ oval * 0.7 + 0.3 * face.mesh[random.integers(468)], dtype=np.float32)
@@ -374,7 +374,7 @@ def _choose_shape(random: Random) -> Callable[[Random, Sample], Thing]:
 
 
 def _sample_skin_colour(random: Random, face: Sample) -> Map:
-    """Colour of a cheek of this face, or nearly so."""
+    """Sample the colour of a cheek, with variation."""
     x, y = face.mesh[random.choice([50, 280, 151, 205, 425])].astype(int).clip(3, SIDE - 4)
     cheek = face.pixels[y - 2 : y + 3, x - 2 : x + 3].mean((0, 1))
     return np.asarray(
@@ -393,7 +393,7 @@ def _draw_colour(random: Random) -> Map:
 
 
 def _make_surface(random: Random, face: Sample, others: Sequence[Sample], thing: Thing) -> Map:
-    """(128, 128, 3) the surface of a thing, lit like the face."""
+    """Make the (128, 128, 3) surface of a thing, lit like the face."""
     kind = thing.texture or random.choice(["cloth", "plain", "skin", "print", "hair"], p=[0.3, 0.35, 0.15, 0.12, 0.08])
     if kind == "skin":
         other = others[int(random.integers(len(others)))] if random.random() < 0.3 else face
@@ -455,7 +455,7 @@ def _make_surface(random: Random, face: Sample, others: Sequence[Sample], thing:
 
 
 def _sample_other_picture(random: Random, others: Sequence[Sample], shift: tuple[int, int] | None) -> Map:
-    """A part of another picture."""
+    """Sample a part of another picture."""
     other = others[int(random.integers(len(others)))].pixels
     if random.random() < 0.5:
         other = other[:, ::-1]
@@ -463,7 +463,7 @@ def _sample_other_picture(random: Random, others: Sequence[Sample], shift: tuple
     return np.roll(other, (int(y), int(x)), (0, 1))
 
 
-# --- what covers nothing
+# --- changes that are no covers
 
 
 def _cast_shadow(random: Random, pixels: Map, alpha: Map) -> Map:
@@ -475,7 +475,7 @@ def _cast_shadow(random: Random, pixels: Map, alpha: Map) -> Map:
 
 
 def _add_shaped_light(random: Random, face: Sample, pixels: Map) -> Map:
-    """A shadow or a patch of light with the shape of a thing."""
+    """Add a shadow or a patch of light in the shape of a thing."""
     shape = _choose_shape(random)(random, face)
     mask = gaussian_filter(shape.alpha, random.uniform(0.4, 6))
     gain = random.uniform(0.35, 0.85) if random.random() < 0.8 else random.uniform(1.1, 1.6)
@@ -491,7 +491,7 @@ def _add_side_light(random: Random, face: Sample, pixels: Map) -> Map:
 
 
 def _add_makeup(random: Random, face: Sample, pixels: Map) -> Map:
-    """Colour on lips, lids, cheeks or anywhere, through which the skin still shows."""
+    """Add translucent colour on lips, lids, cheeks or anywhere."""
     small = np.zeros((SIDE, SIDE), np.float32)
     mesh = face.mesh
     if random.random() < 0.7:
@@ -515,7 +515,7 @@ def _add_makeup(random: Random, face: Sample, pixels: Map) -> Map:
 
 
 def _add_glasses(random: Random, face: Sample, pixels: Map) -> Map:
-    """Glasses with clear or faintly tinted lenses, through which the eyes are seen."""
+    """Add glasses with clear or faintly tinted lenses."""
     thick, colour = random.uniform(0.3, 1.8), _draw_colour(random) * random.uniform(0.1, 1)
     lenses, frame = np.zeros((SIDE, SIDE), np.float32), np.zeros((SIDE, SIDE), np.float32)
     half, power = random.uniform([12, 9], [17, 15]), random.uniform(2, 5)
@@ -535,7 +535,7 @@ def _add_glasses(random: Random, face: Sample, pixels: Map) -> Map:
 
 
 def _add_marks(random: Random, face: Sample, pixels: Map) -> Map:
-    """Moles, freckles, tattoos, wrinkles, stubble."""
+    """Add moles, freckles, tattoos, wrinkles or stubble."""
     mask = np.zeros((SIDE, SIDE), np.float32)
     for _ in range(int(random.integers(1, 14))):
         a = _draw_point(random, face)
@@ -553,7 +553,7 @@ _DISTURBANCES = (_add_shaped_light, _add_side_light, _add_makeup, _add_glasses, 
 
 
 def _simulate_camera(random: Random, pixels: Map) -> Map:
-    """Exposure, colour, sharpness and noise of the whole picture."""
+    """Vary exposure, colour, sharpness and noise of the whole picture, as cameras do."""
     pixels = pixels * random.uniform(0.6, 1.35)
     if random.random() < 0.5:
         pixels = pixels * (1 + random.normal(0, 0.1, 3))

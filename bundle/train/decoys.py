@@ -1,7 +1,7 @@
 """Chooses the synthetic identities of decoy mode.
 
     python bundle/train/decoys.py FACES WORK          after thresholds.py; writes bundle/mini/decoys.safetensors
-    python bundle/train/decoys.py FACES WORK --add    the same people, also as seen by recognisers that the file lacks
+    python bundle/train/decoys.py FACES WORK --add    the same people, also embedded by recognisers that the file lacks
 
 They are faces of the train split: adult, frontal, marked as good examples, and dissimilar for every recogniser. Only
 their embeddings are stored, one (16, D) tensor per recogniser.
@@ -49,7 +49,7 @@ def choose_dissimilar(likeness: Tensor, count: int) -> list[int]:
 
 
 def find_identities(stored: dict[str, Tensor], vectors: dict[str, Tensor]) -> list[int]:
-    """Find the rows of ``vectors`` that are the identities in a file."""
+    """Find the rows of ``vectors`` with the identities of a file."""
     matches = {tuple((stored[name] @ vectors[name].T).argmax(1).tolist()) for name in stored}
     if len(matches) != 1:
         raise SystemExit("The recognisers of the file find different people in it; write it anew, without --add.")

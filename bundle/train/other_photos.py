@@ -104,7 +104,7 @@ def collect_matches(recogniser: str, measured: Iterable[OthersRow]) -> list[Phot
 
 
 def fit_limit(photo_matches: Sequence[PhotoMatches]) -> float:
-    """The highest similarity to the own original up to which at least `LOST_SHARE` of the matches are lost.
+    """Fit the highest similarity to the own original at which at least `LOST_SHARE` of the matches are lost.
 
     `NEVER` when there are fewer than `ENOUGH_LOW` matches up to it.
     """
@@ -114,20 +114,20 @@ def fit_limit(photo_matches: Sequence[PhotoMatches]) -> float:
     matches = np.array([s.matches for s in ordered], float)
     shares = np.array([s.lost for s in ordered]) / matches
     fit = isotonic_regression(shares, weights=matches, increasing=False).x
-    # A mean of shares may miss 0.8 by a rounding error.
+    # A mean of shares may fall short of 0.8 by a rounding error.
     below_limit = [s for s, share in zip(ordered, fit, strict=True) if share >= LOST_SHARE - 1e-9]
     return below_limit[-1].own if sum(s.matches for s in below_limit) >= ENOUGH_LOW else NEVER
 
 
 def compute_share_lost(photo_matches: Iterable[PhotoMatches]) -> float | None:
-    """The share of all matches that are lost; None without matches."""
+    """Compute the share of all matches that are lost; None without matches."""
     listed = list(photo_matches)
     matches = sum(s.matches for s in listed)
     return sum(s.lost for s in listed) / matches if matches else None
 
 
 def cross_validate_people(photo_matches: Sequence[PhotoMatches]) -> float | None:
-    """Leave-one-person-out share lost, up to the similarity that the others' photos give; None if none is so low."""
+    """Leave-one-person-out share lost, up to the limit fitted to the others' photos; None if no match is below it."""
     below_limit: list[PhotoMatches] = []
     for person in sorted({parse_person(s.photo) for s in photo_matches}):
         limit = fit_limit([s for s in photo_matches if parse_person(s.photo) != person])

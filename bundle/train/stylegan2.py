@@ -378,7 +378,7 @@ def save_grid(rows: list[Tensor], path: Path) -> None:
 
 
 def train(faces: Path, work: Path, steps: int, seed: int, device: torch.device, state_interval: float) -> None:
-    """Train up to step ``steps``; stores the state every ``state_interval`` seconds."""
+    """Train up to step ``steps``, and store the state every ``state_interval`` seconds."""
     work.mkdir(parents=True, exist_ok=True)
     training = Training(TrainingPlan(), seed, device)
     state = work / "state.pt"

@@ -1,4 +1,4 @@
-"""Measures the thresholds of recognisers: above which similarity they take two different people for one.
+"""Measures the thresholds of recognisers: the similarity above which they take two different people for one.
 
     python bundle/train/canvases.py FACES WORK                       the faces of FACES, aligned
     PYTHONPATH=.:plugin python bundle/train/thresholds.py --faces FACES WORK --photos FOLDER
@@ -11,7 +11,7 @@ of up to three sources is used at a false accept rate (FAR) of 1 %:
   The rates on the val split's pairs are stored too, as a check. Synthetic faces resemble each other.
 - "photos": impostor pairs of photos in FOLDER, which has a folder for each person, or photos named by the person and a
   number. Only the threshold and the numbers of pairs and people are stored.
-- "vendor": the documented default of the recogniser's maker, where there is one (bundle/manifest.toml).
+- "vendor": the documented default of the recogniser's authors, if there is one (bundle/manifest.toml).
 
 A threshold is only computed from enough pairs for `impostors.ENOUGH` false accepts: 0.1 % of some hundred pairs is no
 estimate. If FOLDER is small, the threshold at 0.1 % thus comes from synthetic pairs alone; it is never below that at
@@ -66,14 +66,14 @@ def embed_faces(name: str, split: str, faces: Sequence[Canvas], work: Path, stor
 
 
 def summarise(similarities: Tensor) -> Entry:
-    """Summarise impostor pairs; thresholds for which there are too few pairs are left out."""
+    """Summarise impostor pairs; thresholds with too few pairs are left out."""
     measured = measure(similarities)
     rates = {"far1": measured.far1, "far01": measured.far01}
     return {name: value for name, value in rates.items() if value is not None} | {"pairs": measured.pairs}
 
 
 def summarise_synthetic(train: Tensor, val: Tensor) -> Entry:
-    """Summarise the pairs of one split, with the false accept rates on those of the other."""
+    """Summarise the pairs of the train split, with the false accept rates on those of the val split."""
     summary = summarise(train)
     return {
         **summary,
@@ -89,7 +89,7 @@ def summarise_synthetic(train: Tensor, val: Tensor) -> Entry:
 
 
 def decide(sources: Mapping[str, Entry]) -> Entry:
-    """Build the entry of one recogniser: its sources, the lowest threshold at each rate, and its source.
+    """Build the entry of one recogniser: its sources, and for each rate the lowest threshold and its source.
 
     Args:
         sources: by names of `SOURCES`; of equal thresholds the first one decides.
@@ -98,13 +98,13 @@ def decide(sources: Mapping[str, Entry]) -> Entry:
         SystemExit: there are no synthetic pairs, whose mean and standard deviation are needed.
     """
     if "synthetic" not in sources:
-        raise SystemExit("There are no synthetic pairs of it yet; give --faces.")
+        raise SystemExit("There are no synthetic pairs for it yet; give --faces.")
     ordered = {name: sources[name] for name in SOURCES if name in sources}
 
     def find_lowest(rate: str) -> str:
         available = [name for name, entry in ordered.items() if rate in entry]
         if not available:
-            raise SystemExit(f"No source has pairs enough for {rate}.")
+            raise SystemExit(f"No source has enough pairs for {rate}.")
         return min(available, key=lambda name: float(ordered[name][rate]))
 
     far1, far01 = find_lowest("far1"), find_lowest("far01")
@@ -120,7 +120,7 @@ def decide(sources: Mapping[str, Entry]) -> Entry:
 
 
 def collect_sources(table: Mapping[str, Any]) -> dict[str, dict[str, Entry]]:
-    """Sources by recogniser in a file of this script, including its older format with synthetic pairs alone."""
+    """Collect sources by recogniser from a file of this script, or of its older format with only synthetic pairs."""
     sources: dict[str, dict[str, Entry]] = {}
     for name, entry in table.get("recognisers", {}).items():
         if "sources" in entry:
