@@ -20,14 +20,14 @@ from benchmarks.data import (
     sample_evenly,
     write_sample_portrait,
 )
-from benchmarks.methods.strengths import ASIDE, CURVES, DECOY_METHOD, PRODUCT_METHOD
+from benchmarks.methods.strengths import CURVES, DECOY_METHOD, OUTSIDE_COMPARISON, PRODUCT_METHOD
 from c2p_core.api import DEFAULT_HOLD_OUT, DEFAULT_PROMPT, DEFAULT_STRENGTH, PRIORS, Profile
 
 if TYPE_CHECKING:
     from benchmarks.suites.runner import Outcome
 
 SUITES = ("protect", "natural", "robustness", "speed", "all")
-DRAWN = CURVES | ASIDE
+ALL_CURVES = CURVES | OUTSIDE_COMPARISON
 _PER_SHEET = 4
 
 Photos = TypeVar("Photos")
@@ -184,7 +184,7 @@ def main() -> None:
     help="Strengths of these methods.",
 )
 @click.option(
-    "--curves", default=",".join(DRAWN), show_default=True, help='Methods measured over strengths, or "none".'
+    "--curves", default=",".join(ALL_CURVES), show_default=True, help='Methods measured over strengths, or "none".'
 )
 @click.option("--curve-faces", type=int, default=8, show_default=True, help="Number of faces for the curves.")
 @_HOLD_OUT_OPTIONS
@@ -247,7 +247,7 @@ def run(
             methods=_parse_names(tuple(METHODS), methods),
             strengths=strengths,
             suites=frozenset({"protect", "natural", "robustness"} if suite == "all" else {suite}),
-            curves={name: DRAWN.get(name, strengths) for name in curve_methods},
+            curves={name: ALL_CURVES.get(name, strengths) for name in curve_methods},
             curve_photos=sample_evenly(selected, curve_faces),
             pairs=_fetch_pairs(folders.pictures) if pairs and suite in ("protect", "all") else (),
             extra=extra_recogniser,
@@ -433,7 +433,7 @@ def _draw(
     per_sheet: int = 1,
     close: bool = False,
 ) -> None:
-    from benchmarks.methods.catalogue import PRODUCT
+    from benchmarks.methods.catalogue import PRODUCT_METHODS
     from benchmarks.report import contact_sheets
 
     if others:
@@ -443,7 +443,7 @@ def _draw(
         )
     else:
         folder = photos or SHARED_FACES / "photos"
-        drawn_priors = priors if method in PRODUCT else ("",)
+        drawn_priors = priors if method in PRODUCT_METHODS else ("",)
         paths = contact_sheets.draw(
             find_run_folders(out), folder, method, strength, hold_out, per_sheet, close, drawn_priors
         )

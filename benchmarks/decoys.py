@@ -26,7 +26,7 @@ from c2p_core.photo import Photo
 from c2p_core.priors.checkpoints import load_generator
 
 COUNT = 16  # the number that the product ships
-_MOST_DRAWS = 200
+_MAX_DRAWS = 200
 _TRUNCATION = 0.7
 _SIDE = 320  # pixels of a face: the generator's own are too few for the detector
 
@@ -77,7 +77,7 @@ def _make_decoys(names: tuple[str, ...]) -> dict[str, torch.Tensor]:
     recognisers = load_named_recognisers(names, store)
     generator = load_generator(store.path("stylegan2-mini")).eval()
     people: list[verify.Embeddings] = []
-    for seed in range(_MOST_DRAWS):
+    for seed in range(_MAX_DRAWS):
         latent = torch.randn(1, generator.shape.style, generator=torch.Generator().manual_seed(seed))
         with torch.no_grad():
             picture = generator(generator.map(latent, _TRUNCATION))[0].clamp(-1, 1).add(1).mul(127.5).byte()

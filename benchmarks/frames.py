@@ -65,7 +65,7 @@ def make_search_frame(rows: Iterable[OthersRow]) -> DataFrame:
     such as ``mate_before``; NaN where there is none, or no face.
     """
 
-    def similarities(score: OtherScore) -> dict[str, float | None]:
+    def collect_similarities(score: OtherScore) -> dict[str, float | None]:
         after = [value for _, value in score.others.values() if value is not None]
         mate = (max(before for before, _ in score.others.values()), max(after, default=None)) if score.others else None
         changes = {"mate": mate, "nearest": score.nearest, "stranger": score.stranger}
@@ -78,7 +78,7 @@ def make_search_frame(rows: Iterable[OthersRow]) -> DataFrame:
     columns = ["recogniser", "family", "role", "far1", "far01", "own"]
     numbers = [f"{rival}_{when}" for rival in ("mate", "nearest", "stranger") for when in ("before", "after")]
     lines = (
-        _make_line(row, {name: getattr(s, name) for name in columns} | similarities(s))
+        _make_line(row, {name: getattr(s, name) for name in columns} | collect_similarities(s))
         for row in rows
         for s in row.scores
     )
@@ -95,12 +95,14 @@ def make_identification_frame(rows: Iterable[PaperRow]) -> DataFrame:
     changes = ("person_rank", "target", "target_rank")
     numbers = [f"{name}_{when}" for name in changes for when in ("before", "after")]
 
-    def values(score: PaperScore) -> dict[str, float | None]:
+    def collect_values(score: PaperScore) -> dict[str, float | None]:
         figures = [value for name in changes for value in getattr(score, name) or (None, None)]
         return dict(zip(numbers, figures, strict=True))
 
     lines = (
-        _make_line(row, {name: getattr(s, name) for name in columns} | values(s)) for row in rows for s in row.scores
+        _make_line(row, {name: getattr(s, name) for name in columns} | collect_values(s))
+        for row in rows
+        for s in row.scores
     )
     return _make_frame(lines, [*columns, *numbers]).astype(dict.fromkeys(numbers, float))
 

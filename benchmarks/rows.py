@@ -529,7 +529,7 @@ def read(path: Path, kind: type[Row]) -> list[Row]:
 
 
 @lru_cache
-def _field_types(kind: type) -> dict[str, Any]:
+def _get_field_types(kind: type) -> dict[str, Any]:
     return get_type_hints(kind)
 
 
@@ -546,7 +546,7 @@ def _decode(kind: Any, value: Any) -> Any:
     if origin is dict:
         return {name: _decode(arguments[1], item) for name, item in value.items()}
     if isinstance(kind, type) and is_dataclass(kind):
-        types = _field_types(kind)
+        types = _get_field_types(kind)
         return kind(**{name: _decode(types[name], item) for name, item in value.items()})
     return value
 

@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from torch import Tensor
 
-from benchmarks.metrics.face_masks import face_mask
-from benchmarks.metrics.image_quality import rgb8
+from benchmarks.metrics.face_masks import make_face_mask
+from benchmarks.metrics.image_quality import to_rgb8
 from benchmarks.recognisers import load_every_recogniser
 from c2p_core import verify
 from c2p_core.api import Face
@@ -125,7 +125,7 @@ def _optimise_noise(
     recognisers = [r for r in load_every_recogniser(store) if r.family != hold_out]
     canvas = verify.crop_face(View(photo), face)
     embeddings = verify.embed_face(canvas, recognisers, device)
-    mask = _make_face_mask(canvas)
+    mask = _make_faded_mask(canvas)
     generator = torch.Generator().manual_seed(seed)
     bound, count = NOISE * strength, steps or SearchSettings().steps
     noise = torch.zeros(canvas.pixels.shape)
@@ -142,7 +142,7 @@ def _optimise_noise(
         losses = [(r.embed(augmented, mesh)[0] @ embeddings[r.name] - r.far1) / r.impostor_std for r in active]
         (gradient,) = torch.autograd.grad(torch.stack(losses).mean(), noise)
         noise = update(noise.detach(), gradient, bound, count).clamp(-bound, bound)
-    return Photo(add_change(rgb8(photo), face, (canvas.pixels + mask * noise).clamp(0, 1) - canvas.pixels))
+    return Photo(add_change(to_rgb8(photo), face, (canvas.pixels + mask * noise).clamp(0, 1) - canvas.pixels))
 
 
 def add_change(picture: Rgb8, face: Face, change: Tensor) -> Rgb8:
@@ -156,8 +156,8 @@ def add_change(picture: Rgb8, face: Face, change: Tensor) -> Rgb8:
     return as_bytes(picture / 255 + warped.permute(1, 2, 0).numpy())
 
 
-def _make_face_mask(canvas: CanvasFace) -> Tensor:
-    inside = face_mask((CANVAS, CANVAS), canvas.mesh.numpy()).astype(np.float32)
+def _make_faded_mask(canvas: CanvasFace) -> Tensor:
+    inside = make_face_mask((CANVAS, CANVAS), canvas.mesh.numpy()).astype(np.float32)
     return torch.from_numpy(ndimage.gaussian_filter(inside, _FADE) * inside)[None]
 
 
@@ -170,14 +170,14 @@ def _pick_one_per_family(recognisers: Sequence[Recogniser], step: int) -> list[R
 
 def blur(photo: Photo, face: Face, strength: float) -> Photo:
     """Gaussian blur of the face, as people do it by hand."""
-    picture = rgb8(photo)
+    picture = to_rgb8(photo)
     sigma = BLUR * strength * face.eye_distance
     return Photo(_replace_face(picture, face, ndimage.gaussian_filter(picture / 255, (sigma, sigma, 0))))
 
 
 def pixelate(photo: Photo, face: Face, strength: float) -> Photo:
     """Large pixels over the face."""
-    picture = rgb8(photo)
+    picture = to_rgb8(photo)
     side = max(1, round(CELL * strength * face.eye_distance))
     height, width = picture.shape[:2]
     padded = np.pad(picture / 255, ((0, -height % side), (0, -width % side), (0, 0)), mode="edge")
@@ -186,5 +186,5 @@ def pixelate(photo: Photo, face: Face, strength: float) -> Photo:
 
 
 def _replace_face(picture: Rgb8, face: Face, changed: NDArray[np.floating[Any]]) -> Rgb8:
-    mask = face_mask((picture.shape[0], picture.shape[1]), face.mesh)
+    mask = make_face_mask((picture.shape[0], picture.shape[1]), face.mesh)
     return np.where(mask[..., None], as_bytes(changed), picture)

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from benchmarks.methods import baselines
-from benchmarks.metrics.image_quality import rgb8
+from benchmarks.metrics.image_quality import to_rgb8
 from benchmarks.rows import Setting
 from c2p_core.api import DEFAULT_CLIP, Face, Mode, Profile, ProtectRequest
 from c2p_core.colour import linear_to_srgb, srgb_to_linear
@@ -28,7 +28,7 @@ from c2p_core.products.paint import paint, skin_map
 from c2p_core.search import SearchSettings
 
 # A random look wears each product with this probability.
-WORN = 0.6
+WEAR_PROBABILITY = 0.6
 # How far products reach from the middle between the eyes, in eye distances.
 FACE_REACH = 2.5
 
@@ -101,14 +101,14 @@ def blackout(photo: Photo, face: Face, setting: Setting, store: ModelStore) -> M
     return MethodResult(photo.with_pixels(pixels))
 
 
-def random_look(seed: int, strength: float) -> torch.Tensor:
+def draw_random_look(seed: int, strength: float) -> torch.Tensor:
     """A (9, 6) code of `products.codes`: each worn or not, in a named colour; strength is the most opacity it gets."""
     rng = np.random.default_rng(seed)
     colours = list(COLOURS.values())
     code = torch.zeros(CODE_SHAPE)
     code[:, 3] = ABSENT
     for row, product in enumerate(PRODUCTS):
-        worn = rng.random() < WORN
+        worn = rng.random() < WEAR_PROBABILITY
         colour = colours[rng.integers(len(colours))]
         opacity, extent, softness = (float(v) for v in rng.random(3))
         if worn:
@@ -118,7 +118,7 @@ def random_look(seed: int, strength: float) -> torch.Tensor:
 
 def look(photo: Photo, face: Face, setting: Setting, store: ModelStore) -> MethodResult:
     """A random makeup look without any search: the reference for patchiness. The seed is drawn from the face's name."""
-    rgb = rgb8(photo)
+    rgb = to_rgb8(photo)
     reach = FACE_REACH * face.eye_distance
     centre = face.mesh.mean(axis=0)
     x0, y0 = (max(0, int(v - reach)) for v in centre)
@@ -128,7 +128,7 @@ def look(photo: Photo, face: Face, setting: Setting, store: ModelStore) -> Metho
     regions = build_product_maps(face.mesh - np.array([x0, y0], np.float32), max(height, width), face.eye_distance)
     regions = type(regions)(regions.level[:, :height, :width], regions.gate[:, :height, :width])
     seed = int.from_bytes(setting.face.encode(), "little") % 2**32 + setting.seed
-    paint_density = paint(random_look(seed, setting.strength), regions, skin_map(linear, face.eye_distance)).sum(0)
+    paint_density = paint(draw_random_look(seed, setting.strength), regions, skin_map(linear, face.eye_distance)).sum(0)
     painted = (
         linear_to_srgb(linear * torch.exp(-paint_density)).mul(255).round().to(torch.uint8).permute(1, 2, 0).numpy()
     )
@@ -169,6 +169,6 @@ METHODS: dict[str, Method] = {
     "blackout": blackout,
 }
 # These search against recognisers, so one family is held out; the others use none.
-SEARCHED = frozenset({"c2p", "decoy", "pgd", "mi-fgsm", "masked-noise", "smooth-noise"})
+SEARCH_METHODS = frozenset({"c2p", "decoy", "pgd", "mi-fgsm", "masked-noise", "smooth-noise"})
 # Only these use a prompt and a prior.
-PRODUCT = frozenset({"c2p", "decoy"})
+PRODUCT_METHODS = frozenset({"c2p", "decoy"})

@@ -21,7 +21,7 @@ Floats = NDArray[np.float64]
 PSNR_OF_IDENTICAL = 100.0
 
 
-def rgb8(photo: Photo) -> Rgb8:
+def to_rgb8(photo: Photo) -> Rgb8:
     """Convert a photo for comparison: (height, width, 3) uint8 sRGB, alpha dropped."""
     return as_bytes(to_srgb(photo))
 

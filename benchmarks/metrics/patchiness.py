@@ -12,7 +12,7 @@ from skimage.color import lab2rgb, rgb2lab
 from skimage.registration import optical_flow_ilk
 
 from benchmarks.metrics.expression import Displacement
-from benchmarks.metrics.face_masks import Mask, eye_mask, face_mask, skin_mask
+from benchmarks.metrics.face_masks import Mask, make_eye_mask, make_face_mask, make_skin_mask
 from benchmarks.metrics.image_quality import Floats, flip, ms_ssim, psnr, ssim
 from c2p_core.api import Face
 from c2p_core.faces.align import CANVAS, CANVAS_EYE_DISTANCE, align, crop_canvas, transform_points
@@ -100,7 +100,7 @@ def band_energy(change: Floats, mask: Mask) -> float:
     return float(np.sqrt(((fine - coarse)[mask] ** 2).sum(axis=-1).mean()))
 
 
-def _local_contrast(lightness: Floats) -> Floats:
+def _normalise_contrast(lightness: Floats) -> Floats:
     detail = lightness - ndimage.gaussian_filter(lightness, FLOW_NORMALISE)
     spread = np.sqrt(ndimage.gaussian_filter(detail**2, FLOW_NORMALISE))
     return np.asarray(detail / (spread + 1.0))
@@ -119,7 +119,10 @@ def estimate_flow(before_lab: Floats, after_lab: Floats) -> Floats:
     """
     limit = FLOW_LIMIT * CANVAS_EYE_DISTANCE
     displacement = optical_flow_ilk(
-        _local_contrast(before_lab[..., 0]), _local_contrast(after_lab[..., 0]), radius=FLOW_RADIUS, gaussian=True
+        _normalise_contrast(before_lab[..., 0]),
+        _normalise_contrast(after_lab[..., 0]),
+        radius=FLOW_RADIUS,
+        gaussian=True,
     )
     return np.clip(np.asarray(displacement, np.float64), -limit, limit)
 
@@ -154,9 +157,9 @@ def measure_on_canvas(before: Rgb8, after: Rgb8, face: Face) -> tuple[Patchiness
     canvas_before, canvas_after = crop_face_canvas(before, face), crop_face_canvas(after, face)
     before_lab, after_lab = (np.asarray(rgb2lab(canvas), np.float64) for canvas in (canvas_before, canvas_after))
     mesh = transform_points(align(face.mesh, face.eye_distance).to_canvas, face.mesh)
-    oval = face_mask((CANVAS, CANVAS), mesh)
-    skin = skin_mask(before_lab, mesh, CANVAS_EYE_DISTANCE)
-    eyes = eye_mask((CANVAS, CANVAS), mesh)
+    oval = make_face_mask((CANVAS, CANVAS), mesh)
+    skin = make_skin_mask(before_lab, mesh, CANVAS_EYE_DISTANCE)
+    eyes = make_eye_mask((CANVAS, CANVAS), mesh)
     displacement = estimate_flow(before_lab, after_lab)
     raw_change = after_lab - before_lab
     registered_lab = register(after_lab, displacement)
@@ -168,7 +171,7 @@ def measure_on_canvas(before: Rgb8, after: Rgb8, face: Face) -> tuple[Patchiness
         face_raw=band_energy(raw_change, oval),
         skin_raw=band_energy(raw_change, skin),
     )
-    movement = Displacement(mesh=_mean_inside(distances, oval), eyes=_mean_inside(distances, eyes))
+    movement = Displacement(mesh=_compute_mean_inside(distances, oval), eyes=_compute_mean_inside(distances, eyes))
     canvases8 = [as_bytes(canvas) for canvas in (canvas_before, canvas_after, lab2rgb(registered_lab))]
     likeness = Likeness(
         psnr(canvases8[0], canvases8[1]),
@@ -179,5 +182,5 @@ def measure_on_canvas(before: Rgb8, after: Rgb8, face: Face) -> tuple[Patchiness
     return spots, movement, likeness
 
 
-def _mean_inside(values: Floats, mask: Mask) -> float:
+def _compute_mean_inside(values: Floats, mask: Mask) -> float:
     return float(values[mask].mean()) if mask.any() else 0.0

@@ -18,9 +18,9 @@ from benchmarks.report.tables import format_number, format_table, group_variants
 from benchmarks.rows import OthersRow, ProtectRow
 
 # With fewer photos, a correlation is mostly chance.
-FEWEST = 10
+MIN_PHOTOS = 10
 # Margins that differ by less, in standard deviations, are the same.
-_SAME = 1e-6
+_TOLERANCE = 1e-6
 
 _COLUMNS = {
     "pearson": "correlation with the others (Pearson)",
@@ -57,15 +57,15 @@ def correlate(margins: DataFrame) -> DataFrame:
     Returns:
         A line a family: ``photos`` that all have judged; ``pearson`` and ``spearman`` (NaN where one of the two is the
         same for all photos); the mean ``margin`` (the lower, the easier it is to fool) and that of the ``others``.
-        No lines for fewer than two families or `FEWEST` photos.
+        No lines for fewer than two families or `MIN_PHOTOS` photos.
     """
     complete = margins.dropna()
-    if complete.shape[1] < 2 or len(complete) < FEWEST:
+    if complete.shape[1] < 2 or len(complete) < MIN_PHOTOS:
         return DataFrame(columns=["photos", *_COLUMNS])
     lines = {}
     for family in complete:
         margin, mean_of_others = complete[family], complete.drop(columns=family).mean(axis=1)
-        is_constant = min(values.max() - values.min() for values in (margin, mean_of_others)) < _SAME
+        is_constant = min(values.max() - values.min() for values in (margin, mean_of_others)) < _TOLERANCE
         lines[family] = {
             "photos": len(complete),
             **{

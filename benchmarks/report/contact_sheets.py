@@ -18,7 +18,7 @@ FACE_PX = 300
 CLOSEUP_PX = 700
 CAPTION_PX = 22
 # Margin around the face box in a cell, as a share of the box's longer side.
-AROUND = 0.3
+MARGIN = 0.3
 GREY = (110, 110, 110)
 
 
@@ -48,7 +48,7 @@ def amplify_difference(before: Image.Image, after: Image.Image) -> Image.Image:
 
 def _crop_box(entry: Entry, size: tuple[int, int]) -> tuple[int, int, int, int]:
     x0, y0, x1, y1 = entry.box
-    reach = (0.5 + AROUND) * max(x1 - x0, y1 - y0)
+    reach = (0.5 + MARGIN) * max(x1 - x0, y1 - y0)
     x, y = (x0 + x1) / 2, (y0 + y1) / 2
     low, high = (max(0, int(x - reach)), max(0, int(y - reach))), (int(x + reach) + 1, int(y + reach) + 1)
     return low[0], low[1], min(size[0], high[0]), min(size[1], high[1])

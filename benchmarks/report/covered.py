@@ -11,7 +11,7 @@ from benchmarks.report.tables import format_number, format_table
 from benchmarks.rows import CoveredRow
 
 _MEASURED = ("found", "painted", "unmasked", "touched", "similarity", "similarity_unmasked")
-_WRONG = 0.0  # a cover on a larger share of an uncovered face is a false alarm
+_FALSE_ALARM = 0.0  # a cover on a larger share of an uncovered face is a false alarm
 
 
 def write_section(rows: Sequence[CoveredRow]) -> str:
@@ -23,7 +23,7 @@ def write_section(rows: Sequence[CoveredRow]) -> str:
     lines = [_summarise(kind, group) for kind, group in covered.groupby("kind", sort=False)]
     parts = [format_table([*lines, _summarise("all", covered)])] if lines else []
     if len(uncovered):
-        false_alarms = uncovered[uncovered["invented"] > _WRONG]
+        false_alarms = uncovered[uncovered["invented"] > _FALSE_ALARM]
         sentence = f"Of {len(uncovered)} faces with nothing before them something was found on {len(false_alarms)}"
         parts.append(
             sentence
@@ -44,18 +44,18 @@ def write_section(rows: Sequence[CoveredRow]) -> str:
 def _summarise(kind: object, group: DataFrame) -> dict[str, object]:
     protected = group[group["skipped"] == ""]
 
-    def percent(name: str, statistic: str = "mean") -> str:
+    def format_share(name: str, statistic: str = "mean") -> str:
         values = group[name] if name in ("covered", "found", "invented") else protected[name]
         return format_number(100 * float(getattr(values, statistic)()) if values.notna().any() else np.nan, 1)
 
     return {
         "before the face": kind,
         "faces": len(group),
-        "of the face covered, %": percent("covered"),
-        "of the cover found, %": percent("found"),
-        "of the rest taken for it, %": percent("invented"),
-        "painted pixels on it, %": percent("painted"),
-        "worst": percent("painted", "max"),
-        "if not looked for": percent("unmasked"),
+        "of the face covered, %": format_share("covered"),
+        "of the cover found, %": format_share("found"),
+        "of the rest taken for it, %": format_share("invented"),
+        "painted pixels on it, %": format_share("painted"),
+        "worst": format_share("painted", "max"),
+        "if not looked for": format_share("unmasked"),
         "skipped": len(group) - len(protected),
     }

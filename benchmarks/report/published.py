@@ -33,12 +33,12 @@ class Published:
         return fmean(self.rates.values())
 
 
-def _published(method: str, paper: str, *rates: float) -> Published:
+def _make_published(method: str, paper: str, *rates: float) -> Published:
     return Published(method, paper, dict(zip(RECOGNISERS, rates, strict=True)))
 
 
 PUBLISHED = (
-    _published("CLIP2Protect", "Shamshad et al., CVPR 2023", 81.10, 48.42, 41.72, 75.26),
-    _published("DiffAM", "Sun et al., CVPR 2024", 92.00, 63.13, 64.67, 83.35),
-    _published("weakened diffusion purification", "Salar et al., CVPR 2025", 88.87, 67.25, 59.53, 91.57),
+    _make_published("CLIP2Protect", "Shamshad et al., CVPR 2023", 81.10, 48.42, 41.72, 75.26),
+    _make_published("DiffAM", "Sun et al., CVPR 2024", 92.00, 63.13, 64.67, 83.35),
+    _make_published("weakened diffusion purification", "Salar et al., CVPR 2025", 88.87, 67.25, 59.53, 91.57),
 )

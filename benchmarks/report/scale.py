@@ -19,7 +19,7 @@ AIM = 1.7
 # Assumed seconds per request to a remote store.
 LATENCY = 0.03
 # If results of one byte are written at least this many times as fast as whole ones, the number of bytes matters.
-_BYTES_COUNT = 1.25
+_MIN_SPEEDUP = 1.25
 
 
 def write_scale(folder: Path) -> Path:
@@ -174,7 +174,7 @@ def _explain_writer(rates: Mapping[str, float]) -> str:
     bare_speedup, no_report_speedup = rates["rows"] / rates["results"], rates["no_report"] / rates["results"]
     explanation = (
         "bytes count"
-        if bare_speedup >= _BYTES_COUNT
+        if bare_speedup >= _MIN_SPEEDUP
         else "bytes hardly count, what is left is the same for every result, such as the waits for the disk"
     )
     return (

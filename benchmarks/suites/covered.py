@@ -20,7 +20,7 @@ from PIL import Image
 from benchmarks import rows
 from benchmarks.covers import KINDS, cover_face, make_outline_mask
 from benchmarks.fingerprint import fingerprint_code
-from benchmarks.metrics.image_quality import rgb8
+from benchmarks.metrics.image_quality import to_rgb8
 from benchmarks.recognisers import open_store
 from benchmarks.rows import CoveredRow
 from benchmarks.suites.demographics import read_labels
@@ -86,13 +86,13 @@ def measure(task: Task) -> CoveredRow | None:
         return None
     label = read_labels().get(task.photo.stem, "")
     row = CoveredRow(task.photo.stem, task.kind, label, task.steps, fingerprint_code())
-    outline = make_outline_mask(face, rgb8(original).shape[:2])
+    outline = make_outline_mask(face, to_rgb8(original).shape[:2])
     if task.kind == NOTHING:
         row = replace(row, invented=float(_find_cover(original, face, store)[outline].mean()))
         # If no cover is found, the pipeline does the same as without looking for covers.
         return _protect(task, row, original, face, np.zeros(outline.shape), outline, store) if row.invented else row
 
-    covered_photo = cover_face(rgb8(original), face, task.kind, _crop_head(task.other, store), task.seed)
+    covered_photo = cover_face(to_rgb8(original), face, task.kind, _crop_head(task.other, store), task.seed)
     photo = Photo(covered_photo.pixels)
     covered_face = (covered_photo.cover > 0.5) & outline
     row = replace(row, covered=float(covered_face.sum() / outline.sum()))
@@ -161,7 +161,7 @@ def _find_cover(photo: Photo, face: Face, store: ModelStore) -> NDArray[np.bool_
 def _crop_head(photo: Path, store: ModelStore) -> NDArray[np.floating[Any]]:
     """(H, W, 3) sRGB 0..1 of a photo around its largest face."""
     picture = photo_files.read(photo)
-    pixels = rgb8(picture).astype(np.float32) / 255
+    pixels = to_rgb8(picture).astype(np.float32) / 255
     face = _find_largest_face(picture, store)
     if face is None:
         return pixels

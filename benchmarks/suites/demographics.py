@@ -9,7 +9,7 @@ from pathlib import Path
 
 from benchmarks.data import SHARED_FACES
 from benchmarks.metrics import skin
-from benchmarks.metrics.image_quality import rgb8
+from benchmarks.metrics.image_quality import to_rgb8
 from benchmarks.rows import Person
 from c2p_core import faces
 from c2p_core.io import photo_files
@@ -34,7 +34,7 @@ def describe_person(photo: Path, store: ModelStore) -> Person:
     """Measure one photo's largest face."""
     picture = photo_files.read(photo)
     face = next((f for f in faces.find_faces(picture, store) if not f.skipped), None)
-    tone = None if face is None else skin.measure_skin_tone(rgb8(picture), face)
+    tone = None if face is None else skin.measure_skin_tone(to_rgb8(picture), face)
     return Person(photo.stem, tone, read_labels().get(photo.stem, ""))
 
 

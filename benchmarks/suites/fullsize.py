@@ -56,7 +56,7 @@ from c2p_core.recognition.alignment import Template
 TUNING, SEARCH = 150, 50
 _RECOGNISERS = ("irse50", "ir152", "facenet", "mobileface-amt")
 # Warm-up steps: on a GPU, CUDA graphs are recorded meanwhile.
-_FIRST, _FIRST_ON_CARD = 1, 20
+_WARM_UP, _WARM_UP_ON_GPU = 1, 20
 
 
 @dataclass(frozen=True)
@@ -209,7 +209,7 @@ def _upsample_and_filter(x: Tensor, up: int, pad: tuple[int, int]) -> Tensor:
 
 def _time_step(step: Callable[[], object], count: int, device: torch.device) -> float:
     """Mean seconds of ``count`` calls after a warm-up."""
-    for _ in range(_FIRST if device.type == "cpu" else _FIRST_ON_CARD):
+    for _ in range(_WARM_UP if device.type == "cpu" else _WARM_UP_ON_GPU):
         step()
     _synchronise(device)
     start = time.perf_counter()

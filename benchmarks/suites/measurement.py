@@ -14,10 +14,10 @@ from PIL import Image
 from safetensors import safe_open
 
 from benchmarks.data import RunFolders
-from benchmarks.methods.catalogue import METHODS, SEARCHED, Method, MethodResult
+from benchmarks.methods.catalogue import METHODS, SEARCH_METHODS, Method, MethodResult
 from benchmarks.methods.strengths import DECOY_METHOD
 from benchmarks.metrics import expression, image_quality, patchiness, skin
-from benchmarks.metrics.image_quality import rgb8
+from benchmarks.metrics.image_quality import to_rgb8
 from benchmarks.metrics.memory import peak_mib
 from benchmarks.recognisers import load_every_recogniser, load_extra_recogniser
 from benchmarks.rows import ExtraRow, NaturalRow, PairRow, ProtectRow, RobustnessRow, Role, Score, Setting
@@ -86,7 +86,7 @@ def _write_picture(path: Path, photo: Photo) -> None:
     """Write a PNG atomically, so that a kill leaves no partial picture that a resumed run would trust."""
     path.parent.mkdir(parents=True, exist_ok=True)
     encoded = io.BytesIO()
-    Image.fromarray(rgb8(photo)).save(encoded, "PNG", compress_level=3)
+    Image.fromarray(to_rgb8(photo)).save(encoded, "PNG", compress_level=3)
     write_whole(path, encoded.getvalue())
 
 
@@ -183,7 +183,7 @@ def _compare_original(task: Task, pair: FacePair, store: ModelStore) -> tuple[Sc
     similarities = compare_faces(
         pair.original, pair.protected, pair.face, pair.protected_face, load_every_recogniser(store)
     )
-    return make_scores(similarities, task.setting.hold_out, task.setting.method in SEARCHED)
+    return make_scores(similarities, task.setting.hold_out, task.setting.method in SEARCH_METHODS)
 
 
 def _measure_protection(task: Task, pair: FacePair, result: MethodResult, wall: float, store: ModelStore) -> ProtectRow:
@@ -254,7 +254,7 @@ def _add_decoy(scores: tuple[Score, ...], pair: FacePair, store: ModelStore) -> 
 
 def measure_naturalness(setting: Setting, pair: FacePair, code: str) -> NaturalRow:
     """All figures of `NaturalRow`."""
-    before_rgb, after_rgb = rgb8(pair.original), rgb8(pair.protected)
+    before_rgb, after_rgb = to_rgb8(pair.original), to_rgb8(pair.protected)
     face, protected_face = pair.face, pair.protected_face
     movement = (
         None
@@ -328,7 +328,7 @@ def _compare_pairs(task: Task, pair: FacePair, store: ModelStore) -> PairRow:
         before = compare_faces(other, pair.original, face, pair.face, recognisers)
         after = compare_faces(other, pair.protected, face, pair.protected_face, recognisers)
         pairs = tuple(replace(a, before=b.after) for a, b in zip(after, before, strict=True))
-        scores[photo.stem] = make_scores(pairs, task.setting.hold_out, task.setting.method in SEARCHED)
+        scores[photo.stem] = make_scores(pairs, task.setting.hold_out, task.setting.method in SEARCH_METHODS)
     return PairRow(task.setting, scores, task.code)
 
 

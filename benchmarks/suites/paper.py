@@ -25,7 +25,7 @@ from benchmarks.fingerprint import fingerprint_embedding
 from benchmarks.methods.catalogue import MethodResult, run_product
 from benchmarks.methods.strengths import DECOY_METHOD, PRODUCT_METHOD
 from benchmarks.metrics import image_quality
-from benchmarks.metrics.image_quality import rgb8
+from benchmarks.metrics.image_quality import to_rgb8
 from benchmarks.models import fingerprint_models
 from benchmarks.recognisers import fingerprint_recognisers, load_named_recognisers, open_store
 from benchmarks.rows import PAPER_FILE, SHIPPED, Change, Models, PaperRow, PaperScore, Role, Setting
@@ -261,7 +261,7 @@ def measure(task: Task, store: ModelStore) -> PaperRow:
         if original_embeddings is None
         else judge(setting.face, probe_vectors, references, decoys, recognisers, setting.hold_out)
     )
-    before, after = rgb8(pair.original), rgb8(pair.protected)
+    before, after = to_rgb8(pair.original), to_rgb8(pair.protected)
     return PaperRow(
         setting=setting,
         recognisers=tuple(r.name for r in recognisers),

@@ -17,8 +17,8 @@ from typing import Any, TypeVar
 from benchmarks import rows
 from benchmarks.data import RunFolders
 from benchmarks.fingerprint import fingerprint_embedding
-from benchmarks.methods.catalogue import PRODUCT, SEARCHED
-from benchmarks.methods.strengths import SURVIVE
+from benchmarks.methods.catalogue import PRODUCT_METHODS, SEARCH_METHODS
+from benchmarks.methods.strengths import ROBUSTNESS_STRENGTHS
 from benchmarks.recognisers import open_store
 from benchmarks.rows import NO_FAMILY, PROTECT_FILE, ProtectRow, Setting
 from benchmarks.suites import demographics, gallery
@@ -104,7 +104,7 @@ def list_settings(plan: Plan) -> list[PlannedSetting]:
         add_settings(photo, "c2p", plan.strengths[0], frozenset({"pairs"}), pair=True)
     for method, strengths in plan.curves.items():
         for strength in strengths:
-            degraded = SURVIVE.get(method) == strength
+            degraded = ROBUSTNESS_STRENGTHS.get(method) == strength
             for photo in plan.curve_photos:
                 add_settings(photo, method, strength, usual_rows if degraded else usual_rows - {"robustness"})
     return [entry for entry in planned.values() if entry.rows]
@@ -112,9 +112,9 @@ def list_settings(plan: Plan) -> list[PlannedSetting]:
 
 def _list_held_out_settings(plan: Plan, photo: Path, method: str, strength: float) -> list[Setting]:
     # Options that a method ignores do not make a separate setting.
-    prompt, prior = (plan.prompt, plan.prior) if method in PRODUCT else ("", "")
-    steps = plan.steps if method in SEARCHED else None
-    families = plan.hold_out if method in SEARCHED else (NO_FAMILY,)
+    prompt, prior = (plan.prompt, plan.prior) if method in PRODUCT_METHODS else ("", "")
+    steps = plan.steps if method in SEARCH_METHODS else None
+    families = plan.hold_out if method in SEARCH_METHODS else (NO_FAMILY,)
     return [Setting(photo.stem, method, strength, family, prompt, prior, steps, plan.seed) for family in families]
 
 

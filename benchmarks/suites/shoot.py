@@ -25,7 +25,7 @@ from skimage.draw import polygon2mask
 from benchmarks.data import RunFolders, parse_person
 from benchmarks.fingerprint import fingerprint_code, fingerprint_embedding
 from benchmarks.metrics.grouping import adjusted_rand_index
-from benchmarks.metrics.image_quality import rgb8
+from benchmarks.metrics.image_quality import to_rgb8
 from benchmarks.metrics.product_colours import Colours, compare_product_colours, measure_product_colours
 from benchmarks.recognisers import load_every_recogniser, open_store
 from benchmarks.rows import SHOOT_FILE
@@ -52,7 +52,7 @@ from c2p_core.verify import crop_face, embed_face
 METHODS = ("each by itself", "as a shoot")
 # The default prompt paints hardly anything.
 LOOK = "red lipstick and smoky eyes"
-_MANY = 5000
+_GROUPED_FACES = 5000
 
 
 @dataclass(frozen=True)
@@ -104,16 +104,16 @@ def measure_grouping(
 def time_grouping() -> dict[str, float]:
     """Seconds to group 5,000 made-up faces: of 150 people, and of people who all resemble each other."""
     rng = np.random.default_rng(0)
-    centres, noise = rng.normal(size=(150, 192)), rng.normal(size=(_MANY, 192))
+    centres, noise = rng.normal(size=(150, 192)), rng.normal(size=(_GROUPED_FACES, 192))
     crowds = {
-        "of_150_people": centres[rng.integers(0, 150, _MANY)] + 0.7 * noise,
+        "of_150_people": centres[rng.integers(0, 150, _GROUPED_FACES)] + 0.7 * noise,
         "alike": noise + 1.2 * rng.normal(size=192),
     }
     seconds = {}
     for name, crowd in crowds.items():
         vectors = (crowd / np.linalg.norm(crowd, axis=1, keepdims=True)).astype(np.float32)
         start = time.perf_counter()
-        group_faces(vectors, [index // 5 for index in range(_MANY)], [0] * _MANY, 0.563)
+        group_faces(vectors, [index // 5 for index in range(_GROUPED_FACES)], [0] * _GROUPED_FACES, 0.563)
         seconds[name] = time.perf_counter() - start
     return seconds
 
@@ -168,7 +168,7 @@ def _embed(photo: Photo, face: Face) -> gallery.Embeddings:
 
 
 def _measure_lip_colour(photo: Photo, face: Face) -> NDArray[np.float64]:
-    picture = rgb8(photo)
+    picture = to_rgb8(photo)
     lips = polygon2mask(picture.shape[:2], face.mesh[list(OUTER_LIPS), ::-1])
     return np.asarray(rgb2lab(picture)[lips].mean(0), dtype=np.float64)
 

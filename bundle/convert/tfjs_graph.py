@@ -357,14 +357,14 @@ class _Compiler:
         if node.op in ("Maximum", "Minimum"):
             if value.numel() != 1:
                 raise _make_unsupported_error(node, "a bound for each channel")
-            step, slot = self._modifiable_step(name, lambda step: step.activation.slopes is None)
+            step, slot = self._find_modifiable_step(name, lambda step: step.activation.slopes is None)
             bound = step.activation.clamp_min if node.op == "Maximum" else step.activation.clamp_max
             bound(float(value))
             return slot
         if value.ndim > 1 and value.numel() != value.shape[-1]:
             raise _make_unsupported_error(node, f"a constant of shape {tuple(value.shape)}")
         value = value.flatten()
-        step, slot = self._modifiable_step(
+        step, slot = self._find_modifiable_step(
             name, lambda step: isinstance(step, _Weighted) and step.activation.is_identity
         )
         assert isinstance(step, _Weighted)
@@ -378,7 +378,7 @@ class _Compiler:
         return slot
 
     def _compile_activation(self, node: Node) -> int:
-        step, slot = self._modifiable_step(node.inputs[0], lambda step: step.activation.slopes is None)
+        step, slot = self._find_modifiable_step(node.inputs[0], lambda step: step.activation.slopes is None)
         if node.op != "Prelu":
             _clamp(step.activation, node.op)
             return slot
@@ -387,7 +387,7 @@ class _Compiler:
         step.activation.slopes = self._get_constant(node, 1).flatten()
         return slot
 
-    def _modifiable_step(self, name: str, may_change: Callable[[_Step], bool]) -> tuple[_Step, int]:
+    def _find_modifiable_step(self, name: str, may_change: Callable[[_Step], bool]) -> tuple[_Step, int]:
         """Find the step that computes ``name`` if it may be modified, else append an identity step."""
         step = self._find_producer(name)
         if step is not None and may_change(step):

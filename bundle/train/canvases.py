@@ -24,7 +24,7 @@ from c2p_core.io import colour_profiles, photo_files
 from c2p_core.models.store import ModelStore
 
 # Maximum distance of the mesh's eyes from those of faces.csv, in eye distances.
-_NEAR = 0.25
+_MAX_EYE_ERROR = 0.25
 _MISSED = "missed"
 
 
@@ -60,7 +60,7 @@ def _align_face(faces: Path, row: dict[str, str], measure: FaceMesh) -> Canvas |
     mesh, presence = measure(photo, points)
     eyes = np.stack([mesh[list(LEFT_EYE), :2].mean(0), mesh[list(RIGHT_EYE), :2].mean(0)])
     error = np.linalg.norm(eyes - points[:2], axis=1).mean() / np.linalg.norm(points[1] - points[0])
-    if presence < 0.5 or error > _NEAR:
+    if presence < 0.5 or error > _MAX_EYE_ERROR:
         return None
     alignment = align(mesh[:, :2], eye_distance(mesh))
     pixels = (crop_canvas(photo, alignment).clamp(0, 1) * 255).round().byte()

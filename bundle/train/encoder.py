@@ -25,10 +25,10 @@ from c2p_core.priors.checkpoints import load_encoder, load_generator, save
 from c2p_core.priors.stylegan2 import Encoder, Generator
 
 _MAX_PADDING, _MAX_YAW = 0.2, 0.8
-_BATCH, _RATE, WARM_UP_STEPS, _DECAY, _LARGEST = 16, 1e-3, 50, 0.995, 1.0
+_BATCH, _RATE, WARM_UP_STEPS, _DECAY, _MAX_GRADIENT_NORM = 16, 1e-3, 50, 0.995, 1.0
 EVALUATE_EVERY = 50
-_CHANGED = 0.7  # probability of each kind of augmentation
-_BEND = 0.035  # standard deviation of 5 x 5 random shifts, relative to half a side
+_AUGMENT_PROBABILITY = 0.7  # probability of each kind of augmentation
+_WARP_STD = 0.035  # standard deviation of 5 x 5 random shifts, relative to half a side
 _GAIN, _GAMMA, _SIDE_LIGHT = 0.12, 0.2, 0.15
 
 
@@ -36,7 +36,7 @@ def warp_randomly(pictures: Tensor, rng: torch.Generator) -> Tensor:
     """Warp every picture of (B, 3, h, h) smoothly and randomly."""
     count = len(pictures)
     shift = F.interpolate(
-        _BEND * torch.randn(count, 2, 5, 5, generator=rng), pictures.shape[2:], mode="bicubic", align_corners=True
+        _WARP_STD * torch.randn(count, 2, 5, 5, generator=rng), pictures.shape[2:], mode="bicubic", align_corners=True
     )
     identity = F.affine_grid(torch.eye(2, 3).expand(count, 2, 3), list(pictures.shape), align_corners=False)
     grid = identity + shift.permute(0, 2, 3, 1)
@@ -60,7 +60,7 @@ def draw_batch(faces: Tensor, step: int) -> Tensor:
     rng = torch.Generator().manual_seed(77_000_003 + step)
     pictures = augment(faces[torch.randint(len(faces), (_BATCH,), generator=rng)], rng)
     for change in (warp_randomly, relight_randomly):
-        selected = torch.rand(_BATCH, generator=rng) < _CHANGED
+        selected = torch.rand(_BATCH, generator=rng) < _AUGMENT_PROBABILITY
         pictures[selected] = change(pictures[selected], rng)
     return pictures.contiguous(memory_format=torch.channels_last)
 
@@ -107,7 +107,7 @@ def polish(faces: Path, weights: Path, out: Path, steps: int) -> None:
         loss = F.mse_loss(generator(codes), target)
         optimiser.zero_grad()
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(encoder.parameters(), _LARGEST)
+        torch.nn.utils.clip_grad_norm_(encoder.parameters(), _MAX_GRADIENT_NORM)
         optimiser.step()
         _update_average(mean, encoder, min(_DECAY, (1 + step) / (10 + step)))
         if (step + 1) % EVALUATE_EVERY == 0 or step + 1 == steps:

@@ -73,11 +73,11 @@ class TrainingPlan:
 
 # Weights of the losses.
 _GRADIENT, _PERCEPTUAL, _OFFSETS, _ADVERSARIAL, _R1, _PATH = 1.0, 0.3, 1e-3, 0.02, 2.0, 1.0
-_FAINT = 0.1
+_INITIAL_RGB_SCALE = 0.1
 # Relative learning rate of the mapping network: it has to follow the encoder's codes, which change fast.
 _MAPPING_RATE = 20
-_LEARNING = 200  # steps over which the adversarial loss is phased in
-_REAL_SIGNS = 0.6  # target of augmentation: mean sign of the discriminator's output on real pictures
+_ADVERSARIAL_RAMP = 200  # steps over which the adversarial loss is phased in
+_TARGET_SIGN = 0.6  # target of augmentation: mean sign of the discriminator's output on real pictures
 
 
 class Discriminator(nn.Module):
@@ -117,7 +117,7 @@ class Training:
         for rgb in self.generator.rgbs:
             assert isinstance(rgb, ToRgb)
             # A resolution that joins later must not overwhelm what was learned before.
-            rgb.weight.data *= _FAINT
+            rgb.weight.data *= _INITIAL_RGB_SCALE
         self.encoder = Encoder(ENCODER)
         self.discriminator = Discriminator(GENERATOR.channels)
         for network in (self.generator, self.encoder, self.discriminator):
@@ -179,7 +179,7 @@ class Training:
             fake = torch.cat([synthesised[len(synthesised) // 2 :], self._synthesise_mixed(len(real) // 2, rng)])
             losses["judge"] = self._train_discriminator(real, fake.detach(), rng)
             # An untrained discriminator's gradients would undo what was learned.
-            ramp = min(1.0, (self.step - self.plan.adversary) / _LEARNING)
+            ramp = min(1.0, (self.step - self.plan.adversary) / _ADVERSARIAL_RAMP)
             with _half_precision(self.device):
                 adversarial = F.softplus(-self.discriminator(self._augment_adaptively(fake, rng))).mean()
             losses["adversarial"] = ramp * _ADVERSARIAL * adversarial
@@ -255,7 +255,7 @@ class Training:
         loss.backward()
         self.judge_optimiser.step()
         signs = verdicts.detach().sign().mean()
-        change = (signs - _REAL_SIGNS).sign() * self.plan.batch / 50_000
+        change = (signs - _TARGET_SIGN).sign() * self.plan.batch / 50_000
         self.augmentation = (self.augmentation + change).clamp(0, 0.8)
         return loss.detach()
 

@@ -21,7 +21,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from canvases import Canvas, read_canvases
-from covers import SIDE as DRAWN
+from covers import SIDE as DRAWN_SIDE
 from covers import Sample, compose
 from safetensors.torch import save_file
 from torch import Tensor, nn
@@ -31,9 +31,9 @@ from c2p_core.faces.align import CANVAS
 from c2p_core.faces.visibility import SIDE, Convolution, CoverNet, landmark_maps, network_input
 
 TARGET = Path(__file__).parents[1] / "mini" / "visibility.safetensors"
-_BATCH, _NEW, _POOL = 16, 4, 600
+_BATCH, _NEW_PER_BATCH, _POOL_SIZE = 16, 4, 600
 _RATE = 3e-3
-_AVERAGED = 0.985  # decay of the moving average of the weights, which is saved
+_AVERAGE_DECAY = 0.985  # decay of the moving average of the weights, which is saved
 _CHECKPOINT = 50  # steps
 # Faces already covered in the original picture.
 _COVERED = re.compile("scarf|bandana|mask|veil", re.IGNORECASE)
@@ -41,7 +41,7 @@ _COVERED = re.compile("scarf|bandana|mask|veil", re.IGNORECASE)
 # additional ones of the landmarks' maps.
 _MISALIGNED = (0.12, 0.15, 0.05)
 _MISFITTED = (0.04, 0.04, 0.015)
-_AROUND = 5  # pixels; the loss covers the face and a narrow margin
+_FACE_MARGIN = 5  # pixels; the loss covers the face and a narrow margin
 
 
 def read_samples(faces: Path, work: Path, split: str) -> list[tuple[Sample, Tensor]]:
@@ -51,8 +51,8 @@ def read_samples(faces: Path, work: Path, split: str) -> list[tuple[Sample, Tens
 
 
 def _shrink(canvas: Canvas) -> Sample:
-    step = CANVAS // DRAWN
-    pixels = canvas.pixels.reshape(DRAWN, step, DRAWN, step, 3).mean((1, 3)) / 255
+    step = CANVAS // DRAWN_SIDE
+    pixels = canvas.pixels.reshape(DRAWN_SIDE, step, DRAWN_SIDE, step, 3).mean((1, 3)) / 255
     return Sample(pixels.astype(np.float32), (canvas.mesh / step).astype(np.float32))
 
 
@@ -78,7 +78,7 @@ class Pool:
             sample, maps = samples[i]
             pixels, covered = compose(random, sample, others)
             picture = np.concatenate([pixels.transpose(2, 0, 1), covered[None]])
-            small = F.avg_pool2d(torch.from_numpy(picture.astype(np.float32))[None], DRAWN // SIDE)[0]
+            small = F.avg_pool2d(torch.from_numpy(picture.astype(np.float32))[None], DRAWN_SIDE // SIDE)[0]
             self._drawn.append((small, maps))
         self._drawn = self._drawn[-self._size :]
         # The new faces, and some drawn earlier.
@@ -87,7 +87,7 @@ class Pool:
         misaligned = _draw_affine(random, count, _MISALIGNED, flip=True)
         pictures = _warp(torch.stack([picture for picture, _ in batch]), misaligned)
         landmark_inputs = _warp(all_maps, misaligned @ _draw_affine(random, count, _MISFITTED))
-        face = F.max_pool2d(_warp(all_maps[:, :1], misaligned), _AROUND, 1, _AROUND // 2)
+        face = F.max_pool2d(_warp(all_maps[:, :1], misaligned), _FACE_MARGIN, 1, _FACE_MARGIN // 2)
         return network_input(pictures[:, :3], landmark_inputs), pictures[:, 3], face[:, 0]
 
 
@@ -176,7 +176,7 @@ def main() -> None:
         network.load_state_dict(stored["network"])
         average.load_state_dict(stored["average"])
         optimiser.load_state_dict(stored["optimiser"])
-    pool = Pool(train, _POOL, first)
+    pool = Pool(train, _POOL_SIZE, first)
     losses: list[float] = []
     start = time.process_time()
     steps: int = arguments.steps
@@ -184,14 +184,14 @@ def main() -> None:
         # Warm-up, then cosine decay to 0.
         for group in optimiser.param_groups:
             group["lr"] = _RATE * min(1.0, (step + 1) / 40) * 0.5 * (1 + math.cos(math.pi * step / steps))
-        picture, covered, weight = pool.draw(_BATCH, _NEW)
+        picture, covered, weight = pool.draw(_BATCH, _NEW_PER_BATCH)
         loss = weighted_loss(network.train()(picture.contiguous(memory_format=torch.channels_last)), covered, weight)
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
         losses.append(loss.item())
         with torch.no_grad():
-            decay = min(_AVERAGED, step / (step + 20))
+            decay = min(_AVERAGE_DECAY, step / (step + 20))
             for mean, new in zip(average.state_dict().values(), network.state_dict().values(), strict=True):
                 mean.copy_(mean * decay + new * (1 - decay) if mean.is_floating_point() else new)
         if (step + 1) % _CHECKPOINT == 0 or step + 1 == steps:

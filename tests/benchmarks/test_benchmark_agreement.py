@@ -9,7 +9,7 @@ from synthetic import other_score, others_row, protect_row, setting
 from benchmarks.frames import make_pair_frame, make_score_frame
 from benchmarks.report import agreement
 
-PHOTOS = [f"photo{number:02d}" for number in range(agreement.FEWEST)]
+PHOTOS = [f"photo{number:02d}" for number in range(agreement.MIN_PHOTOS)]
 IMPOSTOR_STDS = {"dlib-resnet": 0.1, "faceres": 0.2, "faceres-deep": 0.2, "mobileface": 0.1}
 
 
@@ -19,14 +19,14 @@ def make_margins(**families: list[float]) -> DataFrame:
 
 def test_a_family_that_agrees_with_the_others_has_a_high_correlation() -> None:
     """The first rises with the photos, the second ten times as fast, the third falls."""
-    rising = [float(number) for number in range(agreement.FEWEST)]
+    rising = [float(number) for number in range(agreement.MIN_PHOTOS)]
     correlations = agreement.correlate(
         make_margins(first=rising, second=[10 * value for value in rising], third=[-value for value in rising])
     )
     # The others of the first are 10 x - x over 2, of the second nothing at all, of the third 10 x + x over 2.
     mean = sum(rising) / len(rising)
     first = correlations.loc["first", ["photos", "pearson", "spearman", "margin", "others"]]
-    assert list(first) == pytest.approx([agreement.FEWEST, 1.0, 1.0, mean, 4.5 * mean])
+    assert list(first) == pytest.approx([agreement.MIN_PHOTOS, 1.0, 1.0, mean, 4.5 * mean])
     assert correlations["pearson"].isna().to_dict() == {"first": False, "second": True, "third": False}
     assert correlations["pearson"]["third"] == pytest.approx(-1.0)
 
@@ -38,7 +38,7 @@ def test_the_family_that_is_easiest_to_fool_is_not_chosen_however_well_it_agrees
 
 
 def test_photos_that_a_family_has_not_judged_are_left_out() -> None:
-    values = [float(number) for number in range(agreement.FEWEST)]
+    values = [float(number) for number in range(agreement.MIN_PHOTOS)]
     assert agreement.correlate(make_margins(first=values, second=[*values[:-1], float("nan")])).empty
     assert agreement.correlate(make_margins(first=values)).empty
 

@@ -12,7 +12,7 @@ from synthetic import EYE_DISTANCE, face, photo
 
 from benchmarks.data import NoData
 from benchmarks.methods import baselines
-from benchmarks.metrics.face_masks import face_mask
+from benchmarks.metrics.face_masks import make_face_mask
 from benchmarks.suites import one_person
 from benchmarks.suites.cost import make_group_photo
 from benchmarks.suites.gallery import Gallery
@@ -38,7 +38,7 @@ BRIGHTNESS = Recogniser(
 def test_disguises_change_only_the_face_and_more_with_strength(disguise: object) -> None:
     before = Photo(photo())
     weak, strong = (disguise(before, face(), strength).pixels.astype(int) for strength in (0.1, 0.4))  # type: ignore[operator]
-    outside = ~face_mask(weak.shape[:2], face().mesh)
+    outside = ~make_face_mask(weak.shape[:2], face().mesh)
     assert np.array_equal(weak[outside], before.pixels[outside])
     assert 0 < np.abs(weak - before.pixels).sum() < np.abs(strong - before.pixels).sum()
 
@@ -72,7 +72,7 @@ def test_noise_is_bounded_stays_on_the_face_and_leads_away_from_it(
     protected = method(before, face(), 0.5, "none", 8, 0, store).pixels.astype(int)  # type: ignore[operator]
     change = protected - before.pixels
     assert np.abs(change).max() <= np.ceil(baselines.NOISE * 0.5 * 255)
-    inside = face_mask((320, 320), face().mesh)
+    inside = make_face_mask((320, 320), face().mesh)
     assert np.abs(change[inside].mean()) > 1.0
     assert np.abs(change[:10]).max() == 0
 

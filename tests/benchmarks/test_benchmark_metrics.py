@@ -11,7 +11,7 @@ from skimage.color import rgb2lab
 from synthetic import EYE_DISTANCE, SIZE, face, natural_row, photo, setting, smooth_field
 
 from benchmarks.metrics import expression, image_quality, patchiness, skin
-from benchmarks.metrics.face_masks import feature_mask, skin_mask
+from benchmarks.metrics.face_masks import make_feature_mask, make_skin_mask
 from benchmarks.report.naturalness import make_natural_frame, percentile_95, write_form_table
 from c2p_core.api import Face
 from c2p_core.faces.align import CANVAS
@@ -179,7 +179,7 @@ def test_skin_shift_of_grey_follows_the_published_formula() -> None:
 def test_the_95th_percentile_of_a_shift_is_that_of_the_most_shifted_skin() -> None:
     before, detected = np.full((SIZE, SIZE, 3), 119, np.uint8), face()
     everywhere = skin.measure_skin_shift(before, before + 10, detected).mean
-    rows, columns = np.nonzero(skin_mask(rgb2lab(before), detected.mesh, EYE_DISTANCE))
+    rows, columns = np.nonzero(make_skin_mask(rgb2lab(before), detected.mesh, EYE_DISTANCE))
     for share, expected in ((0.08, everywhere), (0.02, 0.0)):
         after = before.copy()
         shifted = slice(0, round(share * len(rows)))
@@ -191,7 +191,7 @@ def test_the_95th_percentile_of_a_shift_is_that_of_the_most_shifted_skin() -> No
 
 def test_lips_and_eyes_are_not_skin() -> None:
     before, detected = photo(), face()
-    features = feature_mask((SIZE, SIZE), detected.mesh, EYE_DISTANCE)
+    features = make_feature_mask((SIZE, SIZE), detected.mesh, EYE_DISTANCE)
     after = before.copy()
     after[features] = 255
     assert skin.measure_skin_shift(before, after, detected).mean == 0.0
@@ -200,7 +200,7 @@ def test_lips_and_eyes_are_not_skin() -> None:
 def test_dark_glasses_are_not_skin() -> None:
     before, detected = photo(), face()
     before[130:135, 80:240] = 5
-    mask = skin_mask(rgb2lab(before), detected.mesh, EYE_DISTANCE)
+    mask = make_skin_mask(rgb2lab(before), detected.mesh, EYE_DISTANCE)
     assert mask.any()
     assert not mask[130:135, 80:240].any()
 
@@ -255,7 +255,7 @@ def test_band_passes_10_cells_and_stops_1_and_100() -> None:
 
 
 def test_pictures_are_compared_in_eight_bits_without_alpha() -> None:
-    rgb = image_quality.rgb8(Photo(np.full((2, 2, 4), 65535, np.uint16)))
+    rgb = image_quality.to_rgb8(Photo(np.full((2, 2, 4), 65535, np.uint16)))
     assert rgb.shape == (2, 2, 3)
     assert rgb.dtype == np.uint8
     assert np.all(rgb == 255)

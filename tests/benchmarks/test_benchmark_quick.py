@@ -10,7 +10,7 @@ import pytest
 from synthetic import natural_row, protect_row, robustness_row, setting
 
 from benchmarks.data import NoData, list_faces, sample_evenly, write_sample_portrait
-from benchmarks.methods.catalogue import SEARCHED
+from benchmarks.methods.catalogue import SEARCH_METHODS
 from benchmarks.rows import NO_FAMILY, NaturalRow, ProtectRow
 from benchmarks.suites import quick
 from c2p_core.api import DEFAULT_STRENGTH
@@ -47,7 +47,7 @@ def make_rows(
     }
     protect, natural = [], []
     for (method, strength), (after, psnr) in settings.items():
-        hold_out = "mobileface" if method in SEARCHED else NO_FAMILY
+        hold_out = "mobileface" if method in SEARCH_METHODS else NO_FAMILY
         key = setting("a", hold_out, strength, method)
         row = protect_row(key, after)
         ranked = tuple(type(s)(**{**vars(s), "rank": 1}) for s in row.scores)
