@@ -517,7 +517,7 @@ def covered(
     workers: int,
     out: Path | None,
 ) -> None:
-    """Measure what is done to faces with things before them: masks, hands, microphones, other people."""
+    """Measure faces with things before them: masks, hands, microphones, other people."""
     from benchmarks.suites import covered as suite
     from benchmarks.suites import runner
 
@@ -532,7 +532,13 @@ def covered(
 @main.command()
 @_FACES
 @click.option("--shoot", "count", type=int, default=60, show_default=True, help="Photos of the shoot.")
-@click.option("--most", type=int, default=10, show_default=True, help="Faces of a photo: 1 to so many, in turn.")
+@click.option(
+    "--most",
+    type=int,
+    default=10,
+    show_default=True,
+    help="Largest number of faces in a photo; photos have 1 up to this many, in turn.",
+)
 @click.option("--steps", type=int, help="Search steps; the product's default by default.")
 @click.option("--planned", type=int, default=100_000, show_default=True, help="Files of the plan.")
 @_OUT
@@ -570,7 +576,7 @@ def fullsize(timed: int, out: Path | None) -> None:
     type=click.IntRange(min=0),
     default=12,
     show_default=True,
-    help="Photos by which workers are compared; 0 keeps what was measured before.",
+    help="Photos to compare workers with; 0 keeps the comparison measured before.",
 )
 @click.option("--steps", type=int, help="Search steps; the product's default by default.")
 @_OUT

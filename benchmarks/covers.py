@@ -1,7 +1,7 @@
 """Things before faces: masks, hands, microphones, cups, scarves, hair, other people, sheets, cigarettes, telephones.
 
-Drawn in the photo's own pixels by shapes and textures of their own, not those that the network of
-``c2p_core.faces.visibility`` was trained with (``bundle/train/covers.py``).
+Drawn at the photo's resolution, with other shapes and textures than those with which the network of
+``c2p_core.faces.visibility`` was trained (``bundle/train/covers.py``).
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Scene:
         to_photo: (2, 3) maps canvas pixels to photo pixels.
         x, y: (H, W) canvas coordinates of the photo's pixels.
         other: (H', W', 3) sRGB 0..1, another person's photo, cropped to the head.
-        random: where and how things lie.
+        random: draws position and look of things.
     """
 
     pixels: Array
@@ -65,7 +65,7 @@ class Covered:
 
     Attributes:
         pixels: (H, W, 3) uint8.
-        cover: (H, W) 0..1 opacity of what was put there.
+        cover: (H, W) 0..1 opacity of the cover.
     """
 
     pixels: NDArray[np.uint8]
@@ -80,7 +80,7 @@ def cover_face(photo: NDArray[np.uint8], face: Face, kind: str, other: Array, se
         face: in its pixels.
         kind: a key of ``KINDS``.
         other: (H', W', 3) sRGB 0..1, another person's head, for "person".
-        seed: where and how it lies.
+        seed: of its position and look.
     """
     alignment = align(face.mesh, face.eye_distance)
     height, width = photo.shape[:2]

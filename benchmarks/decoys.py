@@ -57,7 +57,7 @@ def find_decoys(recognisers: tuple[str, ...], folder: Path, code: str) -> Path:
         code: fingerprint of the code that finds and embeds faces; decoys are made again when it changes.
 
     Raises:
-        ModelUnavailable: a recogniser or the generator can't be had.
+        ModelUnavailable: a recogniser or the generator is not available.
     """
     shipped = open_store().path("decoys")
     with safe_open(shipped, "pt") as decoys:

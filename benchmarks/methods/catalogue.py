@@ -86,12 +86,12 @@ def run_product(
 
 
 def nothing(photo: Photo, face: Face, setting: Setting, store: ModelStore) -> MethodResult:
-    """The photo as it is: has to score 0 %, or the benchmarks flatter."""
+    """The unchanged photo: it must score 0 %, or the benchmarks flatter."""
     return MethodResult(photo)
 
 
 def blackout(photo: Photo, face: Face, setting: Setting, store: ModelStore) -> MethodResult:
-    """A black rectangle over the face: has to score 100 %, or show no face at all."""
+    """A black rectangle over the face: it must score 100 %, or show no face at all."""
     x0, y0, x1, y1 = face.box
     margin = 0.1 * (x1 - x0)
     rows = slice(max(0, int(y0 - margin)), int(y1 + margin) + 1)

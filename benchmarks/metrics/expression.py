@@ -43,10 +43,10 @@ class FormShift:
 
 
 def measure_displacement(before: Mesh, after: Mesh, eye_distance: float) -> Displacement:
-    """How far the landmarks moved, detected afresh.
+    """Measure how far the landmarks moved.
 
     Args:
-        before, after: (468, 2) in pixels of the same frame, each detected afresh in its own picture.
+        before, after: (468, 2) in pixels of the same frame, each detected in its own picture.
         eye_distance: of the original, in the same pixels.
     """
     offsets = np.asarray(after, np.float64) - np.asarray(before, np.float64)
@@ -103,7 +103,7 @@ def align_to_eye_line(mesh: Mesh) -> Floats:
 
 
 def measure_expression(mesh: Mesh) -> Floats:
-    """The `EXPRESSION_MEASURES` of one mesh, signed, in per cent of its eye distance: (14,)."""
+    """Measure the `EXPRESSION_MEASURES` of one mesh, signed, in per cent of its eye distance: (14,)."""
     aligned = align_to_eye_line(mesh)
     x, y = aligned[:, 0], aligned[:, 1]
     middle = (y[_UPPER_INNER] + y[_LOWER_INNER]) / 2
@@ -123,10 +123,10 @@ def measure_expression(mesh: Mesh) -> Floats:
 
 
 def measure_form_shift(before: Mesh, after: Mesh) -> FormShift:
-    """How far expression, landmarks and nose moved.
+    """Measure how far expression, landmarks and nose moved.
 
     Args:
-        before, after: (468, 2), each detected afresh in its own picture, in pixels of any frame.
+        before, after: (468, 2), each detected in its own picture, in pixels of any frame.
     """
     aligned_before, aligned_after = align_to_eye_line(before), align_to_eye_line(after)
     left, right = _NOSE_WINGS

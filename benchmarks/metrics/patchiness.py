@@ -58,7 +58,7 @@ class Patchiness:
     flow; the figures without registration are given as well.
 
     Attributes:
-        face, skin: over the whole face oval, and over skin alone (without eyes, brows and lips, where makeup belongs);
+        face, skin: over the whole face oval, and over skin only (without eyes, brows and lips, where makeup belongs);
             the protected face registered to the original first.
         face_raw, skin_raw: the same without registration, so moved edges count too.
     """

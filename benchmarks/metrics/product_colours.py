@@ -1,4 +1,4 @@
-"""The colours of makeup products on the photos of one person: whether they wear one look."""
+"""The colours of makeup products on the photos of one person: whether the look is the same."""
 
 # mypy: allow-untyped-calls
 from __future__ import annotations
@@ -29,12 +29,12 @@ class Differences:
     """How the products of a person's photos differ, over all pairs of photos.
 
     Attributes:
-        colours: Delta E 2000 of each product that both photos of a pair wear.
-        alone: how many products only one photo of a pair wears.
+        colours: Delta E 2000 of each product that both photos of a pair have.
+        unshared: number of products that only one photo of a pair has.
     """
 
     colours: tuple[float, ...]
-    alone: int
+    unshared: int
 
 
 def measure_product_colours(layers: Iterable[Layer]) -> Colours:

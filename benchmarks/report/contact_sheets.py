@@ -30,7 +30,7 @@ class Entry:
         name: of the face, in file names.
         original, protected: the pictures' files.
         box: (x0, y0, x1, y1) of the face in the original.
-        caption: what is written above.
+        caption: text above the picture.
     """
 
     name: str
@@ -171,7 +171,7 @@ def draw_other_photos(
     close: bool,
     priors: Sequence[str],
 ) -> list[Path]:
-    """The same for the photos of several photos a person, ``people`` as `data.list_people` numbers them."""
+    """The same for people with several photos each, numbered as by `data.list_people`."""
     stored = rows.index_by_setting(rows.read(folders.rows / OTHERS_FILE, rows.OthersRow)).values()
     by_face: dict[str, dict[str, Entry]] = {}
     for row in sorted(stored, key=lambda r: list(people).index(r.setting.face) if r.setting.face in people else -1):

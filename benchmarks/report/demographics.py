@@ -11,7 +11,7 @@ from benchmarks.report.tables import format_number, format_table
 from benchmarks.rows import Person
 from benchmarks.suites.demographics import THIRDS, group_people
 
-# Points, of protection or of SSIM x 100, by which groups may differ before the README has to say so.
+# Points, of protection or of SSIM x 100; larger differences between groups must be stated in the README.
 LIMIT = 10.0
 EVERYBODY = "everybody"
 _FIGURES = {

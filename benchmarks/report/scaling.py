@@ -41,13 +41,13 @@ def select_stage_seconds(costs: DataFrame) -> DataFrame:
 
 
 def select_over_faces(costs: DataFrame) -> DataFrame:
-    """Lines that differ in faces a photo alone, few first."""
+    """Select the lines that differ only in faces per photo, sorted by these."""
     selected = costs[(costs["limit"] == STEPS) & (costs["megapixels"].astype(float).round() == FACES_MEGAPIXELS)]
     return selected.sort_values("faces", kind="stable")
 
 
 def select_over_megapixels(costs: DataFrame) -> DataFrame:
-    """Lines that differ in megapixels alone, small first."""
+    """Select the lines that differ only in megapixels, sorted by these."""
     selected = costs[(costs["limit"] == STEPS) & (costs["portraits"] == 1)]
     return selected.sort_values("megapixels", kind="stable")
 

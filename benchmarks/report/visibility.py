@@ -17,7 +17,7 @@ OURS = PRODUCT_METHOD
 OTHER_PRIOR = f"{OURS} {PRIORS[1]}"
 
 # Equal visibility by each of five measures: its title, and the levels at which methods are compared. The last two are
-# of the face alone; they were added when the first three called stripes in all colours less visible than makeup.
+# of the face only; they were added because the first three rated stripes in all colours less visible than makeup.
 LEVELS = {
     "ssim": ("SSIM", (0.90, 0.92, 0.94, 0.96, 0.98)),
     "psnr": ("PSNR", (26.0, 28.0, 30.0, 32.0, 34.0)),

@@ -38,7 +38,7 @@ from c2p_core.photo import Photo
 
 NOTHING = "nothing"
 PROMPT = "red lipstick and smoky eyes"
-_VISIBLE = 2  # levels of 255 by which a pixel has changed visibly
+_VISIBLE = 2  # levels of 255; larger changes of a pixel are visible
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,7 @@ def _protect(
     """Protect a photo, also without looking for covers if the task asks for it, and add the results to its row.
 
     Args:
-        face: the one that is protected.
+        face: to protect.
         cover: (H, W) 0..1 opacity of the cover.
         covered_face: (H, W) mask of the cover on the face.
     """

@@ -135,7 +135,7 @@ def run(results: Path, log: Callable[[str], None]) -> Path:
     """Measure and write ``gimp.json`` into the folder ``results``; returns its path.
 
     Raises:
-        tests.host.root.NoRoot: there is no GIMP 3 and none can be had.
+        tests.host.root.NoRoot: there is no GIMP 3 and none can be built.
     """
     share = Path(tempfile.mkdtemp(prefix="pf-gimp-"))
     try:
@@ -265,7 +265,7 @@ def _add_probe(plug_in: Path) -> None:
 
 
 def _write_photos(share: Path) -> None:
-    """Portraits of 24 and 50 megapixels, of the astronaut alone, and one of nothing but her face."""
+    """Write portraits of the astronaut of 24 and 50 megapixels, and one of her face only."""
     portrait = Image.fromarray(data.astronaut())
     portrait.save(share / "astronaut.png")
     portrait.crop((152, 20, 302, 200)).save(share / "face.png")

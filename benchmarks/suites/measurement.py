@@ -132,7 +132,7 @@ def measure(task: Task, store: ModelStore) -> TaskRows:
     """Run a task. An existing picture is made again only to measure its protection.
 
     Raises:
-        ModelUnavailable: a recogniser or another model can't be had.
+        ModelUnavailable: a recogniser or another model is not available.
         BadRecogniser: ``extra`` is no recogniser.
     """
     overwrite = bool(task.missing & {"protect", "pairs"})

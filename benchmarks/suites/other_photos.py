@@ -219,7 +219,7 @@ def measure(task: Task, store: ModelStore) -> OthersRow:
     """Protect one photo and compare it; the picture and its embeddings are stored for the comparison with others.
 
     Raises:
-        ModelUnavailable: a recogniser or another model can't be had.
+        ModelUnavailable: a recogniser or another model is not available.
     """
     setting = task.setting
     method = None if task.protected_photo is None else partial(_read_protected_photo, task.protected_photo)

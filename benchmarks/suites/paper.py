@@ -228,7 +228,7 @@ def measure(task: Task, store: ModelStore) -> PaperRow:
     """Protect one photo and judge it.
 
     Raises:
-        ModelUnavailable: a recogniser or another model can't be had.
+        ModelUnavailable: a recogniser or another model is not available.
     """
     setting = task.setting
 
@@ -299,7 +299,7 @@ def run(
         measure_task: measures one task; replaced in tests.
 
     Raises:
-        ModelUnavailable: a recogniser or the generator of decoys can't be had.
+        ModelUnavailable: a recogniser or the generator of decoys is not available.
     """
     path, pictures = folders.rows / PAPER_FILE, folders.pictures / "paper"
     rows.drop_incomplete_line(path)

@@ -43,7 +43,7 @@ class Plan:
 
     Attributes:
         photos, methods, strengths: measured in all combinations.
-        curves: strengths of methods that are measured on ``curve_photos`` alone.
+        curves: strengths of methods that are measured only on ``curve_photos``.
         suites: "protect", "natural" and "robustness", or some of them.
         pairs: photos of one person; part of the suite "protect".
         extra: ``module:function`` of an external recogniser.

@@ -222,12 +222,12 @@ def summarise_products(people: Sequence[Sequence[Protected]]) -> dict[str, Any]:
 
     Returns:
         "products", mean Delta E 2000 of their colours between two photos, and "products_most", the largest, None
-        without any; "products_alone", the share of a pair's products that only one of the photos wears.
+        without any; "products_alone", the share of a pair's products that only one of the photos has.
         "measured_on", the labels of the photos.
     """
     differences = [compare_product_colours([photo.products for photo in photos]) for photos in people]
     colours = [colour for difference in differences for colour in difference.colours]
-    unshared = sum(difference.alone for difference in differences)
+    unshared = sum(difference.unshared for difference in differences)
     total = len(colours) + unshared
     return {
         "products": fmean(colours) if colours else None,

@@ -24,7 +24,7 @@ _PHRASINGS = (
     "{finish} {colour} {product}",
 )
 _CONJUNCTIONS = (" and ", ", ", " with ", " and ")
-# Relative frequency of each product; 1 for those that are missing here. Their order is part of what a seed draws.
+# Relative frequency of each product; 1 for missing ones. Their order affects the draws of a seed.
 _PRODUCT_WEIGHTS = {
     "lips": 4.0,
     "eyeshadow": 4.0,

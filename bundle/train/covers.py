@@ -61,7 +61,7 @@ class Thing:
 
 
 def compose(random: Random, face: Sample, others: Sequence[Sample]) -> tuple[Map, Map]:
-    """Put things before a face, or leave it as it is.
+    """Put things before a face, or leave it uncovered.
 
     Returns:
         (128, 128, 3) sRGB 0..1 and (128, 128) opacity of the covers.

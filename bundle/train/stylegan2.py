@@ -116,7 +116,7 @@ class Training:
         self.generator = Generator(GENERATOR)
         for rgb in self.generator.rgbs:
             assert isinstance(rgb, ToRgb)
-            # A resolution that joins later must not overwhelm what was learned before.
+            # A resolution added later must not overwhelm the trained ones.
             rgb.weight.data *= _INITIAL_RGB_SCALE
         self.encoder = Encoder(ENCODER)
         self.discriminator = Discriminator(GENERATOR.channels)
@@ -178,7 +178,7 @@ class Training:
         if self.step >= self.plan.adversary:
             fake = torch.cat([synthesised[len(synthesised) // 2 :], self._synthesise_mixed(len(real) // 2, rng)])
             losses["judge"] = self._train_discriminator(real, fake.detach(), rng)
-            # An untrained discriminator's gradients would undo what was learned.
+            # Gradients of an untrained discriminator would undo earlier training.
             ramp = min(1.0, (self.step - self.plan.adversary) / _ADVERSARIAL_RAMP)
             with _half_precision(self.device):
                 adversarial = F.softplus(-self.discriminator(self._augment_adaptively(fake, rng))).mean()

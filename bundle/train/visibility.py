@@ -69,8 +69,8 @@ class Pool:
         """Draw a batch, after ``new`` new faces.
 
         Returns:
-            (count, 5, 64, 64) input of the network, (count, 64, 64) opacity of what is before the face, and (count, 64,
-            64) weight of the loss.
+            (count, 5, 64, 64) input of the network, (count, 64, 64) opacity of covers, and (count, 64, 64) weight of
+            the loss.
         """
         random, samples = self._random, self._samples
         others = [samples[i][0] for i in random.integers(len(samples), size=4)]

@@ -112,7 +112,7 @@ def test_products_are_compared_if_both_photos_have_them() -> None:
     with_blush = {**first, "Blush": np.array([60.0, 0, 0])}
     assert compare_product_colours([first, with_blush]) == Differences((0.0,), 1)
     differences = compare_product_colours([first, second, with_blush])
-    assert len(differences.colours) == 3 and differences.alone == 2 and max(differences.colours) > 5
+    assert len(differences.colours) == 3 and differences.unshared == 2 and max(differences.colours) > 5
 
 
 def test_the_report_has_a_line_for_every_recogniser_and_method(tmp_path: Path) -> None:
