@@ -405,7 +405,7 @@ class CostRow:
         portraits: number of portraits in the photo.
         faces: number of protected faces; a portrait may show somebody else in its background.
         megapixels: of the photo.
-        limit: of search steps a face; None for the product's default.
+        limit: of search steps per face; None for the product's default.
         strength: of the request.
         seconds: of ``protect``, with the models in memory, less what it spent in the stage "load".
         stages: seconds by stage of the same call.

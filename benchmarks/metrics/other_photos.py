@@ -1,6 +1,6 @@
 """Protected photos beside other photos of the person: matches lost, rank-1, the same photo.
 
-Each measure gives hits: a frame with the columns ``family``, ``recogniser`` and ``hit``, a line a pair or a photo.
+Each measure gives hits: a frame with the columns ``family``, ``recogniser`` and ``hit``, one line per pair or photo.
 """
 
 from __future__ import annotations

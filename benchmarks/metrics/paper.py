@@ -1,7 +1,7 @@
 """The papers' measures: success of impersonation and of dodging, and ranks in a search.
 
 Each gives hits as `benchmarks.metrics.other_photos` does: a frame with the columns ``family``, ``recogniser`` and
-``hit``, a line a photo or a pair.
+``hit``, one line per photo or pair.
 """
 
 from __future__ import annotations

@@ -67,11 +67,11 @@ def compute_escapes(rows: Sequence[Compared], recognisers: MultiIndex | None = N
     one that a recogniser has no score of still counts as matched by it.
 
     Args:
-        rows: one a setting.
+        rows: one per setting.
         recognisers: all that should have a score; those in the rows when None.
 
     Returns:
-        bool, a line a row with the index levels `frames.KEYS`; column levels are threshold, family and recogniser.
+        bool, one line per row with the index levels `frames.KEYS`; column levels are threshold, family and recogniser.
     """
     recognisers = list_recognisers(rows) if recognisers is None else recognisers
     pictures = make_picture_frame(rows, "face_before", "face_after")

@@ -39,7 +39,7 @@ def compute_margins(scores: DataFrame, impostor_stds: Mapping[str, float]) -> Da
         impostor_stds: by recogniser; recognisers without one are left out.
 
     Returns:
-        A line a photo, a column a family.
+        One line per photo, one column per family.
     """
     held_out = scores[scores["recogniser"].isin(list(impostor_stds)) & scores["after"].notna()]
     held_out = held_out[held_out["family"] == held_out.index.get_level_values("hold_out")]
@@ -52,11 +52,11 @@ def correlate(margins: DataFrame) -> DataFrame:
     """Each family against the mean of all others, over the photos that all have judged.
 
     Args:
-        margins: a line a photo, a column a family.
+        margins: one line per photo, one column per family.
 
     Returns:
-        A line a family: ``photos`` that all have judged; ``pearson`` and ``spearman`` (NaN where one of the two is the
-        same for all photos); the mean ``margin`` (the lower, the easier it is to fool) and that of the ``others``.
+        One line per family: ``photos`` that all have judged; ``pearson`` and ``spearman`` (NaN where one of the two is
+        the same for all photos); the mean ``margin`` (the lower, the easier it is to fool) and that of the ``others``.
         No lines for fewer than two families or `MIN_PHOTOS` photos.
     """
     complete = margins.dropna()

@@ -43,7 +43,7 @@ FORM_FIGURES: dict[str, str] = {
 
 
 def make_natural_frame(rows: Iterable[NaturalRow]) -> DataFrame:
-    """A line a picture: `FIGURES`, `FORM_FIGURES` and ``expression_changes``."""
+    """One line per picture: `FIGURES`, `FORM_FIGURES` and ``expression_changes``."""
     changes, shifts = "expression_changes", ["landmark_shift", "nose_width"]
     frame = make_picture_frame(rows, *FIGURES, *shifts, changes).astype(dict.fromkeys([*FIGURES, *shifts], float))
     return frame.assign(

@@ -55,7 +55,7 @@ def _style(axes: Axes, title: str, x: str, y: str) -> None:
 
 
 def plot_curves(curves: DataFrame, path: Path) -> Path:
-    """Held-out protection over four measures of visibility, a line a method; up and right is better.
+    """Held-out protection over four measures of visibility, one line per method; up and right is better.
 
     Args:
         curves: of `visibility.measure_curves`.
@@ -90,7 +90,7 @@ def plot_curves(curves: DataFrame, path: Path) -> Path:
 
 
 def plot_robustness(rows: Sequence[RobustnessRow], recognisers: MultiIndex, path: Path) -> Path:
-    """Held-out protection after each degradation, a mark a method and prior; lines show it without any."""
+    """Held-out protection after each degradation, one mark per method and prior; lines show it without any."""
     groups = robustness.group_rows(rows)
     rates = {key: robustness.held_out_rates(group, recognisers) for key, group in groups.items()}
     labels = list(dict.fromkeys(name for group_rates in rates.values() for name in group_rates))
@@ -117,7 +117,7 @@ def plot_robustness(rows: Sequence[RobustnessRow], recognisers: MultiIndex, path
 
 
 def plot_cost(costs: DataFrame, path: Path) -> Path:
-    """Seconds by stage, and below them peak memory, over faces a photo and over megapixels.
+    """Seconds by stage, and below them peak memory, over faces per photo and over megapixels.
 
     Args:
         costs: of `scaling.make_cost_frame`.

@@ -62,7 +62,7 @@ def _compute_escapes(degraded: Sequence[Degraded], recognisers: MultiIndex) -> D
 
 
 def write_section(rows: Sequence[RobustnessRow], recognisers: MultiIndex) -> str:
-    """A table a method and strength."""
+    """One table per method and strength."""
     if not rows:
         return "Not measured yet: `python -m benchmarks run --suite robustness`."
     return "\n\n".join(

@@ -21,7 +21,7 @@ _STAGE = "stage "
 
 @dataclass(frozen=True)
 class Line:
-    """Seconds over faces a photo: a straight line, and the share of the variance that it explains."""
+    """Seconds over faces per photo: a straight line, and the share of the variance that it explains."""
 
     fixed: float
     per_face: float
@@ -29,7 +29,7 @@ class Line:
 
 
 def make_cost_frame(rows: Sequence[CostRow]) -> DataFrame:
-    """A line a row, with the seconds of each stage but loading in columns such as ``stage search``."""
+    """One line per row, with the seconds of each stage but loading in columns such as ``stage search``."""
     lines = [vars(row) | {f"{_STAGE}{name}": s for name, s in row.stages.items() if name != "load"} for row in rows]
     return DataFrame(lines) if lines else DataFrame(columns=list(CostRow.__annotations__))
 
@@ -96,7 +96,7 @@ def list_targets(costs: DataFrame) -> list[Target]:
 
 
 def _index_by_size(costs: DataFrame) -> DataFrame:
-    """One line a rounded number of megapixels, the last one measured."""
+    """One line per rounded number of megapixels, the last one measured."""
     indexed = costs.set_index(costs["megapixels"].astype(float).round())
     return indexed[~indexed.index.duplicated(keep="last")]
 
@@ -113,11 +113,7 @@ def write_section(costs: DataFrame) -> str:
         f"Faces a photo, {FACES_MEGAPIXELS:g} megapixels, {STEPS} steps a face": select_over_faces(costs),
         f"Megapixels, one face, {STEPS} steps": select_over_megapixels(costs),
     }
-    parts += [
-        f"{title}:\n\n{_format_costs(costs_of_table)}"
-        for title, costs_of_table in tables.items()
-        if len(costs_of_table)
-    ]
+    parts += [f"{title}:\n\n{_format_costs(table_costs)}" for title, table_costs in tables.items() if len(table_costs)]
     fit = fit_line(costs)
     if fit is not None:
         parts.append(

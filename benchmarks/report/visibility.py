@@ -39,7 +39,7 @@ def measure_curves(escaped: DataFrame, natural: DataFrame) -> DataFrame:
         escaped, natural: see `psr.compute_escapes` and `naturalness.make_natural_frame`.
 
     Returns:
-        A line a method and strength of `strengths.CURVES`: ``method``, ``strength``, the rates ``held_out`` and
+        One line per method and strength of `strengths.CURVES`: ``method``, ``strength``, the rates ``held_out`` and
         ``white_box`` at FAR 1 % (None without a search), the number of ``pictures``, and the means of `LEVELS` over
         them; ssim, psnr and flip are of the whole photo, the others of the face. NaN where no picture has the figure.
     """

@@ -34,7 +34,7 @@ class Shoot:
     """Time and memory of a shoot.
 
     Attributes:
-        photos, faces: protected; ``steps`` of the search a face.
+        photos, faces: protected; ``steps`` of the search per face.
         wall_seconds: from the start of the command to its end; ``seconds`` of the batch itself.
         search_seconds: sum over the faces of what their searches took in the same run.
         ratio: of ``seconds`` to these. Work in parallel also slows a search down, which this ratio does not show.
@@ -84,7 +84,7 @@ def run(
         rows: folder of the figures.
         photos: number of photos of the shoot; of 6 megapixels, with 1 to ``max_faces`` faces in turn.
         max_faces: of a photo.
-        steps: of the search a face, None for the default.
+        steps: of the search per face, None for the default.
         planned_files: number of files in the planned folder.
         log: prints a line.
     """

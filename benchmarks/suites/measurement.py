@@ -234,8 +234,8 @@ def _add_decoy(scores: tuple[Score, ...], pair: FacePair, store: ModelStore) -> 
     assert pair.face is not None and pair.protected_face is not None
     device, path = pick_device("auto"), store.path("decoys")
     with safe_open(path, "pt") as decoys:
-        covered = set(decoys.keys())
-    recognisers = [r for r in load_every_recogniser(store) if r.name in covered]
+        names = set(decoys.keys())
+    recognisers = [r for r in load_every_recogniser(store) if r.name in names]
     before = verify.embed_face(verify.crop_face(View(pair.original), pair.face), recognisers, device)
     after = verify.embed_face(verify.crop_face(View(pair.protected), pair.protected_face), recognisers, device)
     optimised = {s.recogniser: before[s.recogniser] for s in scores if s.role == "white-box" and s.recogniser in before}

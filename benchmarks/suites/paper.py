@@ -184,7 +184,7 @@ def _search(
     best_by_person: dict[str, float] = {}
     for photo, cosine in cosines.items():
         best_by_person[parse_person(photo)] = max(cosine, best_by_person.get(parse_person(photo), -1.0))
-    rivals = [cosine for who, cosine in best_by_person.items() if who != person]
+    rivals = [cosine for other, cosine in best_by_person.items() if other != person]
     target = target_rank = None
     if decoys is not None:
         decoy_cosines = [float(cosine) for cosine in decoys.embeddings[recogniser] @ probe]

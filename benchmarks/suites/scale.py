@@ -58,7 +58,7 @@ class Workers:
     Attributes:
         workers: of one core each.
         photos, faces: protected.
-        steps: of the search a face.
+        steps: of the search per face.
         seconds: of the batch, with the start of the cluster and the loading of models.
         between: seconds per photo from the first result of each worker to the last: without start and loading.
         search_seconds: sum over the faces.
@@ -121,7 +121,7 @@ def run(faces: Sequence[Path], rows: Path, photos: int, steps: int | None, log: 
         faces: portraits that photos of one face each are made of.
         rows: folder of the figures.
         photos: number of photos to compare workers with, more than there are workers; 0 keeps the stored comparison.
-        steps: of the search a face, None for the default.
+        steps: of the search per face, None for the default.
         log: prints a line.
 
     Raises:
