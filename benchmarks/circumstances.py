@@ -1,4 +1,4 @@
-"""The circumstances of a measurement, kept beside its figures."""
+"""The circumstances of a measurement, stored beside its figures."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from c2p_core.search import SearchSettings
 
 
 def describe_circumstances() -> dict[str, Any]:
-    """The code, the number of cores, and the load of the last minute: how many processes wanted to compute."""
+    """The code, the number of cores, and the load average of the last minute."""
     load = round(os.getloadavg()[0], 1) if hasattr(os, "getloadavg") else None
     return {"code": fingerprint_code(), "cores": os.cpu_count(), "load": load}
 
 
 def resolve_steps(steps: int | None) -> int:
-    """The steps of a search: those asked for, or the product's default of today, which may change later."""
+    """The given steps of a search, or the product's current default, which may change later."""
     return SearchSettings().steps if steps is None else steps

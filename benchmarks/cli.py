@@ -1,4 +1,4 @@
-"""`python -m benchmarks`: run, others, paper, covered, batch, scale and more; report, sheets and closeups show it."""
+"""`python -m benchmarks`: run, others, paper, covered, batch, scale and more measure; report, sheets, closeups show."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from benchmarks.data import (
     find_run_folders,
     list_faces,
     list_people,
-    sample_portrait,
-    spread,
+    sample_evenly,
+    write_sample_portrait,
 )
-from benchmarks.methods.strengths import ASIDE, CURVES, DECOY_METHOD, PRODUCT_METHOD
+from benchmarks.methods.strengths import CURVES, DECOY_METHOD, OUTSIDE_COMPARISON, PRODUCT_METHOD
 from c2p_core.api import DEFAULT_HOLD_OUT, DEFAULT_PROMPT, DEFAULT_STRENGTH, PRIORS, Profile
 
 if TYPE_CHECKING:
     from benchmarks.suites.runner import Outcome
 
 SUITES = ("protect", "natural", "robustness", "speed", "all")
-DRAWN = CURVES | ASIDE
+ALL_CURVES = CURVES | OUTSIDE_COMPARISON
 _PER_SHEET = 4
 
-Found = TypeVar("Found")
+Photos = TypeVar("Photos")
 Command = TypeVar("Command", bound=Callable[..., None])
 
 
@@ -63,7 +63,7 @@ def _parse_families(_context: click.Context, _parameter: click.Parameter, value:
     return list_families() if value is None else _parse_names(list_families(), value)
 
 
-def _together(*options: Callable[[Command], Command]) -> Callable[[Command], Command]:
+def _combine_options(*options: Callable[[Command], Command]) -> Callable[[Command], Command]:
     """Combine several options in one decorator."""
     return lambda command: reduce(lambda decorated, option: option(decorated), reversed(options), command)
 
@@ -72,24 +72,24 @@ _PATH = click.Path(path_type=Path)
 _OUT = click.option(
     "--out", type=_PATH, help="Folder of rows and pictures; benchmarks/results and benchmarks/out by default."
 )
-_FACES = _together(
+_FACES = _combine_options(
     click.option("--faces", type=_PATH, help="Text file of photo names; benchmark40.txt by default."),
     click.option("--photos", type=_PATH, help="Folder of photos; the shared faces by default."),
 )
 _WORKERS = click.option("--workers", type=int, default=2, show_default=True, help="Processes, one core each.")
-# The fields of a plan that say how the product searches.
-_SEARCHED = _together(
+# The fields of a plan that configure the product's search.
+_SEARCH_OPTIONS = _combine_options(
     click.option("--prompt", default=DEFAULT_PROMPT, show_default=True),
     click.option("--prior", type=click.Choice(PRIORS), default=PRIORS[0], show_default=True),
     click.option("--steps", type=int, help="Search steps; the product's default by default."),
     click.option("--seed", type=int, default=0, show_default=True),
 )
-_SEARCH = _together(
+_HOLD_OUT_OPTIONS = _combine_options(
     click.option("--hold-out", callback=_parse_families, help="Families to hold out in turn; all by default."),
-    _SEARCHED,
+    _SEARCH_OPTIONS,
 )
-# Which pictures are shown.
-_SHOWN = _together(
+# Options that select pictures to show.
+_PICTURE_OPTIONS = _combine_options(
     click.option("--method", default=PRODUCT_METHOD, show_default=True),
     click.option("--strength", type=float, default=DEFAULT_STRENGTH, show_default=True),
     click.option(
@@ -112,42 +112,44 @@ def _warn(sentence: str) -> None:
     click.secho(sentence, fg="red", bold=True, err=True)
 
 
-def _find(find: Callable[[], Found], named: bool) -> Found:
+def _find_photos(find: Callable[[], Photos], chosen_by_user: bool) -> Photos:
     """Find the photos to measure; exits with a warning, but without an error, if the shared ones are missing.
 
     Args:
-        named: whether the user named the photos, so that missing ones are an error.
+        chosen_by_user: whether the user chose the photos, so that missing ones are an error.
     """
     try:
         return find()
     except NoData as error:
-        if named:
+        if chosen_by_user:
             raise click.UsageError(str(error)) from error
         _warn(f"NOTHING WAS MEASURED. {error}")
         sys.exit(0)
 
 
 def _find_faces(faces: Path | None, photos: Path | None) -> tuple[Path, ...]:
-    return _find(lambda: list_faces(faces, photos), named=faces is not None or photos is not None)
+    return _find_photos(lambda: list_faces(faces, photos), chosen_by_user=faces is not None or photos is not None)
 
 
-def _refuse_other_options(context: click.Context, what: str, *taken: str) -> None:
-    """Refuse given options that ``what`` does not use."""
+def _refuse_other_options(context: click.Context, option: str, *allowed: str) -> None:
+    """Refuse options on the command line that ``option`` does not use."""
     for parameter in context.command.params:
         name = parameter.name or ""
-        given = context.get_parameter_source(name) == click.core.ParameterSource.COMMANDLINE
-        if given and name not in taken:
-            raise click.UsageError(f"{what} takes no {parameter.opts[0]}")
+        is_given = context.get_parameter_source(name) == click.core.ParameterSource.COMMANDLINE
+        if is_given and name not in allowed:
+            raise click.UsageError(f"{option} takes no {parameter.opts[0]}")
 
 
-def _require_out(out: Path | None, own: Sequence[str]) -> None:
-    """Refuse rows of weights that this project does not vouch for, beside its own."""
-    if out is None and own:
-        raise click.UsageError(f"Nobody vouches for the weights of {', '.join(own)}; give --out, a folder of your own.")
+def _require_out(out: Path | None, own_weights: Sequence[str]) -> None:
+    """Refuse to add rows of unvouched weights to the project's own rows."""
+    if out is None and own_weights:
+        raise click.UsageError(
+            f"Nobody vouches for the weights of {', '.join(own_weights)}; give --out, a folder of your own."
+        )
 
 
 def _require_out_for_own_generator(out: Path | None, prior: str) -> None:
-    """The same, for the suites that take the prior's generator, and nothing else that does not ship."""
+    """The same for suites whose only model that may not ship is the prior's generator."""
     from benchmarks.models import choose_models, list_own_models
     from benchmarks.recognisers import open_store
     from c2p_core.errors import C2PError
@@ -158,8 +160,8 @@ def _require_out_for_own_generator(out: Path | None, prior: str) -> None:
         raise click.UsageError(str(error)) from error
 
 
-def _end(outcome: Outcome) -> NoReturn:
-    """Say how a run ended, and exit; with an error if something failed."""
+def _exit_with_outcome(outcome: Outcome) -> NoReturn:
+    """Print how a run ended, and exit; with an error if something failed."""
     click.echo(outcome)
     sys.exit(1 if outcome.failed else 0)
 
@@ -182,10 +184,10 @@ def main() -> None:
     help="Strengths of these methods.",
 )
 @click.option(
-    "--curves", default=",".join(DRAWN), show_default=True, help='Methods measured over strengths, or "none".'
+    "--curves", default=",".join(ALL_CURVES), show_default=True, help='Methods measured over strengths, or "none".'
 )
 @click.option("--curve-faces", type=int, default=8, show_default=True, help="Number of faces for the curves.")
-@_SEARCH
+@_HOLD_OUT_OPTIONS
 @click.option("--pairs/--no-pairs", default=True, help="Also compare with other photos of the same person.")
 @click.option("--gallery/--no-gallery", default=True, help="Also search for the person in a gallery.")
 @click.option("--extra-recogniser", default="", metavar="MODULE:FUNCTION", help="A recogniser of your own.")
@@ -226,12 +228,12 @@ def run(
         _refuse_other_options(context, "--quick", "quick", "faces", "photos", "workers", "out")
         sys.exit(_run_quick(faces, photos, workers, out))
     if suite == "speed":
-        taken = ("suite", "faces", "photos", "limit", "strengths", "prior", "out")
-        _refuse_other_options(context, "--suite speed", *taken)
+        allowed = ("suite", "faces", "photos", "limit", "strengths", "prior", "out")
+        _refuse_other_options(context, "--suite speed", *allowed)
         if len(strengths) > 1:
             raise click.UsageError("--suite speed takes one --strength")
     _require_out_for_own_generator(out, search["prior"])
-    where, chosen = find_run_folders(out), _find_faces(faces, photos)[:limit]
+    folders, selected = find_run_folders(out), _find_faces(faces, photos)[:limit]
     if extra_recogniser:
         try:
             load_extra_recogniser(extra_recogniser)
@@ -239,26 +241,26 @@ def run(
             raise click.BadParameter(str(error), param_hint="--extra-recogniser") from error
     failed = 0
     if suite != "speed":
-        drawn = () if curves == "none" else _parse_names(tuple(METHODS), curves)
+        curve_methods = () if curves == "none" else _parse_names(tuple(METHODS), curves)
         plan = runner.Plan(
-            photos=chosen,
+            photos=selected,
             methods=_parse_names(tuple(METHODS), methods),
             strengths=strengths,
             suites=frozenset({"protect", "natural", "robustness"} if suite == "all" else {suite}),
-            curves={name: DRAWN.get(name, strengths) for name in drawn},
-            curve_photos=spread(chosen, curve_faces),
-            pairs=_fetch_pairs(where.pictures) if pairs and suite in ("protect", "all") else (),
+            curves={name: ALL_CURVES.get(name, strengths) for name in curve_methods},
+            curve_photos=sample_evenly(selected, curve_faces),
+            pairs=_fetch_pairs(folders.pictures) if pairs and suite in ("protect", "all") else (),
             extra=extra_recogniser,
-            search_among=list_candidates(chosen) if gallery else (),
+            search_among=list_candidates(selected) if gallery else (),
             **search,
         )
         with runner.start_pool(workers) as executor:
-            runner.describe_people(chosen, where, executor, click.echo)
-            outcome = runner.run(plan, where, fingerprint_code(), executor, click.echo)
+            runner.describe_people(selected, folders, executor, click.echo)
+            outcome = runner.run(plan, folders, fingerprint_code(), executor, click.echo)
         click.echo(outcome)
         failed = outcome.failed
     if suite in ("speed", "all"):
-        cost.run(chosen, strengths[0], search["prior"], where.rows, click.echo)
+        cost.run(selected, strengths[0], search["prior"], folders.rows, click.echo)
     sys.exit(1 if failed else 0)
 
 
@@ -279,11 +281,11 @@ def _run_quick(faces: Path | None, photos: Path | None, workers: int, out: Path 
 
     folder = (out or OUT) / "quick"
     try:
-        chosen = spread(list_faces(faces, photos), quick.FACES)
+        selected = sample_evenly(list_faces(faces, photos), quick.FACES)
     except NoData as error:
         _warn(f"THE SHARED FACES WERE SKIPPED. {error} One sample portrait is measured instead.")
-        chosen = (sample_portrait(folder),)
-    problems = quick.measure(chosen, folder, workers, click.echo)
+        selected = (write_sample_portrait(folder),)
+    problems = quick.measure(selected, folder, workers, click.echo)
     for problem in problems:
         click.secho(problem, fg="red", err=True)
     click.echo("Every effect has its sign." if not problems else f"{len(problems)} effects have the wrong sign.")
@@ -293,7 +295,7 @@ def _run_quick(faces: Path | None, photos: Path | None, workers: int, out: Path 
 @main.command()
 @click.option("--photos", type=_PATH, help="Folder of several photos of several people; the shared ones by default.")
 @click.option("--strength", type=float, default=DEFAULT_STRENGTH, show_default=True)
-@_SEARCH
+@_HOLD_OUT_OPTIONS
 @click.option("--strangers/--no-strangers", default=True, help="Also search among the shared validation faces.")
 @_WORKERS
 @click.option(
@@ -313,14 +315,14 @@ def others(
     from benchmarks.suites.gallery import list_candidates
 
     _require_out_for_own_generator(out, plan["prior"])
-    people = _find(lambda: list_people(photos), named=photos is not None)
+    people = _find_photos(lambda: list_people(photos), chosen_by_user=photos is not None)
     crowd = {photo.stem: photo for photo in list_candidates(())} if strangers else {}
     if made is not None:
-        plan |= {"maker": made[0], "made": {picture.stem: picture for picture in made[1].iterdir()}}
+        plan |= {"method": made[0], "protected_photos": {picture.stem: picture for picture in made[1].iterdir()}}
     with runner.start_pool(workers) as executor:
-        wanted = other_photos.Plan(people=people, strangers=crowd, **plan)
-        outcome = other_photos.run(wanted, find_run_folders(out), fingerprint_code(), executor, click.echo)
-    _end(outcome)
+        other_plan = other_photos.Plan(people=people, strangers=crowd, **plan)
+        outcome = other_photos.run(other_plan, find_run_folders(out), fingerprint_code(), executor, click.echo)
+    _exit_with_outcome(outcome)
 
 
 @main.command()
@@ -335,7 +337,7 @@ def others(
 @click.option("--hold-out", help="Families of these to hold out in turn; all by default.")
 @click.option("--mode", type=click.Choice(("both", "impersonation", "dodging")), default="both", show_default=True)
 @click.option("--strength", type=float, default=DEFAULT_STRENGTH, show_default=True)
-@_SEARCHED
+@_SEARCH_OPTIONS
 @click.option(
     "--profile", type=click.Choice(get_args(Profile)), default="embedded", show_default=True, help="As of c2p protect."
 )
@@ -368,15 +370,18 @@ def paper(
     from c2p_core.profiles import full_recognisers
     from c2p_core.recognition import recogniser_names
 
-    people = _find(
+    people = _find_photos(
         lambda: list_people(photos, None if identities is None else read_identities(identities)),
-        named=photos is not None or identities is not None,
+        chosen_by_user=photos is not None or identities is not None,
     )
     store = open_store()
     try:
-        given = None if recognisers is None else tuple(recognisers.split(","))
-        models = choose_models(store, profile, plan["prior"], clip, given)
-        names = given or (*recogniser_names(store), *(full_recognisers(store) if models.profile == "full" else ()))
+        requested = None if recognisers is None else tuple(recognisers.split(","))
+        models = choose_models(store, profile, plan["prior"], clip, requested)
+        names = requested or (
+            *recogniser_names(store),
+            *(full_recognisers(store) if models.profile == "full" else ()),
+        )
         _require_out(out, (*list_own_recognisers(names), *list_own_models(store, models)))
         loaded = load_named_recognisers(names, store)
     except C2PError as error:
@@ -385,7 +390,7 @@ def paper(
         raise click.UsageError(f"{', '.join(names)}: leaving one out takes two families that can be searched.")
     families = tuple(dict.fromkeys(recogniser.family for recogniser in loaded))
     methods = {"impersonation": (DECOY_METHOD,), "dodging": (PRODUCT_METHOD,)}.get(mode, (DECOY_METHOD, PRODUCT_METHOD))
-    wanted = suite.Plan(
+    paper_plan = suite.Plan(
         people=people,
         recognisers=names,
         families=families if hold_out is None else _parse_names(families, hold_out),
@@ -393,11 +398,11 @@ def paper(
         models=models,
         **plan,
     )
-    where = find_run_folders(out)
+    folders = find_run_folders(out)
     with runner.start_pool(workers) as executor:
-        outcome = suite.run(wanted, where, fingerprint_code(), executor, click.echo)
-    click.echo(write_section(rows.read_paper(where.rows / rows.PAPER_FILE)))
-    _end(outcome)
+        outcome = suite.run(paper_plan, folders, fingerprint_code(), executor, click.echo)
+    click.echo(write_section(rows.read_paper(folders.rows / rows.PAPER_FILE)))
+    _exit_with_outcome(outcome)
 
 
 @main.command()
@@ -407,14 +412,14 @@ def report(out: Path | None) -> None:
     from benchmarks.report import contact_sheets
     from benchmarks.report.document import MAIN_STRENGTH, write_report
 
-    where = find_run_folders(out)
-    click.echo(f"{write_report(where)} written.")
-    for shown in (*((prior,) for prior in PRIORS), PRIORS):
-        made = contact_sheets.draw(
-            where, SHARED_FACES / "photos", PRODUCT_METHOD, MAIN_STRENGTH, DEFAULT_HOLD_OUT, _PER_SHEET, False, shown
+    folders = find_run_folders(out)
+    click.echo(f"{write_report(folders)} written.")
+    for priors in (*((prior,) for prior in PRIORS), PRIORS):
+        paths = contact_sheets.draw(
+            folders, SHARED_FACES / "photos", PRODUCT_METHOD, MAIN_STRENGTH, DEFAULT_HOLD_OUT, _PER_SHEET, False, priors
         )
-        if made:
-            click.echo(f"{len(made)} contact sheets of {' and '.join(shown)} in {made[0].parent}")
+        if paths:
+            click.echo(f"{len(paths)} contact sheets of {' and '.join(priors)} in {paths[0].parent}")
 
 
 def _draw(
@@ -428,28 +433,30 @@ def _draw(
     per_sheet: int = 1,
     close: bool = False,
 ) -> None:
-    from benchmarks.methods.catalogue import PRODUCT
+    from benchmarks.methods.catalogue import PRODUCT_METHODS
     from benchmarks.report import contact_sheets
 
     if others:
-        people = _find(lambda: list_people(photos), named=True)
-        made = contact_sheets.draw_other_photos(
+        people = _find_photos(lambda: list_people(photos), chosen_by_user=True)
+        paths = contact_sheets.draw_other_photos(
             find_run_folders(out), people, strength, hold_out, per_sheet, close, priors
         )
     else:
         folder = photos or SHARED_FACES / "photos"
-        shown = priors if method in PRODUCT else ("",)
-        made = contact_sheets.draw(find_run_folders(out), folder, method, strength, hold_out, per_sheet, close, shown)
-    if not made:
+        drawn_priors = priors if method in PRODUCT_METHODS else ("",)
+        paths = contact_sheets.draw(
+            find_run_folders(out), folder, method, strength, hold_out, per_sheet, close, drawn_priors
+        )
+    if not paths:
         raise click.ClickException(
             f"There is no picture of {method} at {strength:g} with {hold_out} held out; run it first."
         )
-    for path in made:
+    for path in paths:
         click.echo(path)
 
 
 @main.command()
-@_SHOWN
+@_PICTURE_OPTIONS
 @click.option("--per-sheet", type=int, default=_PER_SHEET, show_default=True)
 @_OUT
 def sheets(**options: Any) -> None:
@@ -458,7 +465,7 @@ def sheets(**options: Any) -> None:
 
 
 @main.command()
-@_SHOWN
+@_PICTURE_OPTIONS
 @_OUT
 def closeups(**options: Any) -> None:
     """One picture per face: before and after side by side at full size, at least 700 px wide each."""
@@ -488,10 +495,10 @@ def inversion(faces: Path | None, photos: Path | None, workers: int, out: Path |
     from benchmarks.suites import runner
 
     _require_out_for_own_generator(out, "stylegan2")
-    chosen = _find_faces(faces, photos)
+    selected = _find_faces(faces, photos)
     with runner.start_pool(workers) as executor:
-        outcome = suite.run(chosen, find_run_folders(out).rows, executor, click.echo)
-    _end(outcome)
+        outcome = suite.run(selected, find_run_folders(out).rows, executor, click.echo)
+    _exit_with_outcome(outcome)
 
 
 @main.command()
@@ -510,22 +517,28 @@ def covered(
     workers: int,
     out: Path | None,
 ) -> None:
-    """Measure what is done to faces with things before them: masks, hands, microphones, other people."""
+    """Measure faces with things before them: masks, hands, microphones, other people."""
     from benchmarks.suites import covered as suite
     from benchmarks.suites import runner
 
-    where, chosen = find_run_folders(out), _find_faces(faces, photos)
-    everybody = _find(lambda: list_faces(None, photos or SHARED_FACES / "photos"), photos is not None)
-    tasks = suite.make_tasks(chosen, spread(everybody, uncovered), where.pictures, steps, unmasked)
+    folders, selected = find_run_folders(out), _find_faces(faces, photos)
+    all_faces = _find_photos(lambda: list_faces(None, photos or SHARED_FACES / "photos"), photos is not None)
+    tasks = suite.make_tasks(selected, sample_evenly(all_faces, uncovered), folders.pictures, steps, unmasked)
     with runner.start_pool(workers) as executor:
-        outcome = suite.run(tasks, where.rows, executor, click.echo)
-    _end(outcome)
+        outcome = suite.run(tasks, folders.rows, executor, click.echo)
+    _exit_with_outcome(outcome)
 
 
 @main.command()
 @_FACES
 @click.option("--shoot", "count", type=int, default=60, show_default=True, help="Photos of the shoot.")
-@click.option("--most", type=int, default=10, show_default=True, help="Faces of a photo: 1 to so many, in turn.")
+@click.option(
+    "--most",
+    type=int,
+    default=10,
+    show_default=True,
+    help="Largest number of faces in a photo; photos have 1 up to this many, in turn.",
+)
 @click.option("--steps", type=int, help="Search steps; the product's default by default.")
 @click.option("--planned", type=int, default=100_000, show_default=True, help="Files of the plan.")
 @_OUT
@@ -541,8 +554,8 @@ def batch(
     """Measure a whole shoot and a large plan with c2p batch; nothing else should be running."""
     from benchmarks.suites import batch as suite
 
-    chosen = _find_faces(faces, photos)
-    click.echo(f"{suite.run(chosen, find_run_folders(out).rows, count, most, steps, planned, click.echo)} written.")
+    selected = _find_faces(faces, photos)
+    click.echo(f"{suite.run(selected, find_run_folders(out).rows, count, most, steps, planned, click.echo)} written.")
 
 
 @main.command()
@@ -563,7 +576,7 @@ def fullsize(timed: int, out: Path | None) -> None:
     type=click.IntRange(min=0),
     default=12,
     show_default=True,
-    help="Photos by which workers are compared; 0 keeps what was measured before.",
+    help="Photos to compare workers with; 0 keeps the comparison measured before.",
 )
 @click.option("--steps", type=int, help="Search steps; the product's default by default.")
 @_OUT
@@ -572,12 +585,12 @@ def scale(faces: Path | None, photos: Path | None, count: int, steps: int | None
     from benchmarks.report.scale import write_scale
     from benchmarks.suites import scale as suite
 
-    chosen, where = _find_faces(faces, photos), find_run_folders(out)
+    selected, folders = _find_faces(faces, photos), find_run_folders(out)
     try:
-        click.echo(f"{suite.run(chosen, where.rows, count, steps, click.echo)} written.")
+        click.echo(f"{suite.run(selected, folders.rows, count, steps, click.echo)} written.")
     except suite.TooFewPhotos as error:
         raise click.UsageError(str(error)) from error
-    click.echo(f"{write_scale(where.rows)} written.")
+    click.echo(f"{write_scale(folders.rows)} written.")
 
 
 @main.command()
@@ -607,9 +620,9 @@ def shoot(
     from benchmarks.suites import shoot as suite
     from benchmarks.suites.gallery import list_candidates
 
-    people = _find(lambda: list_people(photos), named=photos is not None)
+    people = _find_photos(lambda: list_people(photos), chosen_by_user=photos is not None)
     crowd = {photo.stem: photo for photo in list_candidates(())} if strangers else {}
-    portraits = spread(_find_faces(None, None), looks) if looks else ()
+    portraits = sample_evenly(_find_faces(None, None), looks) if looks else ()
     with runner.start_pool(workers) as executor:
         path = suite.run(
             people, crowd, protected, each, portraits, options, find_run_folders(out), executor, click.echo

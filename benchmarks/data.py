@@ -35,7 +35,7 @@ class RunFolders:
 
 
 def find_run_folders(out: Path | None) -> RunFolders:
-    """The committed results and the ignored pictures, or one folder for both if it is given."""
+    """The committed results and the ignored pictures, or the given folder for both."""
     return RunFolders(RESULTS, OUT) if out is None else RunFolders(out, out / "pictures")
 
 
@@ -67,46 +67,46 @@ def list_faces(names: Path | None = None, photos: Path | None = None) -> tuple[P
 
 
 def list_people(folder: Path | None = None, identities: Mapping[str, str] | None = None) -> dict[str, Path]:
-    """Several photos of several people, by number of the person and of the photo, such as "p3/2".
+    """List several photos of several people, by number of the person and of the photo, such as "p3/2".
 
     Only the folder holds names: rows, logs and file names carry the numbers.
 
     Args:
         folder: with a folder for each person, or with photos named after the person with a number, such as
             ``anna1.png``; the shared photos when None.
-        identities: who is on a photo, by its name without extension, in place of what names and folders say; photos
-            that are not in it are left out.
+        identities: the person on each photo, by its name without extension, instead of names and folders; photos
+            without an identity are left out.
 
     Raises:
         NoData: the folder is missing or has no photo.
     """
-    where = folder or OTHER_PHOTOS
-    if not where.is_dir():
-        raise NoData(f"There is no folder {where}; put the shared photos beside the checkout or give --photos.")
+    root = folder or OTHER_PHOTOS
+    if not root.is_dir():
+        raise NoData(f"There is no folder {root}; put the shared photos beside the checkout or give --photos.")
     people: dict[str, list[Path]] = {}
-    for photo in (p for pattern in ("*", "*/*") for p in where.glob(pattern) if p.suffix.lower() in _PHOTOS):
-        name = _named_person(photo, where) if identities is None else identities.get(photo.stem)
+    for photo in (p for pattern in ("*", "*/*") for p in root.glob(pattern) if p.suffix.lower() in _PHOTOS):
+        name = _parse_person_name(photo, root) if identities is None else identities.get(photo.stem)
         if name is not None:
             people.setdefault(name, []).append(photo)
     if not people:
         whose = "" if identities is None else " that the file of identities names"
-        raise NoData(f"There is no photo{whose} in {where}.")
+        raise NoData(f"There is no photo{whose} in {root}.")
     return {
         f"p{number}/{count}": photo
         for number, name in enumerate(sorted(people), start=1)
-        for count, photo in enumerate(sorted(people[name], key=_in_order), start=1)
+        for count, photo in enumerate(sorted(people[name], key=_make_sort_key), start=1)
     }
 
 
-def _named_person(photo: Path, folder: Path) -> str:
+def _parse_person_name(photo: Path, folder: Path) -> str:
     if photo.parent != folder:
         return photo.parent.name
-    # A photo whose name is only a number shows a person of its own.
+    # A photo whose name is only a number shows somebody without other photos.
     return photo.stem.rstrip("0123456789").rstrip(" -_") or photo.stem
 
 
 def read_identities(path: Path) -> dict[str, str]:
-    """Who is on which photo, by the photo's name without extension.
+    """Read the identity on each photo, by the photo's name without extension.
 
     Each line holds a photo's name and an identity, as in CelebA's ``identity_CelebA.txt`` or in CSV. A first line
     without a photo's name is a heading. Further columns are ignored.
@@ -120,19 +120,19 @@ def read_identities(path: Path) -> dict[str, str]:
         raise NoData(
             f"{path} can't be read ({error}); give a text file with a photo and an identity a line."
         ) from error
-    found: dict[str, str] = {}
+    identities: dict[str, str] = {}
     for number, line in enumerate(lines, start=1):
         separator = r"[,;\t]" if re.search(r"[,;\t]", line) else r"\s+"
         cells = [cell.strip().strip('"') for cell in re.split(separator, line.strip())]
         if Path(cells[0]).suffix.lower() in _PHOTOS and len(cells) > 1 and cells[1]:
-            found[Path(cells[0]).stem] = cells[1]
+            identities[Path(cells[0]).stem] = cells[1]
         elif line.strip() and number > 1:
             raise NoData(f"Line {number} of {path} does not begin with the name of a photo and an identity.")
-    return found
+    return identities
 
 
-def person_of(label: str) -> str:
-    """The person of a photo: "p3" for "p3/2"."""
+def parse_person(label: str) -> str:
+    """Parse the person from a photo's label: "p3" for "p3/2"."""
     return label.partition("/")[0]
 
 
@@ -144,18 +144,18 @@ def fingerprint_photos(photos: Iterable[Path]) -> str:
     return digest.hexdigest()[:12]
 
 
-def _in_order(photo: Path) -> tuple[int, str]:
+def _make_sort_key(photo: Path) -> tuple[int, str]:
     """Sort key: the number at the end of a name, so that photo 10 comes after photo 9."""
     number = re.search(r"\d+$", photo.stem)
     return int(number.group()) if number else 0, photo.stem
 
 
-def spread(photos: Sequence[Path], count: int) -> tuple[Path, ...]:
+def sample_evenly(photos: Sequence[Path], count: int) -> tuple[Path, ...]:
     """Choose ``count`` photos, evenly spread over the list."""
     return tuple(photos[:: max(1, len(photos) // max(1, count))][:count])
 
 
-def sample_portrait(folder: Path) -> Path:
+def write_sample_portrait(folder: Path) -> Path:
     """Write scikit-image's astronaut, the one portrait that is always available, as a file into ``folder``."""
     from PIL import Image
     from skimage import data

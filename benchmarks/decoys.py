@@ -1,7 +1,7 @@
-"""The synthetic identities that impersonation aims at, as any recogniser sees them.
+"""Embeddings of the synthetic identities that impersonation aims at, for any recogniser.
 
-Targets are never real people, other than in the papers. The product ships embeddings of its decoys by its own
-recognisers alone, without pictures; for others, the project's own generator makes people who do not exist.
+Unlike in the papers, targets are never real people. The product ships embeddings of its decoys by its own recognisers
+only, without pictures; for other recognisers, the project's generator makes people who do not exist.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from c2p_core.models.store import ModelStore
 from c2p_core.photo import Photo
 from c2p_core.priors.checkpoints import load_generator
 
-COUNT = 16  # as many as the product ships
-_MOST_DRAWS = 200
+COUNT = 16  # the number that the product ships
+_MAX_DRAWS = 200
 _TRUNCATION = 0.7
 _SIDE = 320  # pixels of a face: the generator's own are too few for the detector
 
 
 class StoreWithDecoys(ModelStore):
-    """The usual store, but for the decoys' file."""
+    """The usual store with another file of decoys."""
 
     def __init__(self, decoys: Path) -> None:
         super().__init__()
@@ -49,15 +49,15 @@ def open_store_with(decoys: Path) -> ModelStore:
 
 
 def find_decoys(recognisers: tuple[str, ...], folder: Path, code: str) -> Path:
-    """The file of decoys as these recognisers see them: the product's if it knows all of them, else one in ``folder``.
+    """The file of decoys for these recognisers: the product's if it has all of them, else one in ``folder``.
 
     Args:
         recognisers: names.
-        folder: in which decoys that are made are kept.
-        code: fingerprint of what finds and embeds faces; another one makes them anew.
+        folder: where newly made decoys are stored.
+        code: fingerprint of the code that finds and embeds faces; decoys are made again when it changes.
 
     Raises:
-        ModelUnavailable: a recogniser or the generator can't be had.
+        ModelUnavailable: a recogniser or the generator is not available.
     """
     shipped = open_store().path("decoys")
     with safe_open(shipped, "pt") as decoys:
@@ -72,20 +72,20 @@ def find_decoys(recognisers: tuple[str, ...], folder: Path, code: str) -> Path:
 
 
 def _make_decoys(names: tuple[str, ...]) -> dict[str, torch.Tensor]:
-    """(COUNT, D) unit embeddings by recogniser of the first generated people whose face is found."""
+    """(COUNT, D) unit embeddings, by recogniser, of the first generated people with a detected face."""
     store, device = open_store(), pick_device("auto")
     recognisers = load_named_recognisers(names, store)
     generator = load_generator(store.path("stylegan2-mini")).eval()
-    found: list[verify.Embeddings] = []
-    for seed in range(_MOST_DRAWS):
-        draw = torch.randn(1, generator.shape.style, generator=torch.Generator().manual_seed(seed))
+    people: list[verify.Embeddings] = []
+    for seed in range(_MAX_DRAWS):
+        latent = torch.randn(1, generator.shape.style, generator=torch.Generator().manual_seed(seed))
         with torch.no_grad():
-            picture = generator(generator.map(draw, _TRUNCATION))[0].clamp(-1, 1).add(1).mul(127.5).byte()
+            picture = generator(generator.map(latent, _TRUNCATION))[0].clamp(-1, 1).add(1).mul(127.5).byte()
         image = Image.fromarray(picture.permute(1, 2, 0).numpy()).resize((_SIDE, _SIDE), Image.Resampling.LANCZOS)
         view = View(Photo(np.asarray(image)))
         face = next((face for face in faces.find_faces_in(view, store) if not face.skipped), None)
         if face is not None:
-            found.append(verify.embed_face(verify.crop_face(view, face), recognisers, device))
-        if len(found) == COUNT:
+            people.append(verify.embed_face(verify.crop_face(view, face), recognisers, device))
+        if len(people) == COUNT:
             break
-    return {r.name: torch.stack([embedded[r.name] for embedded in found]).cpu().contiguous() for r in recognisers}
+    return {r.name: torch.stack([embedded[r.name] for embedded in people]).cpu().contiguous() for r in recognisers}

@@ -1,6 +1,6 @@
 """Rows as pandas frames: a line per picture, per score or per pair of photos.
 
-All frames have the index levels `KEYS`, so that all are grouped in the same way.
+All frames have the index levels `KEYS`, so that they are grouped in the same way.
 """
 
 from __future__ import annotations
@@ -24,35 +24,37 @@ class HasSetting(Protocol):
     def setting(self) -> Setting: ...
 
 
-def _frame(lines: Iterable[dict[str, Any]], columns: Sequence[str]) -> DataFrame:
+def _make_frame(lines: Iterable[dict[str, Any]], columns: Sequence[str]) -> DataFrame:
     return DataFrame(list(lines), columns=[*KEYS, *columns]).set_index(KEYS)
 
 
-def _line(row: HasSetting, columns: dict[str, Any]) -> dict[str, Any]:
+def _make_line(row: HasSetting, columns: dict[str, Any]) -> dict[str, Any]:
     return {name: getattr(row.setting, name) for name in KEYS} | columns
 
 
 def make_picture_frame(rows: Iterable[HasSetting], *attributes: str) -> DataFrame:
     """A line per row, with the given attributes as columns."""
-    return _frame((_line(row, {name: getattr(row, name) for name in attributes}) for row in rows), attributes)
+    return _make_frame((_make_line(row, {name: getattr(row, name) for name in attributes}) for row in rows), attributes)
 
 
 def make_score_frame(scores: Iterable[tuple[HasSetting, Iterable[Score]]]) -> DataFrame:
     """A line per score, with its attributes as columns."""
-    lines = (_line(row, vars(score)) for row, own_scores in scores for score in own_scores)
-    return _frame(lines, list(Score.__annotations__)).astype(dict.fromkeys(["rank", "decoy_before", "decoy"], float))
+    lines = (_make_line(row, vars(score)) for row, row_scores in scores for score in row_scores)
+    return _make_frame(lines, list(Score.__annotations__)).astype(
+        dict.fromkeys(["rank", "decoy_before", "decoy"], float)
+    )
 
 
 def make_pair_frame(rows: Iterable[OthersRow | ProtectedPairsRow | PaperRow]) -> DataFrame:
     """A line per pair of photos and recogniser, with ``before`` and ``after``: similarities, NaN without a face."""
     columns = ["recogniser", "family", "role", "far1", "far01"]
     lines = (
-        _line(row, {name: getattr(s, name) for name in columns} | {"before": before, "after": after})
+        _make_line(row, {name: getattr(s, name) for name in columns} | {"before": before, "after": after})
         for row in rows
         for s in row.scores
         for before, after in s.others.values()
     )
-    return _frame(lines, [*columns, "before", "after"]).astype({"before": float, "after": float})
+    return _make_frame(lines, [*columns, "before", "after"]).astype({"before": float, "after": float})
 
 
 def make_search_frame(rows: Iterable[OthersRow]) -> DataFrame:
@@ -63,22 +65,24 @@ def make_search_frame(rows: Iterable[OthersRow]) -> DataFrame:
     such as ``mate_before``; NaN where there is none, or no face.
     """
 
-    def similarities(s: OtherScore) -> dict[str, float | None]:
-        after = [value for _, value in s.others.values() if value is not None]
-        mate = (max(before for before, _ in s.others.values()), max(after, default=None)) if s.others else None
-        pairs = {"mate": mate, "nearest": s.nearest, "stranger": s.stranger}
+    def collect_similarities(score: OtherScore) -> dict[str, float | None]:
+        after = [value for _, value in score.others.values() if value is not None]
+        mate = (max(before for before, _ in score.others.values()), max(after, default=None)) if score.others else None
+        changes = {"mate": mate, "nearest": score.nearest, "stranger": score.stranger}
         return {
-            f"{who}_{when}": None if pair is None else pair[at]
-            for who, pair in pairs.items()
-            for at, when in enumerate(("before", "after"))
+            f"{rival}_{moment}": None if pair is None else pair[index]
+            for rival, pair in changes.items()
+            for index, moment in enumerate(("before", "after"))
         }
 
     columns = ["recogniser", "family", "role", "far1", "far01", "own"]
-    numbers = [f"{who}_{when}" for who in ("mate", "nearest", "stranger") for when in ("before", "after")]
+    numbers = [f"{rival}_{when}" for rival in ("mate", "nearest", "stranger") for when in ("before", "after")]
     lines = (
-        _line(row, {name: getattr(s, name) for name in columns} | similarities(s)) for row in rows for s in row.scores
+        _make_line(row, {name: getattr(s, name) for name in columns} | collect_similarities(s))
+        for row in rows
+        for s in row.scores
     )
-    return _frame(lines, [*columns, *numbers]).astype(dict.fromkeys(["own", *numbers], float))
+    return _make_frame(lines, [*columns, *numbers]).astype(dict.fromkeys(["own", *numbers], float))
 
 
 def make_identification_frame(rows: Iterable[PaperRow]) -> DataFrame:
@@ -91,12 +95,16 @@ def make_identification_frame(rows: Iterable[PaperRow]) -> DataFrame:
     changes = ("person_rank", "target", "target_rank")
     numbers = [f"{name}_{when}" for name in changes for when in ("before", "after")]
 
-    def values(score: PaperScore) -> dict[str, float | None]:
-        found = [value for name in changes for value in getattr(score, name) or (None, None)]
-        return dict(zip(numbers, found, strict=True))
+    def collect_values(score: PaperScore) -> dict[str, float | None]:
+        figures = [value for name in changes for value in getattr(score, name) or (None, None)]
+        return dict(zip(numbers, figures, strict=True))
 
-    lines = (_line(row, {name: getattr(s, name) for name in columns} | values(s)) for row in rows for s in row.scores)
-    return _frame(lines, [*columns, *numbers]).astype(dict.fromkeys(numbers, float))
+    lines = (
+        _make_line(row, {name: getattr(s, name) for name in columns} | collect_values(s))
+        for row in rows
+        for s in row.scores
+    )
+    return _make_frame(lines, [*columns, *numbers]).astype(dict.fromkeys(numbers, float))
 
 
 def select(frame: DataFrame, **levels: object) -> DataFrame:
@@ -107,7 +115,7 @@ def select(frame: DataFrame, **levels: object) -> DataFrame:
 
 
 def select_largest(frame: DataFrame, method: str, strength: float) -> DataFrame:
-    """Of a method and strength the variant with the most lines: the usual prompt and steps; of equals the first."""
+    """Select the variant of a method and strength with the most lines, usually the default; the first of equals."""
     lines = select(frame, method=method, strength=strength)
     return lines if lines.empty else select(lines, variant=lines.groupby(level="variant").size().idxmax())
 

@@ -24,49 +24,51 @@ from c2p_core.profiles import choose_profile, find_generator
 def choose_models(
     store: ModelStore, profile: Profile, prior: str, clip: str | None, recognisers: tuple[str, ...] | None = None
 ) -> Models:
-    """The models that a request of this profile takes.
+    """Choose the models that a request of this profile uses.
 
     Args:
-        store: has the models' files.
-        profile: "auto" is decided here, so that rows say what was measured.
+        store: of the models' files.
+        profile: "auto" is resolved here, so that rows name the profile measured.
         prior: its name.
-        clip: None for the profile's.
+        clip: the text model; None for the profile's.
         recognisers: None for the profile's.
 
     Raises:
-        BadRequest: the text model has no meaning.
+        BadRequest: the name of the text model is invalid.
         ModelUnavailable: a model of the profile is missing, or a generator lacks its encoder.
     """
-    nothing = Photo(np.zeros((1, 1, 3), np.uint8))
-    request = ProtectRequest(nothing, profile=profile, prior=prior, clip=clip or AUTO, recognisers=recognisers or AUTO)
-    chosen = choose_profile(request, store, pick_device("auto")).request
-    parse_clip(chosen.clip)
-    return Models(chosen.profile, _name_generator(store, chosen), chosen.clip)
+    empty_photo = Photo(np.zeros((1, 1, 3), np.uint8))
+    request = ProtectRequest(
+        empty_photo, profile=profile, prior=prior, clip=clip or AUTO, recognisers=recognisers or AUTO
+    )
+    resolved = choose_profile(request, store, pick_device("auto")).request
+    parse_clip(resolved.clip)
+    return Models(resolved.profile, _name_generator(store, resolved), resolved.clip)
 
 
 def _name_generator(store: ModelStore, request: ProtectRequest) -> tuple[str, ...]:
     if not REGISTRY[request.prior].loads_generator:
         return ()
-    own = find_checkpoints(store.root)
-    if own is None:
+    checkpoints = find_checkpoints(store.root)
+    if checkpoints is None:
         return list_used_generators(store, find_generator(store) if request.profile == "full" else None)
-    return tuple(sorted({path.parent.name if path.parent.name in GENERATORS else path.name for path in own}))
+    return tuple(sorted({path.parent.name if path.parent.name in GENERATORS else path.name for path in checkpoints}))
 
 
 def list_own_models(store: ModelStore, models: Models) -> tuple[str, ...]:
-    """The generator unless it ships, and the text model unless the manifest vouches for it by its hash."""
-    found = tuple(name for name in models.generator if name != SHIPPED_GENERATOR)
+    """The generator unless it ships, and the text model unless the manifest has its hash."""
+    generators = tuple(name for name in models.generator if name != SHIPPED_GENERATOR)
     if models.clip == DEFAULT_CLIP:
-        return found
+        return generators
     serving = [store.entry(name) for name in store.serving(models.clip)]
-    known = any(all(file.sha256 for file in entry.files) for entry in serving)
-    return found if known else (*found, models.clip)
+    is_vouched = any(all(file.sha256 for file in entry.files) for entry in serving)
+    return generators if is_vouched else (*generators, models.clip)
 
 
 def fingerprint_models(store: ModelStore, models: Models, recognisers: str) -> str:
-    """Twelve hex digits over the recognisers' fingerprint and the files that do not ship; without any, the former.
+    """Twelve hex digits over the recognisers' fingerprint and the files that do not ship; without any, the fingerprint.
 
-    Those that ship are part of the fingerprint of the code.
+    Shipped files are part of the fingerprint of the code.
 
     Raises:
         ModelUnavailable: a file can't be read.
@@ -81,12 +83,12 @@ def fingerprint_models(store: ModelStore, models: Models, recognisers: str) -> s
 
 
 def _list_files(store: ModelStore, models: Models) -> list[Path]:
-    found: list[Path] = []
+    files: list[Path] = []
     if models.generator not in ((), (SHIPPED_GENERATOR,)):
-        found += find_checkpoints(store.root) or map(store.path, models.generator)
+        files += find_checkpoints(store.root) or map(store.path, models.generator)
     if models.clip != DEFAULT_CLIP:
-        found += _list_text_files(store, models.clip)
-    return list(dict.fromkeys(found))
+        files += _list_text_files(store, models.clip)
+    return list(dict.fromkeys(files))
 
 
 def _list_text_files(store: ModelStore, clip: str) -> list[Path]:
@@ -100,9 +102,9 @@ def _list_text_files(store: ModelStore, clip: str) -> list[Path]:
     return [find_weights(model, pretrained, store.offline).file]
 
 
-def describe_licences(store: ModelStore, used: Models, recognisers: tuple[str, ...]) -> list[Message]:
-    """What is to be said of the licences of everything that took part in a run that is over."""
-    known = {entry.name for entry in store.catalogue()}
-    own = [name for name in used.generator if name not in known]
-    messages = [Message("own-generator-used", files=own)] if own else []
-    return messages + licence_warnings(store, [*recognisers, *store.serving(used.clip), *used.generator])
+def describe_licences(store: ModelStore, models: Models, recognisers: tuple[str, ...]) -> list[Message]:
+    """Licence warnings for all models that took part in a finished run."""
+    catalogue_names = {entry.name for entry in store.catalogue()}
+    own_generators = [name for name in models.generator if name not in catalogue_names]
+    messages = [Message("own-generator-used", files=own_generators)] if own_generators else []
+    return messages + licence_warnings(store, [*recognisers, *store.serving(models.clip), *models.generator])

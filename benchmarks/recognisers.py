@@ -31,7 +31,7 @@ def open_store() -> ModelStore:
 
 
 def load_every_recogniser(models: ModelStore) -> tuple[Recogniser, ...]:
-    """Load all of the product's, by name instead of "auto", so that a missing one fails the run.
+    """Load all of the product's recognisers, by name instead of "auto", so that a missing one fails the run.
 
     Raises:
         ModelUnavailable: a recogniser is missing or damaged.
@@ -44,21 +44,21 @@ def load_named_recognisers(names: tuple[str, ...], models: ModelStore) -> tuple[
     """Load recognisers by their names, in this order.
 
     Raises:
-        BadRequest: there is none of that name.
+        BadRequest: a name is unknown.
         ModelUnavailable: a recogniser is missing or damaged.
     """
     return load_recognisers(names, models, pick_device("auto"))
 
 
 def list_own_recognisers(names: Iterable[str]) -> tuple[str, ...]:
-    """Those whose weights the project's manifest does not vouch for by their hashes: a user's own, or random ones."""
+    """Recognisers whose weights have no hash in the project's manifest: a user's own, or random ones."""
     entries = read_manifest(bundle_dir() / "manifest.toml")
-    known = {entry.name for entry in entries if entry.files and all(file.sha256 for file in entry.files)}
-    return tuple(name for name in names if name not in known)
+    vouched = {entry.name for entry in entries if entry.files and all(file.sha256 for file in entry.files)}
+    return tuple(name for name in names if name not in vouched)
 
 
 def fingerprint_recognisers(recognisers: Iterable[Recogniser]) -> str:
-    """Twelve hex digits over what recognisers make of a picture of noise: other weights under a name are noticed."""
+    """Twelve hex digits over the recognisers' embeddings of noise, which reveal other weights under the same name."""
     draw = np.random.default_rng(0)
     noise = torch.from_numpy(draw.random((1, 3, CANVAS, CANVAS), np.float32)).to(pick_device("auto"))
     mesh = torch.from_numpy(draw.uniform(60, 200, (1, 468, 2)).astype(np.float32)).to(noise)
@@ -89,17 +89,21 @@ def load_extra_recogniser(source: str) -> Recogniser:
     """
     module, _, function = source.partition(":")
     try:
-        made = getattr(importlib.import_module(module), function)()
+        recogniser = getattr(importlib.import_module(module), function)()
     except (ImportError, AttributeError, TypeError, ValueError) as error:
         raise BadRecogniser(f"{source!r} makes no recogniser ({error}); give it as module:function.") from error
-    if not isinstance(made, Recogniser):
-        raise BadRecogniser(f"{source!r} returned a {type(made).__name__}, not a c2p_core.recognition.Recogniser.")
-    if made.name in recogniser_names(open_store()):
-        raise BadRecogniser(f"{source!r} calls itself {made.name!r}, which is one of the product's; name it otherwise.")
+    if not isinstance(recogniser, Recogniser):
+        raise BadRecogniser(
+            f"{source!r} returned a {type(recogniser).__name__}, not a c2p_core.recognition.Recogniser."
+        )
+    if recogniser.name in recogniser_names(open_store()):
+        raise BadRecogniser(
+            f"{source!r} calls itself {recogniser.name!r}, which is one of the product's; name it otherwise."
+        )
     grey = torch.full((2, 3, CANVAS, CANVAS), 0.5)
     mesh = torch.from_numpy(np.random.default_rng(0).uniform(60, 200, (2, 468, 2)).astype(np.float32))
     with torch.no_grad():
-        vectors = made.embed(grey, mesh)
+        vectors = recogniser.embed(grey, mesh)
     if vectors.ndim != 2 or vectors.shape[0] != 2 or not torch.allclose(vectors.norm(dim=1), torch.ones(2), atol=1e-3):
         raise BadRecogniser(f"{source!r} embeds two pictures as {tuple(vectors.shape)}, not as two unit vectors.")
-    return made
+    return recogniser

@@ -1,6 +1,6 @@
 """The stored results of a run: one JSON line per measured setting, appended as soon as it is complete.
 
-A line that a kill cut short is dropped when the file is read, so a run resumes by measuring what has no line yet.
+A line that a kill cut short is dropped when the file is read, so a resumed run measures the settings without a line.
 """
 
 from __future__ import annotations
@@ -73,8 +73,8 @@ class Setting:
     @property
     def picture(self) -> Path:
         """Path of the protected photo in the pictures folder; settings in one folder differ in the face only."""
-        words = "".join(c if c.isalnum() else "-" for c in f"{self.prior}-{self.prompt}")
-        parts = (self.method, words, f"steps{self.steps or ''}-seed{self.seed}", f"s{self.strength:g}", self.hold_out)
+        options = "".join(c if c.isalnum() else "-" for c in f"{self.prior}-{self.prompt}")
+        parts = (self.method, options, f"steps{self.steps or ''}-seed{self.seed}", f"s{self.strength:g}", self.hold_out)
         return Path(*parts) / f"{self.face}.png"
 
 
@@ -292,7 +292,7 @@ class ProtectedPairsRow:
 
 @dataclass(frozen=True)
 class Models:
-    """What a run takes beside its recognisers; by default what ships.
+    """The models of a run beside its recognisers; by default those that ship.
 
     Attributes:
         profile: "embedded" or "full".
@@ -310,7 +310,7 @@ SHIPPED = Models()
 
 @dataclass(frozen=True)
 class PaperScore:
-    """What one recogniser says of one protected photo in the papers' protocol.
+    """One recogniser's results for one protected photo in the papers' protocol.
 
     Attributes:
         role: held out of the search, used by it, or "extra" if it never is and its family is not the one held out.
@@ -345,7 +345,7 @@ class PaperRow:
         psnr, ssim: of the whole photo.
         people: of the folder, whose photos show a face.
         photos, code: as in `OthersRow`; face_before, face_after, steps, seconds as in `ProtectRow`.
-        weights: fingerprint of what the recognisers make of a picture, and of the models that do not ship.
+        weights: fingerprint of the recognisers' embeddings of a picture, and of the models that do not ship.
         models: the others that took part, part of the key.
     """
 
@@ -366,7 +366,7 @@ class PaperRow:
 
     @property
     def measured_with(self) -> MeasuredWith:
-        """What rows must share, beside the setting, to share a figure."""
+        """The values, beside the setting, that rows must have in common to share a figure."""
         return self.recognisers, self.photos, self.weights, self.code, self.models
 
 
@@ -405,7 +405,7 @@ class CostRow:
         portraits: number of portraits in the photo.
         faces: number of protected faces; a portrait may show somebody else in its background.
         megapixels: of the photo.
-        limit: of search steps a face; None for the product's default.
+        limit: of search steps per face; None for the product's default.
         strength: of the request.
         seconds: of ``protect``, with the models in memory, less what it spent in the stage "load".
         stages: seconds by stage of the same call.
@@ -457,12 +457,12 @@ class InversionRow:
 
 @dataclass(frozen=True)
 class CoveredRow:
-    """What is done to one face with something before it, or with nothing.
+    """Results for one face with a cover, or without one.
 
     Attributes:
         face: photo name.
         kind: a key of `covers.KINDS`, or "nothing".
-        label: what the list of faces says of it.
+        label: of the photo in the list of faces.
         steps: of the search; None for the product's default.
         code: fingerprint of the measured code.
         covered: share 0..1 of the face that is covered.
@@ -513,7 +513,7 @@ Row = TypeVar("Row")
 
 
 def read(path: Path, kind: type[Row]) -> list[Row]:
-    """All whole rows of a file, in order; none when there is no file. Only the last line may be broken.
+    """Read all complete rows of a file, in order; none without a file. Only the last line may be incomplete.
 
     Args:
         kind: of the rows that the file holds.
@@ -524,17 +524,17 @@ def read(path: Path, kind: type[Row]) -> list[Row]:
     if not path.exists():
         return []
     lines = path.read_text(encoding="utf-8").split("\n")
-    # A whole line ends in a newline, so what follows the last one was cut by a kill.
+    # A complete line ends in a newline; a kill cut off whatever follows the last one.
     return [_decode(kind, json.loads(line)) for line in lines[:-1] if line]
 
 
 @lru_cache
-def _field_types(kind: type) -> dict[str, Any]:
+def _get_field_types(kind: type) -> dict[str, Any]:
     return get_type_hints(kind)
 
 
 def _decode(kind: Any, value: Any) -> Any:
-    """A parsed JSON value as what a field of type ``kind`` holds: a dataclass, tuple or dictionary again."""
+    """Decode a parsed JSON value for a field of type ``kind``: a dataclass, tuple or dictionary."""
     origin, arguments = get_origin(kind), get_args(kind)
     if value is None:
         return None
@@ -546,13 +546,13 @@ def _decode(kind: Any, value: Any) -> Any:
     if origin is dict:
         return {name: _decode(arguments[1], item) for name, item in value.items()}
     if isinstance(kind, type) and is_dataclass(kind):
-        types = _field_types(kind)
+        types = _get_field_types(kind)
         return kind(**{name: _decode(types[name], item) for name, item in value.items()})
     return value
 
 
-def drop_torn_end(path: Path) -> None:
-    """Cut what follows the last newline, so that appending starts a line of its own."""
+def drop_incomplete_line(path: Path) -> None:
+    """Truncate the file after its last newline, so that appending starts a new line."""
     if not path.exists():
         return
     whole = path.read_bytes()
@@ -562,33 +562,33 @@ def drop_torn_end(path: Path) -> None:
 
 
 def append(path: Path, row: AnyRow) -> None:
-    """Add one row and see it to the disk."""
+    """Append one row and flush it to the disk."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(_rounded(asdict(row)), ensure_ascii=False, allow_nan=False) + "\n")
+        file.write(json.dumps(_round_floats(asdict(row)), ensure_ascii=False, allow_nan=False) + "\n")
         file.flush()
         os.fsync(file.fileno())
 
 
-def _rounded(value: Any) -> Any:
-    """Floats to six digits: more were never measured, and the files are committed."""
+def _round_floats(value: Any) -> Any:
+    """Round floats to six digits: more are noise, and the files are committed."""
     if isinstance(value, float):
         return float(f"{value:.6g}")
     if isinstance(value, dict):
-        return {name: _rounded(part) for name, part in value.items()}
-    return [_rounded(part) for part in value] if isinstance(value, list | tuple) else value
+        return {name: _round_floats(part) for name, part in value.items()}
+    return [_round_floats(part) for part in value] if isinstance(value, list | tuple) else value
 
 
-def by_setting(rows: Iterable[SettingRow]) -> dict[Setting, SettingRow]:
-    """One row a setting; a later one replaces an earlier one."""
+def index_by_setting(rows: Iterable[SettingRow]) -> dict[Setting, SettingRow]:
+    """Index rows by setting; later rows replace earlier ones."""
     return {row.setting: row for row in rows}
 
 
 def read_paper(path: Path) -> list[PaperRow]:
-    """All whole rows of the papers' protocol; of one setting, measured with the same, the latest."""
+    """Read the complete rows of the papers' protocol; the latest for each setting, recognisers, code and models."""
     return list({(row.setting, row.measured_with): row for row in read(path, PaperRow)}.values())
 
 
 def read_settings(path: Path, kind: type[SettingRow]) -> list[SettingRow]:
-    """All whole rows of a file, one a setting."""
-    return list(by_setting(read(path, kind)).values())
+    """Read the complete rows of a file, one per setting."""
+    return list(index_by_setting(read(path, kind)).values())

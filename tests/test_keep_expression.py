@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from benchmarks.metrics.expression import displacement, form_shift
+from benchmarks.metrics.expression import measure_displacement, measure_form_shift
 from c2p_core.api import Face, ProtectRequest
 from c2p_core.faces import find_faces
 from c2p_core.models.store import ModelStore
@@ -39,11 +39,11 @@ def test_the_face_was_changed_for_recognisers(run: Run) -> None:
 
 
 def test_the_expression_is_the_same(run: Run) -> None:
-    changed = form_shift(run.before.mesh, run.after.mesh).expression
+    changed = measure_form_shift(run.before.mesh, run.after.mesh).expression
     assert len(changed) == 14
     # In per cent of the eye distance; none of them moves, but the landmark finder follows tone.
     assert np.mean(changed) < 1.2
 
 
 def test_eyes_are_found_where_they_were(run: Run) -> None:
-    assert displacement(run.before.mesh, run.after.mesh, run.before.eye_distance).eyes < 2.0
+    assert measure_displacement(run.before.mesh, run.after.mesh, run.before.eye_distance).eyes < 2.0

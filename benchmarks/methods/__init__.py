@@ -1,1 +1,1 @@
-"""What is compared: the product, noise and disguises."""
+"""The methods compared: the product, noise and disguises."""

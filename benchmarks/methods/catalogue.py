@@ -1,6 +1,6 @@
-"""What is measured: the product, and what it is measured against.
+"""The methods measured: the product and its baselines.
 
-Every method takes a photo and a setting and gives the picture that a user would publish.
+Every method takes a photo and a setting and returns the picture that a user would publish.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from benchmarks.methods import baselines
-from benchmarks.metrics.image_quality import rgb8
+from benchmarks.metrics.image_quality import to_rgb8
 from benchmarks.rows import Setting
 from c2p_core.api import DEFAULT_CLIP, Face, Mode, Profile, ProtectRequest
 from c2p_core.colour import linear_to_srgb, srgb_to_linear
@@ -28,14 +28,14 @@ from c2p_core.products.paint import paint, skin_map
 from c2p_core.search import SearchSettings
 
 # A random look wears each product with this probability.
-WORN = 0.6
+WEAR_PROBABILITY = 0.6
 # How far products reach from the middle between the eyes, in eye distances.
 FACE_REACH = 2.5
 
 
 @dataclass(frozen=True)
-class Made:
-    """A picture and what it took: search steps, seconds of the face's own work, sentences of the product."""
+class MethodResult:
+    """A picture and its cost: search steps, seconds spent on the face, and the product's warnings."""
 
     photo: Photo
     steps: int = 0
@@ -43,12 +43,12 @@ class Made:
     warnings: tuple[str, ...] = ()
 
 
-def c2p(photo: Photo, face: Face, setting: Setting, store: ModelStore) -> Made:
+def c2p(photo: Photo, face: Face, setting: Setting, store: ModelStore) -> MethodResult:
     """The product, on the largest face."""
     return run_product(photo, face, setting, store, "dodge")
 
 
-def decoy(photo: Photo, face: Face, setting: Setting, store: ModelStore) -> Made:
+def decoy(photo: Photo, face: Face, setting: Setting, store: ModelStore) -> MethodResult:
     """The product, towards a made-up person."""
     return run_product(photo, face, setting, store, "decoy")
 
@@ -62,7 +62,7 @@ def run_product(
     recognisers: Literal["auto"] | tuple[str, ...] = "auto",
     profile: Profile = "embedded",
     clip: str = DEFAULT_CLIP,
-) -> Made:
+) -> MethodResult:
     """The product in one of its modes, with these recognisers, the generator of this profile and this text model."""
     from c2p_core.pipeline import protect
 
@@ -82,91 +82,93 @@ def run_product(
     )
     result = protect(request, store=store)
     report = next(report for report in result.faces if report.number == face.number)
-    return Made(result.photo, report.steps, report.seconds, tuple(map(str, result.warnings)))
+    return MethodResult(result.photo, report.steps, report.seconds, tuple(map(str, result.warnings)))
 
 
-def nothing(photo: Photo, face: Face, setting: Setting, store: ModelStore) -> Made:
-    """The photo as it is: has to score 0 %, or the benchmarks flatter."""
-    return Made(photo)
+def nothing(photo: Photo, face: Face, setting: Setting, store: ModelStore) -> MethodResult:
+    """The unchanged photo: it must score 0 %, or the benchmarks flatter."""
+    return MethodResult(photo)
 
 
-def blackout(photo: Photo, face: Face, setting: Setting, store: ModelStore) -> Made:
-    """A black rectangle over the face: has to score 100 %, or show no face at all."""
+def blackout(photo: Photo, face: Face, setting: Setting, store: ModelStore) -> MethodResult:
+    """A black rectangle over the face: it must score 100 %, or show no face at all."""
     x0, y0, x1, y1 = face.box
     margin = 0.1 * (x1 - x0)
     rows = slice(max(0, int(y0 - margin)), int(y1 + margin) + 1)
     columns = slice(max(0, int(x0 - margin)), int(x1 + margin) + 1)
     pixels = photo.pixels.copy()
     pixels[rows, columns, : min(3, pixels.shape[2])] = 0
-    return Made(photo.with_pixels(pixels))
+    return MethodResult(photo.with_pixels(pixels))
 
 
-def random_look(seed: int, strength: float) -> torch.Tensor:
+def draw_random_look(seed: int, strength: float) -> torch.Tensor:
     """A (9, 6) code of `products.codes`: each worn or not, in a named colour; strength is the most opacity it gets."""
-    draw = np.random.default_rng(seed)
+    rng = np.random.default_rng(seed)
     colours = list(COLOURS.values())
     code = torch.zeros(CODE_SHAPE)
     code[:, 3] = ABSENT
     for row, product in enumerate(PRODUCTS):
-        worn = draw.random() < WORN
-        colour = colours[draw.integers(len(colours))]
-        opacity, extent, softness = (float(v) for v in draw.random(3))
+        worn = rng.random() < WEAR_PROBABILITY
+        colour = colours[rng.integers(len(colours))]
+        opacity, extent, softness = (float(v) for v in rng.random(3))
         if worn:
             code[row] = product_row(product, colour, strength * opacity, extent, softness)
     return code
 
 
-def look(photo: Photo, face: Face, setting: Setting, store: ModelStore) -> Made:
+def look(photo: Photo, face: Face, setting: Setting, store: ModelStore) -> MethodResult:
     """A random makeup look without any search: the reference for patchiness. The seed is drawn from the face's name."""
-    rgb = rgb8(photo)
+    rgb = to_rgb8(photo)
     reach = FACE_REACH * face.eye_distance
     centre = face.mesh.mean(axis=0)
     x0, y0 = (max(0, int(v - reach)) for v in centre)
-    part = torch.tensor(rgb[y0 : int(centre[1] + reach) + 1, x0 : int(centre[0] + reach) + 1]).permute(2, 0, 1)
-    linear = srgb_to_linear(part.float() / 255.0)
+    crop = torch.tensor(rgb[y0 : int(centre[1] + reach) + 1, x0 : int(centre[0] + reach) + 1]).permute(2, 0, 1)
+    linear = srgb_to_linear(crop.float() / 255.0)
     height, width = linear.shape[1:]
     regions = build_product_maps(face.mesh - np.array([x0, y0], np.float32), max(height, width), face.eye_distance)
     regions = type(regions)(regions.level[:, :height, :width], regions.gate[:, :height, :width])
     seed = int.from_bytes(setting.face.encode(), "little") % 2**32 + setting.seed
-    added = paint(random_look(seed, setting.strength), regions, skin_map(linear, face.eye_distance)).sum(0)
-    painted = linear_to_srgb(linear * torch.exp(-added)).mul(255).round().to(torch.uint8).permute(1, 2, 0).numpy()
+    paint_density = paint(draw_random_look(seed, setting.strength), regions, skin_map(linear, face.eye_distance)).sum(0)
+    painted = (
+        linear_to_srgb(linear * torch.exp(-paint_density)).mul(255).round().to(torch.uint8).permute(1, 2, 0).numpy()
+    )
     pixels = rgb.copy()
     pixels[y0 : y0 + height, x0 : x0 + width] = painted
-    return Made(Photo(pixels))
+    return MethodResult(Photo(pixels))
 
 
 Noise = Callable[[Photo, Face, float, str, int | None, int, ModelStore], Photo]
 
 
-def _noise(make: Noise) -> Method:
-    def method(photo: Photo, face: Face, setting: Setting, store: ModelStore) -> Made:
-        began = time.perf_counter()
-        made = make(photo, face, setting.strength, setting.hold_out, setting.steps, setting.seed, store)
-        return Made(made, setting.steps or SearchSettings().steps, time.perf_counter() - began)
+def _wrap_noise(make: Noise) -> Method:
+    def method(photo: Photo, face: Face, setting: Setting, store: ModelStore) -> MethodResult:
+        start = time.perf_counter()
+        protected = make(photo, face, setting.strength, setting.hold_out, setting.steps, setting.seed, store)
+        return MethodResult(protected, setting.steps or SearchSettings().steps, time.perf_counter() - start)
 
     return method
 
 
-def _disguise(make: Callable[[Photo, Face, float], Photo]) -> Method:
-    return lambda photo, face, setting, store: Made(make(photo, face, setting.strength))
+def _wrap_disguise(make: Callable[[Photo, Face, float], Photo]) -> Method:
+    return lambda photo, face, setting, store: MethodResult(make(photo, face, setting.strength))
 
 
-Method = Callable[[Photo, Face, Setting, ModelStore], Made]
+Method = Callable[[Photo, Face, Setting, ModelStore], MethodResult]
 
 METHODS: dict[str, Method] = {
     "c2p": c2p,
     "decoy": decoy,
-    "pgd": _noise(baselines.pgd),
-    "mi-fgsm": _noise(baselines.mi_fgsm),
-    "masked-noise": _noise(baselines.masked_noise),
-    "smooth-noise": _noise(baselines.smooth_noise),
+    "pgd": _wrap_noise(baselines.pgd),
+    "mi-fgsm": _wrap_noise(baselines.mi_fgsm),
+    "masked-noise": _wrap_noise(baselines.masked_noise),
+    "smooth-noise": _wrap_noise(baselines.smooth_noise),
     "look": look,
-    "blur": _disguise(baselines.blur),
-    "pixelate": _disguise(baselines.pixelate),
+    "blur": _wrap_disguise(baselines.blur),
+    "pixelate": _wrap_disguise(baselines.pixelate),
     "nothing": nothing,
     "blackout": blackout,
 }
 # These search against recognisers, so one family is held out; the others use none.
-SEARCHED = frozenset({"c2p", "decoy", "pgd", "mi-fgsm", "masked-noise", "smooth-noise"})
+SEARCH_METHODS = frozenset({"c2p", "decoy", "pgd", "mi-fgsm", "masked-noise", "smooth-noise"})
 # Only these use a prompt and a prior.
-PRODUCT = frozenset({"c2p", "decoy"})
+PRODUCT_METHODS = frozenset({"c2p", "decoy"})

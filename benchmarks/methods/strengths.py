@@ -19,10 +19,12 @@ CURVES: dict[str, tuple[float, ...]] = {
 }
 
 # Not part of the comparison: towards a decoy, and the two whose outcome is known.
-ASIDE: dict[str, tuple[float, ...]] = dict.fromkeys((DECOY_METHOD, "nothing", "blackout"), (DEFAULT_STRENGTH,))
+OUTSIDE_COMPARISON: dict[str, tuple[float, ...]] = dict.fromkeys(
+    (DECOY_METHOD, "nothing", "blackout"), (DEFAULT_STRENGTH,)
+)
 
 # Robustness is measured of all methods that run on every face, and of these curves at one strength.
-SURVIVE: dict[str, float] = {
+ROBUSTNESS_STRENGTHS: dict[str, float] = {
     "pgd": 0.5,
     "mi-fgsm": 0.5,
     "masked-noise": 0.5,

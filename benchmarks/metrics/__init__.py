@@ -1,1 +1,1 @@
-"""What is computed of pictures and similarities."""
+"""Metrics of pictures and similarities."""

@@ -1,4 +1,4 @@
-"""How far landmarks, and the expression that they make, moved; in per cent of the eye distance."""
+"""How far landmarks and the expression moved, in per cent of the eye distance."""
 
 from __future__ import annotations
 
@@ -42,16 +42,16 @@ class FormShift:
     nose_width: float
 
 
-def displacement(before: Mesh, after: Mesh, eye_distance: float) -> Displacement:
-    """How far the landmarks moved, detected afresh.
+def measure_displacement(before: Mesh, after: Mesh, eye_distance: float) -> Displacement:
+    """Measure how far the landmarks moved.
 
     Args:
-        before, after: (468, 2) in pixels of the same frame, each detected afresh in its own picture.
+        before, after: (468, 2) in pixels of the same frame, each detected in its own picture.
         eye_distance: of the original, in the same pixels.
     """
-    away = np.asarray(after, np.float64) - np.asarray(before, np.float64)
-    moved = np.hypot(away[:, 0], away[:, 1]) * 100 / eye_distance
-    return Displacement(mesh=float(moved.mean()), eyes=float(moved[list(LEFT_EYE + RIGHT_EYE)].mean()))
+    offsets = np.asarray(after, np.float64) - np.asarray(before, np.float64)
+    distances = np.hypot(offsets[:, 0], offsets[:, 1]) * 100 / eye_distance
+    return Displacement(mesh=float(distances.mean()), eyes=float(distances[list(LEFT_EYE + RIGHT_EYE)].mean()))
 
 
 # Corners of each eye, outer and inner (left eye of the picture) and inner and outer (right).
@@ -88,24 +88,24 @@ EXPRESSION_MEASURES = (
 )
 
 
-"""What makes a mood: heights of the brows over the eyes and of the mouth's corners, lips and lids."""
+"""The measures that show a mood: heights of brows over the eyes, of mouth corners, lips and lids."""
 
 
-def on_eye_line(mesh: Mesh) -> Floats:
-    """The mesh with the middle between the eyes at the origin, the eye line horizontal and 100 long: (468, 2)."""
+def align_to_eye_line(mesh: Mesh) -> Floats:
+    """Move the middle between the eyes to the origin, and make the eye line horizontal and 100 long: (468, 2)."""
     points = np.asarray(mesh, np.float64)
     left, right = points[_LEFT_CORNERS].mean(axis=0), points[_RIGHT_CORNERS].mean(axis=0)
     line = right - left
     length = float(np.hypot(*line))
     cos, sin = line / length
-    turned = (points - (left + right) / 2) @ np.array([[cos, -sin], [sin, cos]])
-    return np.asarray(turned * 100 / length)
+    rotated = (points - (left + right) / 2) @ np.array([[cos, -sin], [sin, cos]])
+    return np.asarray(rotated * 100 / length)
 
 
-def expression(mesh: Mesh) -> Floats:
-    """The `EXPRESSION_MEASURES` of one mesh, signed, in per cent of its eye distance: (14,)."""
-    placed = on_eye_line(mesh)
-    x, y = placed[:, 0], placed[:, 1]
+def measure_expression(mesh: Mesh) -> Floats:
+    """Measure the `EXPRESSION_MEASURES` of one mesh, signed, in per cent of its eye distance: (14,)."""
+    aligned = align_to_eye_line(mesh)
+    x, y = aligned[:, 0], aligned[:, 1]
     middle = (y[_UPPER_INNER] + y[_LOWER_INNER]) / 2
     left, right = _MOUTH_CORNERS
     return np.array(
@@ -122,17 +122,17 @@ def expression(mesh: Mesh) -> Floats:
     )
 
 
-def form_shift(before: Mesh, after: Mesh) -> FormShift:
-    """How far expression, landmarks and nose moved.
+def measure_form_shift(before: Mesh, after: Mesh) -> FormShift:
+    """Measure how far expression, landmarks and nose moved.
 
     Args:
-        before, after: (468, 2), each detected afresh in its own picture, in pixels of any frame.
+        before, after: (468, 2), each detected in its own picture, in pixels of any frame.
     """
-    first, second = on_eye_line(before), on_eye_line(after)
+    aligned_before, aligned_after = align_to_eye_line(before), align_to_eye_line(after)
     left, right = _NOSE_WINGS
-    widths = [placed[right, 0] - placed[left, 0] for placed in (first, second)]
+    widths = [aligned[right, 0] - aligned[left, 0] for aligned in (aligned_before, aligned_after)]
     return FormShift(
-        expression=tuple(np.abs(expression(after) - expression(before)).tolist()),
-        landmarks=float(np.linalg.norm(second - first, axis=1).mean()),
+        expression=tuple(np.abs(measure_expression(after) - measure_expression(before)).tolist()),
+        landmarks=float(np.linalg.norm(aligned_after - aligned_before, axis=1).mean()),
         nose_width=float(abs(widths[1] / widths[0] - 1) * 100),
     )

@@ -21,8 +21,8 @@ Floats = NDArray[np.float64]
 PSNR_OF_IDENTICAL = 100.0
 
 
-def rgb8(photo: Photo) -> Rgb8:
-    """What of a photo is compared: (height, width, 3) uint8 sRGB, alpha dropped."""
+def to_rgb8(photo: Photo) -> Rgb8:
+    """Convert a photo for comparison: (height, width, 3) uint8 sRGB, alpha dropped."""
     return as_bytes(to_srgb(photo))
 
 
@@ -35,8 +35,8 @@ def psnr(before: Rgb8, after: Rgb8) -> float:
 
 def ssim(before: Rgb8, after: Rgb8) -> float:
     """Structural similarity, mean over the channels, with the Gaussian window of Wang et al. 2004."""
-    wang = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False}
-    return float(structural_similarity(before, after, data_range=255, channel_axis=-1, **wang))
+    window = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False}
+    return float(structural_similarity(before, after, data_range=255, channel_axis=-1, **window))
 
 
 def ms_ssim(before: Rgb8, after: Rgb8) -> float | None:

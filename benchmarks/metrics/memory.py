@@ -9,7 +9,7 @@ from pathlib import Path
 def peak_mib() -> float:
     """High-water mark of this process's resident memory in MiB.
 
-    Linux's own figure where there is one: `getrusage` also counts what the parent held when it started the child.
+    Linux's own figure if available: `getrusage` also counts the parent's memory at the start of the child.
     """
     status = Path("/proc/self/status")
     if status.exists():

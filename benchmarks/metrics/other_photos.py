@@ -1,6 +1,6 @@
 """Protected photos beside other photos of the person: matches lost, rank-1, the same photo.
 
-Each measure gives hits: a frame with the columns ``family``, ``recogniser`` and ``hit``, a line a pair or a photo.
+Each measure gives hits: a frame with the columns ``family``, ``recogniser`` and ``hit``, one line per pair or photo.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from benchmarks.metrics.psr import Rate
 
 
 def lost_matches(pairs: DataFrame, limit: str) -> DataFrame:
-    """Of the pairs that match before, which no longer do; a photo without a face matches nothing.
+    """Which of the pairs that match before protection no longer do; a photo without a face matches nothing.
 
     Args:
         pairs: of `frames.make_pair_frame`.
@@ -42,12 +42,12 @@ def rank1_hits(searches: DataFrame, *, protected: bool, strangers: bool) -> Data
         protected: of the protected photos, else of the originals.
         strangers: further strangers are in the gallery too; photos that were measured without any are left out.
     """
-    when = "after" if protected else "before"
+    moment = "after" if protected else "before"
     rivals = ["nearest", "stranger"] if strangers else ["nearest"]
-    known = searches[searches["mate_before"].notna() & searches[f"{rivals[-1]}_before"].notna()]
-    nearest = known[[f"{who}_{when}" for who in rivals]].max(axis=1).fillna(-1.0)
+    comparable = searches[searches["mate_before"].notna() & searches[f"{rivals[-1]}_before"].notna()]
+    best_rival = comparable[[f"{rival}_{moment}" for rival in rivals]].max(axis=1).fillna(-1.0)
     # Without a face there is no neighbour. In a tie, the other person is the nearest.
-    return known.assign(hit=known[f"mate_{when}"] > nearest)
+    return comparable.assign(hit=comparable[f"mate_{moment}"] > best_rival)
 
 
 def rate(hits: DataFrame) -> Rate | None:
@@ -58,10 +58,10 @@ def rate(hits: DataFrame) -> Rate | None:
 def rate_over_families(hits: DataFrame) -> Rate | None:
     """Mean over families of the mean over a family's recognisers, so that one with two does not count twice.
 
-    The interval counts the photos of the recogniser that had the most of them to judge.
+    The interval counts the photos of the recogniser that judged the most.
     """
     if hits.empty:
         return None
-    single = hits.groupby(["family", "recogniser"])
-    count = max(count_faces(found) for _, found in single)
-    return Rate(fmean(single["hit"].mean().groupby(level="family").agg(fmean)), count)
+    by_recogniser = hits.groupby(["family", "recogniser"])
+    count = max(count_faces(recogniser_hits) for _, recogniser_hits in by_recogniser)
+    return Rate(fmean(by_recogniser["hit"].mean().groupby(level="family").agg(fmean)), count)

@@ -1,7 +1,7 @@
-"""The papers' measures: success of impersonation and of dodging, and places in a search.
+"""The papers' measures: success of impersonation and of dodging, and ranks in a search.
 
 Each gives hits as `benchmarks.metrics.other_photos` does: a frame with the columns ``family``, ``recogniser`` and
-``hit``, a line a photo or a pair.
+``hit``, one line per photo or pair.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from pandas import DataFrame
 
 
-def taken_for_target(searches: DataFrame, limit: str, when: str = "after") -> DataFrame:
+def target_matches(searches: DataFrame, limit: str, when: str = "after") -> DataFrame:
     """Impersonation: which photos match the target; one without a face matches nobody.
 
     Args:
@@ -17,8 +17,8 @@ def taken_for_target(searches: DataFrame, limit: str, when: str = "after") -> Da
         limit: column of the threshold.
         when: "after" or "before" protection.
     """
-    aimed = searches[searches["target_before"].notna()]
-    return aimed.assign(hit=aimed[f"target_{when}"] >= aimed[limit])
+    targeted = searches[searches["target_before"].notna()]
+    return targeted.assign(hit=targeted[f"target_{when}"] >= targeted[limit])
 
 
 def dodged_pairs(pairs: DataFrame, limit: str, when: str = "after") -> DataFrame:
@@ -32,19 +32,19 @@ def dodged_pairs(pairs: DataFrame, limit: str, when: str = "after") -> DataFrame
     return pairs.assign(hit=~(pairs[when] >= pairs[limit]))
 
 
-def among_first(searches: DataFrame, who: str, places: int, when: str = "after") -> DataFrame:
-    """Which photos find the person, or the target, among the first so many people.
+def rank_k_hits(searches: DataFrame, who: str, k: int, when: str = "after") -> DataFrame:
+    """Which photos find the person, or the target, among the ``k`` most similar people.
 
     Args:
         searches: of `frames.make_identification_frame`.
         who: "person" or "target".
         when: "after" or "before" protection.
     """
-    known = searches[searches[f"{who}_rank_before"].notna()]
-    return known.assign(hit=known[f"{who}_rank_{when}"] <= places)
+    ranked = searches[searches[f"{who}_rank_before"].notna()]
+    return ranked.assign(hit=ranked[f"{who}_rank_{when}"] <= k)
 
 
-def missed_by_first(searches: DataFrame, places: int, when: str = "after") -> DataFrame:
-    """Which photos do not find the person among the first so many people; one without a face finds nobody."""
-    found = among_first(searches, "person", places, when)
-    return found.assign(hit=~found["hit"])
+def rank_k_misses(searches: DataFrame, k: int, when: str = "after") -> DataFrame:
+    """Which photos do not find the person among the ``k`` most similar people; one without a face finds nobody."""
+    hits = rank_k_hits(searches, "person", k, when)
+    return hits.assign(hit=~hits["hit"])

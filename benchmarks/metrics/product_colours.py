@@ -1,4 +1,4 @@
-"""The colours of makeup products on the photos of one person: whether they wear one look."""
+"""The colours of makeup products on the photos of one person: whether the look is the same."""
 
 # mypy: allow-untyped-calls
 from __future__ import annotations
@@ -19,7 +19,7 @@ from c2p_core.products.catalogue import CATALOGUE
 Colours = Mapping[str, NDArray[np.float64]]
 """(3,) CIE L*a*b* by the product's title."""
 
-# What products are compared on, in sRGB 0..1: the same for all photos, which differ in their light and skin.
+# The reference skin on which products are compared, in sRGB 0..1; the photos differ in their light and skin.
 _SKIN = np.array([0.78, 0.60, 0.50], np.float32)
 _TITLES = frozenset(product.title for product in CATALOGUE.values())
 
@@ -29,16 +29,16 @@ class Differences:
     """How the products of a person's photos differ, over all pairs of photos.
 
     Attributes:
-        colours: Delta E 2000 of each product that both photos of a pair wear.
-        alone: how many products only one photo of a pair wears.
+        colours: Delta E 2000 of each product that both photos of a pair have.
+        unshared: number of products that only one photo of a pair has.
     """
 
     colours: tuple[float, ...]
-    alone: int
+    unshared: int
 
 
 def measure_product_colours(layers: Iterable[Layer]) -> Colours:
-    """The colour that each product's layer gives to one and the same skin, over the half of its area that covers most.
+    """The colour that each product's layer gives to the same reference skin, over the more opaque half of its area.
 
     Args:
         layers: of one face.
@@ -49,15 +49,15 @@ def measure_product_colours(layers: Iterable[Layer]) -> Colours:
 def _tint_skin(layer: Layer) -> NDArray[np.float64]:
     values = to_unit(layer.pixels).reshape(-1, layer.pixels.shape[2])
     alpha = values[:, -1:]
-    covers = alpha[:, 0] >= np.median(alpha[alpha > 0])
-    colours = np.broadcast_to(values[covers, :-1], (int(covers.sum()), 3))
-    tinted = hard_light(np.broadcast_to(_SKIN, colours.shape), colours, alpha[covers])
+    densest = alpha[:, 0] >= np.median(alpha[alpha > 0])
+    colours = np.broadcast_to(values[densest, :-1], (int(densest.sum()), 3))
+    tinted = hard_light(np.broadcast_to(_SKIN, colours.shape), colours, alpha[densest])
     return np.asarray(rgb2lab(tinted).mean(0), dtype=np.float64)
 
 
 def compare_product_colours(photos: Sequence[Colours]) -> Differences:
     """Compare the products of a person's photos pair by pair."""
     pairs = list(combinations(photos, 2))
-    both = [(one[name], two[name]) for one, two in pairs for name in one.keys() & two.keys()]
-    alone = sum(len(one.keys() ^ two.keys()) for one, two in pairs)
-    return Differences(tuple(float(deltaE_ciede2000(a, b)) for a, b in both), alone)
+    shared = [(first[name], second[name]) for first, second in pairs for name in first.keys() & second.keys()]
+    unshared = sum(len(first.keys() ^ second.keys()) for first, second in pairs)
+    return Differences(tuple(float(deltaE_ciede2000(a, b)) for a, b in shared), unshared)

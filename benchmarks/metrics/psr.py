@@ -15,7 +15,7 @@ from scipy.stats import binomtest
 from benchmarks.frames import count_faces, make_picture_frame, make_score_frame
 from benchmarks.rows import NO_FAMILY, Score, Setting
 
-# Titles, and the attribute of a score that is the similarity from which on two faces match.
+# Titles, and the attribute of a score that holds the similarity from which two faces match.
 THRESHOLDS = {"FAR 1 %": "far1", "FAR 0.1 %": "far01"}
 FAR1 = "FAR 1 %"
 
@@ -55,23 +55,23 @@ class Rate:
 
 
 def list_recognisers(rows: Sequence[Compared]) -> MultiIndex:
-    """Family and name of the recognisers that any row names, sorted: a row without a face names none."""
-    found = sorted({(s.family, s.recogniser) for row in rows for s in row.scores})
-    return MultiIndex.from_tuples(found, names=["family", "recogniser"])
+    """Family and name of all recognisers in the rows, sorted; a row without a face has none."""
+    recognisers = sorted({(s.family, s.recogniser) for row in rows for s in row.scores})
+    return MultiIndex.from_tuples(recognisers, names=["family", "recogniser"])
 
 
-def escapes(rows: Sequence[Compared], recognisers: MultiIndex | None = None) -> DataFrame:
-    """Whether each recogniser no longer matches each protected face to its original.
+def compute_escapes(rows: Sequence[Compared], recognisers: MultiIndex | None = None) -> DataFrame:
+    """Compute whether each recogniser no longer matches each protected face to its original.
 
     A picture in which no face is detected any more has no match; one whose original shows none is not protected;
     one that a recogniser has no score of still counts as matched by it.
 
     Args:
-        rows: one a setting.
-        recognisers: all that should have a score; those that the rows name when None.
+        rows: one per setting.
+        recognisers: all that should have a score; those in the rows when None.
 
     Returns:
-        bool, a line a row with the index levels `frames.KEYS`; column levels are threshold, family and recogniser.
+        bool, one line per row with the index levels `frames.KEYS`; column levels are threshold, family and recogniser.
     """
     recognisers = list_recognisers(rows) if recognisers is None else recognisers
     pictures = make_picture_frame(rows, "face_before", "face_after")
@@ -82,20 +82,20 @@ def escapes(rows: Sequence[Compared], recognisers: MultiIndex | None = None) -> 
         names=["threshold", "family", "recogniser"],
     )
     wide = escaped.unstack(["family", "recogniser"]).reindex(index=pictures.index, columns=columns)
-    gone = pictures["face_before"] & ~pictures["face_after"]
-    return wide.where(wide.notna(), gone, axis=0).astype(bool)
+    lost_faces = pictures["face_before"] & ~pictures["face_after"]
+    return wide.where(wide.notna(), lost_faces, axis=0).astype(bool)
 
 
-def at_threshold(escaped: DataFrame, title: str) -> DataFrame:
-    """Results of `escapes` at one threshold; without columns where there are no verdicts."""
+def select_threshold(escaped: DataFrame, title: str) -> DataFrame:
+    """Select the results of `compute_escapes` at one threshold; without columns where there are no verdicts."""
     return escaped.loc[:, escaped.columns.get_level_values("threshold") == title].droplevel("threshold", axis=1)
 
 
-def held_out_runs(escaped: DataFrame) -> dict[str, DataFrame]:
+def split_held_out_runs(escaped: DataFrame) -> dict[str, DataFrame]:
     """By family, its recognisers' verdicts on the pictures whose search never used them.
 
     Args:
-        escaped: of one threshold, see `at_threshold`. A method that searches nothing serves for all.
+        escaped: of one threshold, see `select_threshold`. A method that searches nothing serves for all.
     """
     hold_out = escaped.index.get_level_values("hold_out")
     runs = {family: escaped[family][hold_out.isin([family, NO_FAMILY])] for family in escaped.columns.unique("family")}
@@ -112,7 +112,7 @@ def held_out_rate(escaped: DataFrame) -> Rate | None:
 
     None when no family was held out.
     """
-    runs = held_out_runs(escaped)
+    runs = split_held_out_runs(escaped)
     return Rate(fmean(fmean(run.mean()) for run in runs.values()), count_faces(escaped)) if runs else None
 
 

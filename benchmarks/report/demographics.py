@@ -1,4 +1,4 @@
-"""Whether the product serves everybody alike: protection and naturalness by how people look in their photos."""
+"""Whether the product serves everybody equally: protection and naturalness by how people look in their photos."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from collections.abc import Mapping
 
 from pandas import DataFrame
 
-from benchmarks.metrics.psr import FAR1, at_threshold, held_out_rate, white_box_rate
-from benchmarks.report.tables import number, table
+from benchmarks.metrics.psr import FAR1, held_out_rate, select_threshold, white_box_rate
+from benchmarks.report.tables import format_number, format_table
 from benchmarks.rows import Person
 from benchmarks.suites.demographics import THIRDS, group_people
 
-# Points, of protection or of SSIM x 100, by which groups may differ before the README has to say so.
+# Points, of protection or of SSIM x 100; larger differences between groups must be stated in the README.
 LIMIT = 10.0
 EVERYBODY = "everybody"
 _FIGURES = {
@@ -28,36 +28,36 @@ def write_section(escaped: DataFrame, natural: DataFrame, people: Mapping[str, P
     Thirds of skin are compared with each other, and groups by label, which overlap, with each other.
 
     Args:
-        escaped, natural: of one method and strength, see `psr.escapes` and `naturalness.make_natural_frame`.
+        escaped, natural: of one method and strength, see `psr.compute_escapes` and `naturalness.make_natural_frame`.
         people: by face.
     """
     if escaped.empty:
         return ""
     if not people:
         return "Not measured yet: `python -m benchmarks run`."
-    everybody = set(escaped.index.unique("face"))
-    members = dict(sorted(group_people(people[face] for face in sorted(everybody & set(people))).items()))
+    all_faces = set(escaped.index.unique("face"))
+    members = dict(sorted(group_people(people[face] for face in sorted(all_faces & set(people))).items()))
     lines, shares = [], {}
-    for group, faces in {EVERYBODY: everybody, **members}.items():
-        own = at_threshold(escaped[escaped.index.get_level_values("face").isin(faces)], FAR1)
+    for group, faces in {EVERYBODY: all_faces, **members}.items():
+        group_escapes = select_threshold(escaped[escaped.index.get_level_values("face").isin(faces)], FAR1)
         means = natural[natural.index.get_level_values("face").isin(faces)].mean(numeric_only=True)
-        rates = {"held-out": held_out_rate(own), "white-box": white_box_rate(own)}
-        figures = {title: number(means[name], digits) for name, (title, digits) in _FIGURES.items()}
+        rates = {"held-out": held_out_rate(group_escapes), "white-box": white_box_rate(group_escapes)}
+        figures = {title: format_number(means[name], digits) for name, (title, digits) in _FIGURES.items()}
         lines.append({"group": group, "faces": len(faces)} | rates | figures)
         shares[group] = {name: rate and rate.value for name, rate in rates.items()} | {"SSIM": means["ssim"]}
-    found = DataFrame(shares, dtype=float).T
-    names = found.index.map(lambda group: f"{group} ({len(members.get(group, everybody))})")
-    found = found.set_axis(names)
-    thirds = found[names.str.startswith(THIRDS)]
-    labelled = found[~names.str.startswith((*THIRDS, EVERYBODY))]
+    frame = DataFrame(shares, dtype=float).T
+    names = frame.index.map(lambda group: f"{group} ({len(members.get(group, all_faces))})")
+    frame = frame.set_axis(names)
+    thirds = frame[names.str.startswith(THIRDS)]
+    labelled = frame[~names.str.startswith((*THIRDS, EVERYBODY))]
     notes = [
-        f"- {title}: {kind[title].idxmin()} {100 * kind[title].min():.0f} %,"
-        f" {kind[title][::-1].idxmax()} {100 * kind[title].max():.0f} %"
-        for kind in (thirds, labelled)
-        for title in kind
-        if 100 * (kind[title].max() - kind[title].min()) > LIMIT
+        f"- {title}: {groups[title].idxmin()} {100 * groups[title].min():.0f} %,"
+        f" {groups[title][::-1].idxmax()} {100 * groups[title].max():.0f} %"
+        for groups in (thirds, labelled)
+        for title in groups
+        if 100 * (groups[title].max() - groups[title].min()) > LIMIT
     ]
     return (
-        f"{table(lines)}\n\nFigures in which groups differ by more than {LIMIT:.0f} points, least and most (of"
+        f"{format_table(lines)}\n\nFigures in which groups differ by more than {LIMIT:.0f} points, least and most (of"
         f" few faces much is chance; see the intervals):\n\n" + ("\n".join(notes) or "- none")
     )

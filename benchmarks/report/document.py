@@ -12,7 +12,7 @@ from benchmarks import rows
 from benchmarks.data import RunFolders
 from benchmarks.frames import select, select_largest
 from benchmarks.methods.strengths import PRODUCT_METHOD
-from benchmarks.metrics.psr import escapes, list_recognisers
+from benchmarks.metrics.psr import compute_escapes, list_recognisers
 from benchmarks.report import (
     agreement,
     covered,
@@ -55,8 +55,8 @@ def write_scores(protect: Sequence[ProtectRow]) -> str:
         for row in protect
         for score in row.scores
     ]  # fmt: skip
-    found = DataFrame(lines, columns=_SCORE_COLUMNS).astype(dict.fromkeys(["steps", "rank", "gallery"], "Int64"))
-    return str(found.to_csv(index=False, float_format="%.4f", lineterminator="\n"))
+    frame = DataFrame(lines, columns=_SCORE_COLUMNS).astype(dict.fromkeys(["steps", "rank", "gallery"], "Int64"))
+    return str(frame.to_csv(index=False, float_format="%.4f", lineterminator="\n"))
 
 
 def write_report(folders: RunFolders) -> Path:
@@ -66,50 +66,52 @@ def write_report(folders: RunFolders) -> Path:
     """
     folder = folders.rows
     protect = rows.read_settings(folder / rows.PROTECT_FILE, rows.ProtectRow)
-    looks = rows.read_settings(folder / rows.NATURAL_FILE, rows.NaturalRow)
+    natural_rows = rows.read_settings(folder / rows.NATURAL_FILE, rows.NaturalRow)
     degraded = rows.read_settings(folder / rows.ROBUSTNESS_FILE, rows.RobustnessRow)
     pairs = rows.read_settings(folder / rows.PAIRS_FILE, rows.PairRow)
     others = rows.read_settings(folder / rows.OTHERS_FILE, rows.OthersRow)
     protected = rows.read_settings(folder / rows.PROTECTED_PAIRS_FILE, rows.ProtectedPairsRow)
-    judged = rows.read_paper(folder / rows.PAPER_FILE)
+    paper_rows = rows.read_paper(folder / rows.PAPER_FILE)
     extra = rows.read(folder / rows.EXTRA_FILE, rows.ExtraRow)
     people = {person.face: person for person in rows.read(folder / rows.PEOPLE_FILE, rows.Person)}
-    inverted = rows.read(folder / rows.INVERSION_FILE, rows.InversionRow)
-    hidden = rows.read(folder / rows.COVERED_FILE, rows.CoveredRow)
+    inversion_rows = rows.read(folder / rows.INVERSION_FILE, rows.InversionRow)
+    covered_rows = rows.read(folder / rows.COVERED_FILE, rows.CoveredRow)
     costs = scaling.make_cost_frame(rows.read(folder / rows.COST_FILE, rows.CostRow))
     recognisers = list_recognisers(protect)
-    escaped, natural = escapes(protect, recognisers), make_natural_frame(looks)
+    escaped, natural = compute_escapes(protect, recognisers), make_natural_frame(natural_rows)
     curves = visibility.measure_curves(escaped, natural)
 
     pictures = {}
     if len(curves):
         plots.plot_curves(curves, folder / plots.CURVES_FILE)
-        pictures["curves"] = _picture(plots.CURVES_FILE, "Protection over SSIM, PSNR, FLIP and patchiness")
+        pictures["curves"] = _format_picture(plots.CURVES_FILE, "Protection over SSIM, PSNR, FLIP and patchiness")
     if degraded:
         plots.plot_robustness(degraded, recognisers, folder / plots.ROBUSTNESS_FILE)
-        pictures["robustness"] = _picture(plots.ROBUSTNESS_FILE, "Protection after each degradation")
-    if len(scaling.over_faces(costs)) or len(scaling.over_megapixels(costs)):
+        pictures["robustness"] = _format_picture(plots.ROBUSTNESS_FILE, "Protection after each degradation")
+    if len(scaling.select_over_faces(costs)) or len(scaling.select_over_megapixels(costs)):
         plots.plot_cost(costs, folder / plots.COST_FILE)
-        pictures["cost"] = _picture(plots.COST_FILE, "Seconds over faces and over megapixels")
+        pictures["cost"] = _format_picture(plots.COST_FILE, "Seconds over faces and over megapixels")
 
-    main, hold_out = MAIN_STRENGTH, DEFAULT_HOLD_OUT
+    strength, hold_out = MAIN_STRENGTH, DEFAULT_HOLD_OUT
     sections = {
-        f"Figures against targets (strength {main:g})": write_target_table(
-            escaped, natural, others, degraded, curves, costs, recognisers, main
+        f"Figures against targets (strength {strength:g})": write_target_table(
+            escaped, natural, others, degraded, curves, costs, recognisers, strength
         ),
         "Protection": protection.write_headline_table(protect, escaped),
-        f"As users run it (strength {main:g}, {hold_out} held out)": protection.write_default_table(escaped, main),
-        "Both priors side by side": priors.write_section(protect, escaped, natural, PRODUCT_METHOD, main),
+        f"As users run it (strength {strength:g}, {hold_out} held out)": protection.write_default_table(
+            escaped, strength
+        ),
+        "Both priors side by side": priors.write_section(protect, escaped, natural, PRODUCT_METHOD, strength),
         "Other photos of the person": other_photos.write_section(others, protected),
         "The people of a shoot": shoot.write_section(folder / rows.SHOOT_FILE),
-        "Which family to hold out by default": agreement.write_section(others, protect, _impostor_stds()),
+        "Which family to hold out by default": agreement.write_section(others, protect, _read_impostor_stds()),
         "Protection by recogniser left out": protection.write_recogniser_table(
-            protect, escaped, _recognisers_with_photos()
+            protect, escaped, _list_recognisers_with_photos()
         ),
         "Against another photo of the same person": identification.write_pairs_section(pairs),
         "Searched for in a gallery": identification.write_identification_section(protect, escaped),
         "Towards a decoy": identification.write_decoy_section(protect),
-        "As papers measure": paper.write_section(judged) if judged else "",
+        "As papers measure": paper.write_section(paper_rows) if paper_rows else "",
         "Recognisers from outside": identification.write_extra_section(extra),
         "Beside other methods, at equal visibility": pictures.get("curves", "") + visibility.write_section(curves),
         "Robustness": pictures.get("robustness", "") + robustness.write_section(degraded, recognisers),
@@ -117,21 +119,23 @@ def write_report(folders: RunFolders) -> Path:
         "Naturalness (means)": write_natural_table(natural),
         **{
             f"By group, prior {prior}": demographics.write_section(
-                select_largest(select(escaped, prior=prior), PRODUCT_METHOD, main),
-                select_largest(select(natural, prior=prior), PRODUCT_METHOD, main),
+                select_largest(select(escaped, prior=prior), PRODUCT_METHOD, strength),
+                select_largest(select(natural, prior=prior), PRODUCT_METHOD, strength),
                 people,
             )
             for prior in PRIORS
         },
         "Time in the runs": protection.write_time_table(protect),
         "Speed and scale": pictures.get("cost", "") + scaling.write_section(costs),
-        "Faces with something before them": covered.write_section(hidden),
-        "Inversion": inversion.write_section(inverted),
+        "Faces with something before them": covered.write_section(covered_rows),
+        "Inversion": inversion.write_section(inversion_rows),
         "Full-size StyleGAN2": priors.write_fullsize_section(folder / rows.FULLSIZE_FILE),
-        "Faces to look at first": protection.list_worst_faces(natural, escaped, main),
+        "Faces to look at first": protection.list_worst_faces(natural, escaped, strength),
         "How to read this": _NOTES.read_text(encoding="utf-8").rstrip("\n"),
     }
-    codes = sorted({row.code for measured in (protect, looks, degraded, pairs, others, judged) for row in measured})
+    codes = sorted(
+        {row.code for row_list in (protect, natural_rows, degraded, pairs, others, paper_rows) for row in row_list}
+    )
     mixed = " — rows of different code are mixed here" if len(codes) > 1 else ""
     text = "# Benchmark report\n\nMade by `python -m benchmarks report` from the rows in this folder"
     text += f" ({len(protect)} protected pictures, code {', '.join(codes) or '–'}{mixed}).\n"
@@ -142,16 +146,16 @@ def write_report(folders: RunFolders) -> Path:
     return folder / REPORT_FILE
 
 
-def _picture(file: str, words: str) -> str:
-    return f"![{words}]({file})\n\n"
+def _format_picture(file: str, caption: str) -> str:
+    return f"![{caption}]({file})\n\n"
 
 
-def _impostor_stds() -> dict[str, float]:
-    """Of each recogniser's similarities over impostor pairs, from the project's own thresholds."""
+def _read_impostor_stds() -> dict[str, float]:
+    """Standard deviations over impostor pairs, by recogniser, from the project's own thresholds."""
     return {name: thresholds.impostor_std for name, thresholds in read_thresholds(_THRESHOLDS).items()}
 
 
-def _recognisers_with_photos() -> set[str]:
-    """Those whose thresholds strangers in real photos help to set."""
-    known = json.loads(_THRESHOLDS.read_text(encoding="utf-8"))["recognisers"]
-    return {name for name, entry in known.items() if "far1" in entry["sources"].get("photos", {})}
+def _list_recognisers_with_photos() -> set[str]:
+    """Recognisers whose thresholds also rely on strangers in real photos."""
+    recognisers = json.loads(_THRESHOLDS.read_text(encoding="utf-8"))["recognisers"]
+    return {name for name, entry in recognisers.items() if "far1" in entry["sources"].get("photos", {})}

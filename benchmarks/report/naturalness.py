@@ -8,7 +8,7 @@ import numpy as np
 from pandas import DataFrame
 
 from benchmarks.frames import make_picture_frame
-from benchmarks.report.tables import group_variants, number, table, title_variant
+from benchmarks.report.tables import format_number, format_table, group_variants, title_variant
 from benchmarks.rows import NaturalRow
 
 # Title and digits.
@@ -43,12 +43,12 @@ FORM_FIGURES: dict[str, str] = {
 
 
 def make_natural_frame(rows: Iterable[NaturalRow]) -> DataFrame:
-    """A line a picture: `FIGURES`, `FORM_FIGURES` and ``expression_changes``."""
-    changes, moved = "expression_changes", ["landmark_shift", "nose_width"]
-    found = make_picture_frame(rows, *FIGURES, *moved, changes).astype(dict.fromkeys([*FIGURES, *moved], float))
-    return found.assign(
-        expression=found[changes].map(np.mean, na_action="ignore").astype(float),
-        expression_worst=found[changes].map(max, na_action="ignore").astype(float),
+    """One line per picture: `FIGURES`, `FORM_FIGURES` and ``expression_changes``."""
+    changes, shifts = "expression_changes", ["landmark_shift", "nose_width"]
+    frame = make_picture_frame(rows, *FIGURES, *shifts, changes).astype(dict.fromkeys([*FIGURES, *shifts], float))
+    return frame.assign(
+        expression=frame[changes].map(np.mean, na_action="ignore").astype(float),
+        expression_worst=frame[changes].map(max, na_action="ignore").astype(float),
     )
 
 
@@ -60,27 +60,27 @@ def percentile_95(group: DataFrame, figure: str) -> float:
 
 def format_expression(group: DataFrame) -> str:
     """Mean and 95th percentile of the expression; "" where no picture has it."""
-    known = group["expression"].notna().any()
-    return f"{group['expression'].mean():.2f} and {percentile_95(group, 'expression'):.2f}" if known else ""
+    is_measured = group["expression"].notna().any()
+    return f"{group['expression'].mean():.2f} and {percentile_95(group, 'expression'):.2f}" if is_measured else ""
 
 
 def write_natural_table(natural: DataFrame) -> str:
     """Means of all figures, a line for each method and strength."""
-    return table(
+    return format_table(
         title_variant(key)
         | {"pictures": len(group)}
-        | {title: number(group[figure].mean(), digits) for figure, (title, digits) in FIGURES.items()}
+        | {title: format_number(group[figure].mean(), digits) for figure, (title, digits) in FIGURES.items()}
         for key, group in group_variants(natural).items()
     )
 
 
 def write_form_table(natural: DataFrame) -> str:
     """Mean and 95th percentile of what moved in faces; "" where no picture has it."""
-    return table(
+    return format_table(
         title_variant(key)
         | {"pictures": len(group)}
         | {
-            title: f"{number(group[name].mean(), 2)} / {number(percentile_95(group, name), 2)}"
+            title: f"{format_number(group[name].mean(), 2)} / {format_number(percentile_95(group, name), 2)}"
             for name, title in FORM_FIGURES.items()
         }
         for key, group in group_variants(natural[natural["expression"].notna()]).items()

@@ -55,7 +55,7 @@ def _style(axes: Axes, title: str, x: str, y: str) -> None:
 
 
 def plot_curves(curves: DataFrame, path: Path) -> Path:
-    """Held-out protection over four measures of visibility, a line a method; up and right is better.
+    """Held-out protection over four measures of visibility, one line per method; up and right is better.
 
     Args:
         curves: of `visibility.measure_curves`.
@@ -70,10 +70,10 @@ def plot_curves(curves: DataFrame, path: Path) -> Path:
     panels = panels.ravel()
     for axes, (name, label) in zip(panels, measures.items(), strict=True):
         for index, (method, curve) in enumerate(group_curves(curves).items()):
-            own = curve.sort_values("strength")
+            points = curve.sort_values("strength")
             axes.plot(
-                own[name],
-                [100 * rate.value for rate in own["held_out"]],
+                points[name],
+                [100 * rate.value for rate in points["held_out"]],
                 marker=_MARKERS[index % len(_MARKERS)],
                 label=method,
                 color=_COLOURS.get(method, "#444444"),
@@ -90,25 +90,25 @@ def plot_curves(curves: DataFrame, path: Path) -> Path:
 
 
 def plot_robustness(rows: Sequence[RobustnessRow], recognisers: MultiIndex, path: Path) -> Path:
-    """Held-out protection after each degradation, a mark a method and prior; lines show it without any."""
+    """Held-out protection after each degradation, one mark per method and prior; lines show it without any."""
     groups = robustness.group_rows(rows)
     rates = {key: robustness.held_out_rates(group, recognisers) for key, group in groups.items()}
-    labels = list(dict.fromkeys(name for found in rates.values() for name in found))
+    labels = list(dict.fromkeys(name for group_rates in rates.values() for name in group_rates))
     figure, axes = pyplot.subplots(figsize=(11, 4.6), layout="constrained")
-    for index, (key, found) in enumerate(rates.items()):
-        if not found:
+    for index, (key, group_rates) in enumerate(rates.items()):
+        if not group_rates:
             continue
         setting = groups[key][0].setting
         colour = _COLOURS.get(setting.method, "#444444")
         axes.plot(
             range(len(labels)),
-            [100 * found[name].value if name in found else float("nan") for name in labels],
+            [100 * group_rates[name].value if name in group_rates else float("nan") for name in labels],
             _MARKERS[index % len(_MARKERS)],
             color=colour,
             label=f"{setting.method} {setting.prior}".strip() + f" {setting.strength:g}",
             markersize=8 if setting.method == OURS else 6,
         )
-        axes.axhline(100 * found[robustness.UNDEGRADED].value, color=colour, linewidth=1, alpha=0.5)
+        axes.axhline(100 * group_rates[robustness.UNDEGRADED].value, color=colour, linewidth=1, alpha=0.5)
     _style(axes, "Robustness", "", "held-out protection, % of faces")
     axes.set_xticks(range(len(labels)), labels, rotation=40, ha="right")
     axes.set_ylim(-3, 103)
@@ -117,23 +117,23 @@ def plot_robustness(rows: Sequence[RobustnessRow], recognisers: MultiIndex, path
 
 
 def plot_cost(costs: DataFrame, path: Path) -> Path:
-    """Seconds by stage, and below them peak memory, over faces a photo and over megapixels.
+    """Seconds by stage, and below them peak memory, over faces per photo and over megapixels.
 
     Args:
         costs: of `scaling.make_cost_frame`.
     """
     figure, panels = pyplot.subplots(2, 2, figsize=(11, 6.4), layout="constrained", height_ratios=(2, 1))
-    for column, found, figure_of, label, title in (
-        (0, scaling.over_faces(costs), "faces", "faces in the photo", "Seconds over faces"),
-        (1, scaling.over_megapixels(costs), "megapixels", "megapixels", "Seconds over megapixels, one face"),
+    for column, group, column_name, label, title in (
+        (0, scaling.select_over_faces(costs), "faces", "faces in the photo", "Seconds over faces"),
+        (1, scaling.select_over_megapixels(costs), "megapixels", "megapixels", "Seconds over megapixels, one face"),
     ):
         axes, memory = panels[0][column], panels[1][column]
-        at = [f"{value:.0f}" for value in found[figure_of]]
-        if at:
-            stages = scaling.stage_seconds(found).drop(columns="start", errors="ignore").set_axis(at)
+        labels = [f"{value:.0f}" for value in group[column_name]]
+        if labels:
+            stages = scaling.select_stage_seconds(group).drop(columns="start", errors="ignore").set_axis(labels)
             stages.plot.bar(stacked=True, ax=axes, width=0.65, colormap="tab20c", rot=0)
         _style(axes, title, label, "seconds, models loaded")
         axes.legend(frameon=False, fontsize=9)
-        memory.bar(at, found["peak_mib"], color="#8a8f98", width=0.65)
+        memory.bar(labels, group["peak_mib"], color="#8a8f98", width=0.65)
         _style(memory, "", label, "peak MiB")
     return _save(figure, path)

@@ -1,9 +1,9 @@
 """Published figures of other methods: impersonation, black box, threshold at FAR 1 %, images of CelebA-HQ.
 
 The two older papers' figures are those that Salar et al. repeat in their comparison of black-box protection success
-rates. All were read in a public summary of that comparison, not in the papers themselves, which could not be had here:
+rates. All come from a public summary of that comparison, since the papers themselves were not available:
 https://en.papernotes.org/CVPR2025/image_generation/enhancing_facial_privacy_protection_via_weakening_diffusion_purification/.
-Figures that could not be found there, such as rank-1 and dodging, are left out.
+Figures missing there, such as rank-1 and dodging, are left out.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ class Published:
         return fmean(self.rates.values())
 
 
-def _published(method: str, paper: str, *rates: float) -> Published:
+def _make_published(method: str, paper: str, *rates: float) -> Published:
     return Published(method, paper, dict(zip(RECOGNISERS, rates, strict=True)))
 
 
 PUBLISHED = (
-    _published("CLIP2Protect", "Shamshad et al., CVPR 2023", 81.10, 48.42, 41.72, 75.26),
-    _published("DiffAM", "Sun et al., CVPR 2024", 92.00, 63.13, 64.67, 83.35),
-    _published("weakened diffusion purification", "Salar et al., CVPR 2025", 88.87, 67.25, 59.53, 91.57),
+    _make_published("CLIP2Protect", "Shamshad et al., CVPR 2023", 81.10, 48.42, 41.72, 75.26),
+    _make_published("DiffAM", "Sun et al., CVPR 2024", 92.00, 63.13, 64.67, 83.35),
+    _make_published("weakened diffusion purification", "Salar et al., CVPR 2025", 88.87, 67.25, 59.53, 91.57),
 )

@@ -1,4 +1,4 @@
-"""Markdown tables from frames and lines; what is not known is a dash."""
+"""Markdown tables from frames and lines; unknown values are a dash."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from benchmarks.frames import VARIANT
 NOTHING = "–"
 
 
-def number(value: float | None, digits: int) -> str:
-    """A figure, or a dash for None and NaN."""
+def format_number(value: float | None, digits: int) -> str:
+    """Format a figure; a dash for None and NaN."""
     return NOTHING if value is None or pd.isna(value) else f"{value:.{digits}f}"
 
 
-def percent(value: float | None) -> str:
-    """0..1 as per cent, or a dash for None and NaN."""
+def format_percent(value: float | None) -> str:
+    """Format 0..1 as per cent; a dash for None and NaN."""
     return NOTHING if value is None or pd.isna(value) else f"{100 * value:.0f} %"
 
 
-def thresholds(score: Mapping[str, float] | pd.Series) -> str:
-    """Both thresholds of a recogniser."""
+def format_thresholds(score: Mapping[str, float] | pd.Series) -> str:
+    """Format both thresholds of a recogniser."""
     return f"{score['far1']:.3f} / {score['far01']:.3f}"
 
 
@@ -37,8 +37,8 @@ def group_variants(frame: DataFrame) -> dict[tuple[str, float], DataFrame]:
     return dict(iter(frame.groupby(level=VARIANT)))
 
 
-def table(lines: Iterable[Mapping[str, object]] | DataFrame) -> str:
-    """A Markdown table of lines, each with its cells by heading; "" of no lines."""
+def format_table(lines: Iterable[Mapping[str, object]] | DataFrame) -> str:
+    """A Markdown table of lines, each with its cells by heading; "" without lines."""
     frame = lines if isinstance(lines, DataFrame) else DataFrame(list(lines))
     if frame.empty:
         return ""

@@ -1,4 +1,4 @@
-"""Figures of the product beside what they should be."""
+"""Figures of the product beside their targets."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from pandas import DataFrame, MultiIndex
 
 from benchmarks.frames import select, select_largest
 from benchmarks.methods.strengths import CURVES, PRODUCT_METHOD
-from benchmarks.metrics.psr import FAR1, at_threshold, held_out_rate, white_box_rate
+from benchmarks.metrics.psr import FAR1, held_out_rate, select_threshold, white_box_rate
 from benchmarks.report import other_photos, robustness, scaling, visibility
 from benchmarks.report.naturalness import FIGURES, format_expression
-from benchmarks.report.tables import number, table
+from benchmarks.report.tables import format_number, format_table
 from benchmarks.rows import OthersRow, RobustnessRow, SettingRow
 from c2p_core.api import PRIORS
 
@@ -31,41 +31,41 @@ def write_target_table(
     """The table, of the product at one strength."""
     lines: list[Target] = []
     for prior in PRIORS:
-        own = other_photos.targets(_largest_rows(others, prior, strength))
-        own += _protection(select_largest(select(escaped, prior=prior), PRODUCT_METHOD, strength))
-        own += _robustness(_largest_rows(degraded, prior, strength), recognisers)
-        own += _naturalness(natural, prior, strength)
-        lines += [(f"{prior}: {figure}", target, measured) for figure, target, measured in own]
+        targets = other_photos.list_targets(_select_largest_rows(others, prior, strength))
+        targets += _list_protection_targets(select_largest(select(escaped, prior=prior), PRODUCT_METHOD, strength))
+        targets += _list_robustness_targets(_select_largest_rows(degraded, prior, strength), recognisers)
+        targets += _list_naturalness_targets(natural, prior, strength)
+        lines += [(f"{prior}: {figure}", target, value) for figure, target, value in targets]
     # A comparison with only some of the baselines would prove nothing.
     for figure in ("ssim", "flip", "patch_face") if set(visibility.group_curves(curves)) >= set(CURVES) else ():
-        best, measured = visibility.count_wins(curves, figure)
+        wins, value = visibility.count_wins(curves, figure)
         title, levels = visibility.LEVELS[figure]
-        what = f"{title} levels at which the best prior protects more than every baseline"
-        lines.append((what, f"all {len(levels)}", f"{best}; measured at {measured}"))
-    lines += scaling.targets(costs)
-    return table(dict(zip(("figure", "target", "measured"), line, strict=True)) for line in lines)
+        figure_title = f"{title} levels at which the best prior protects more than every baseline"
+        lines.append((figure_title, f"all {len(levels)}", f"{wins}; measured at {value}"))
+    lines += scaling.list_targets(costs)
+    return format_table(dict(zip(("figure", "target", "measured"), line, strict=True)) for line in lines)
 
 
-def _largest_rows(rows: Sequence[SettingRow], prior: str, strength: float) -> list[SettingRow]:
-    """The product's rows with a prior, of the variant with the most of them; of equals the first."""
+def _select_largest_rows(rows: Sequence[SettingRow], prior: str, strength: float) -> list[SettingRow]:
+    """The product's rows with a prior, of the variant with the most rows; the first of equals."""
     wanted = (PRODUCT_METHOD, prior, strength)
-    found: dict[str, list[SettingRow]] = {}
+    by_variant: dict[str, list[SettingRow]] = {}
     for row in rows:
         if (row.setting.method, row.setting.prior, row.setting.strength) == wanted:
-            found.setdefault(row.setting.variant, []).append(row)
-    return max((found[variant] for variant in sorted(found)), key=len, default=[])
+            by_variant.setdefault(row.setting.variant, []).append(row)
+    return max((by_variant[variant] for variant in sorted(by_variant)), key=len, default=[])
 
 
-def _protection(escaped: DataFrame) -> list[Target]:
+def _list_protection_targets(escaped: DataFrame) -> list[Target]:
     if escaped.empty:
         return []
     return [
-        ("held-out PSR at FAR 1 %", "≥ 50 %", held_out_rate(at_threshold(escaped, FAR1))),
-        ("white-box PSR at FAR 1 %", "≥ 98 %", white_box_rate(at_threshold(escaped, FAR1))),
+        ("held-out PSR at FAR 1 %", "≥ 50 %", held_out_rate(select_threshold(escaped, FAR1))),
+        ("white-box PSR at FAR 1 %", "≥ 98 %", white_box_rate(select_threshold(escaped, FAR1))),
     ]
 
 
-def _robustness(degraded: Sequence[RobustnessRow], recognisers: MultiIndex) -> list[Target]:
+def _list_robustness_targets(degraded: Sequence[RobustnessRow], recognisers: MultiIndex) -> list[Target]:
     rates = robustness.held_out_rates(degraded, recognisers)
     shares = {name: rate.value for name, rate in rates.items()}
     return [
@@ -78,7 +78,7 @@ def _robustness(degraded: Sequence[RobustnessRow], recognisers: MultiIndex) -> l
     ]
 
 
-def _naturalness(natural: DataFrame, prior: str, strength: float) -> list[Target]:
+def _list_naturalness_targets(natural: DataFrame, prior: str, strength: float) -> list[Target]:
     pictures = select_largest(select(natural, prior=prior), PRODUCT_METHOD, strength)
     if pictures.empty:
         return []
@@ -91,11 +91,12 @@ def _naturalness(natural: DataFrame, prior: str, strength: float) -> list[Target
         "flow_shift": "≤ 3",
         "flow_eye_shift": "≤ 1",
         "skin_de_mean": "≤ 4",
-        "patch_face": f"≤ {number(look['patch_face'].mean(), 2)} (random look)",
-        "patch_skin": f"≤ {number(look['patch_skin'].mean(), 2)} (random look)",
+        "patch_face": f"≤ {format_number(look['patch_face'].mean(), 2)} (random look)",
+        "patch_skin": f"≤ {format_number(look['patch_skin'].mean(), 2)} (random look)",
     }
     lines: list[Target] = [
-        (FIGURES[name][0], target, number(pictures[name].mean(), FIGURES[name][1])) for name, target in targets.items()
+        (FIGURES[name][0], target, format_number(pictures[name].mean(), FIGURES[name][1]))
+        for name, target in targets.items()
     ]
     if form := format_expression(pictures):
         lines.append(("expression, mean and 95th percentile, %", "≤ 0.8 and 2.2 (goal 0.5 and 1.5)", form))

@@ -1,4 +1,4 @@
-"""Methods side by side at equal visibility: each one's protection over how much its pictures still look like before."""
+"""Methods side by side at equal visibility: protection over the similarity of pictures to their originals."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from pandas import DataFrame
 
 from benchmarks.frames import select, select_largest
 from benchmarks.methods.strengths import CURVES, PRODUCT_METHOD
-from benchmarks.metrics.psr import FAR1, at_threshold, held_out_rate, held_out_runs, white_box_rate
-from benchmarks.report.tables import number, percent, table
+from benchmarks.metrics.psr import FAR1, held_out_rate, select_threshold, split_held_out_runs, white_box_rate
+from benchmarks.report.tables import format_number, format_percent, format_table
 from c2p_core.api import PRIORS
 
 OURS = PRODUCT_METHOD
 OTHER_PRIOR = f"{OURS} {PRIORS[1]}"
 
 # Equal visibility by each of five measures: its title, and the levels at which methods are compared. The last two are
-# of the face alone; they were added when the first three called stripes in all colours less visible than makeup.
+# of the face only; they were added because the first three rated stripes in all colours less visible than makeup.
 LEVELS = {
     "ssim": ("SSIM", (0.90, 0.92, 0.94, 0.96, 0.98)),
     "psnr": ("PSNR", (26.0, 28.0, 30.0, 32.0, 34.0)),
@@ -32,38 +32,38 @@ _FIGURES = {"ssim": ("SSIM", 3), "psnr": ("PSNR, dB", 1), "flip": ("FLIP", 3), "
 def measure_curves(escaped: DataFrame, natural: DataFrame) -> DataFrame:
     """Protection and visibility of each method at each strength, over the faces that all methods were measured on.
 
-    None of a method that was not measured with all families; none at all where there is but one method, which is beside
-    no other. The product's other prior is a method of its own there, `OTHER_PRIOR`.
+    Methods that were not measured with all families are left out; a single method, which can't be compared, gives no
+    lines. The product's other prior counts as a method, `OTHER_PRIOR`.
 
     Args:
-        escaped, natural: see `psr.escapes` and `naturalness.make_natural_frame`.
+        escaped, natural: see `psr.compute_escapes` and `naturalness.make_natural_frame`.
 
     Returns:
-        A line a method and strength of `strengths.CURVES`: ``method``, ``strength``, the rates ``held_out`` and
+        One line per method and strength of `strengths.CURVES`: ``method``, ``strength``, the rates ``held_out`` and
         ``white_box`` at FAR 1 % (None without a search), the number of ``pictures``, and the means of `LEVELS` over
         them; ssim, psnr and flip are of the whole photo, the others of the face. NaN where no picture has the figure.
     """
-    escaped = at_threshold(escaped, FAR1)
+    escaped = select_threshold(escaped, FAR1)
     chosen = {
         (method, s): select_largest(escaped, method, s) for method, strengths in CURVES.items() for s in strengths
     }
-    other = select(escaped, prior=PRIORS[1])
-    chosen |= {(OTHER_PRIOR, s): select_largest(other, OURS, s) for s in CURVES[OURS]}
+    other_prior = select(escaped, prior=PRIORS[1])
+    chosen |= {(OTHER_PRIOR, s): select_largest(other_prior, OURS, s) for s in CURVES[OURS]}
     families = set(escaped.columns.unique("family"))
-    chosen = {key: group for key, group in chosen.items() if len(group) and set(held_out_runs(group)) == families}
+    chosen = {key: group for key, group in chosen.items() if len(group) and set(split_held_out_runs(group)) == families}
     if len({method for method, _ in chosen}) < 2:
         return DataFrame()
     faces = set.intersection(*(set(group.index.unique("face")) for group in chosen.values()))
     lines = []
     for (method, strength), group in chosen.items():
         shared = group[group.index.get_level_values("face").isin(faces)]
-        seen = natural.loc[natural.index.intersection(shared.index)]
-        if shared.empty or seen.empty:
+        shared_natural = natural.loc[natural.index.intersection(shared.index)]
+        if shared.empty or shared_natural.empty:
             continue
         lines.append(
-            {"method": method, "strength": strength, "pictures": len(seen)}
+            {"method": method, "strength": strength, "pictures": len(shared_natural)}
             | {"held_out": held_out_rate(shared), "white_box": white_box_rate(shared)}
-            | seen[list(LEVELS)].mean().to_dict()
+            | shared_natural[list(LEVELS)].mean().to_dict()
         )
     return DataFrame(lines)
 
@@ -74,12 +74,12 @@ def group_curves(curves: DataFrame) -> dict[str, DataFrame]:
 
 
 def interpolate_protection(curve: DataFrame, figure: str, value: float) -> float | None:
-    """Protection of one method where its pictures are as visible as given, between its points by straight lines.
+    """Protection of one method at a given visibility, interpolated linearly between its points.
 
-    None where the method was not measured so visible, or so discreet.
+    None outside the range of visibility in which the method was measured.
     """
-    known = curve[curve[figure].notna()].sort_values(figure)
-    x, y = known[figure].to_numpy(float), [rate.value for rate in known["held_out"]]
+    points = curve[curve[figure].notna()].sort_values(figure)
+    x, y = points[figure].to_numpy(float), [rate.value for rate in points["held_out"]]
     return float(np.interp(value, x, y)) if len(x) and x[0] <= value <= x[-1] else None
 
 
@@ -93,19 +93,19 @@ def write_section(curves: DataFrame) -> str:
             "strength": f"{p['strength']:g}",
             "held-out": p["held_out"],
             "white-box": p["white_box"],
-            **{title: number(p[name], digits) for name, (title, digits) in _FIGURES.items()},
+            **{title: format_number(p[name], digits) for name, (title, digits) in _FIGURES.items()},
             "pictures": p["pictures"],
         }
         for p in curves.to_dict("records")
     ]
     faces = curves["held_out"].iloc[0].count
-    parts = [f"Faces that all of these were measured on: {faces}. FAR 1 %.", table(points)]
+    parts = [f"Faces that all of these were measured on: {faces}. FAR 1 %.", format_table(points)]
     for figure, (title, levels) in LEVELS.items():
         parts.append(f"Held-out protection at equal {title} (a dash: not measured at this visibility):")
         parts.append(
-            table(
+            format_table(
                 {"method": method}
-                | {f"{level:g}": percent(interpolate_protection(curve, figure, level)) for level in levels}
+                | {f"{level:g}": format_percent(interpolate_protection(curve, figure, level)) for level in levels}
                 for method, curve in group_curves(curves).items()
             )
         )
@@ -113,21 +113,21 @@ def write_section(curves: DataFrame) -> str:
 
 
 def count_wins(curves: DataFrame, figure: str) -> tuple[int, int]:
-    """At how many `LEVELS` of a figure our best prior protects more than every other method, and was measured.
+    """Count the `LEVELS` of a figure at which our best prior protects more than every other method, and was measured.
 
-    A method that was not measured at a level is not in the way there.
+    Methods that were not measured at a level are ignored there.
     """
     by_method = group_curves(curves)
-    best = measured = 0
+    wins = measured = 0
     for level in LEVELS[figure][1]:
         rates = {method: interpolate_protection(curve, figure, level) for method, curve in by_method.items()}
         ours, others = _split(rates)
         measured += bool(ours)
-        best += bool(ours) and all(max(ours) > other for other in others)
-    return best, measured
+        wins += bool(ours) and all(max(ours) > other for other in others)
+    return wins, measured
 
 
 def _split(rates: Mapping[str, float | None]) -> tuple[list[float], list[float]]:
-    """Those of the product and those of the others, as far as they are known."""
+    """Split known rates into those of the product and those of the other methods."""
     ours = [rate for method, rate in rates.items() if rate is not None and method in (OURS, OTHER_PRIOR)]
     return ours, [rate for method, rate in rates.items() if rate is not None and method not in (OURS, OTHER_PRIOR)]

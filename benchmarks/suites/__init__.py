@@ -1,1 +1,1 @@
-"""What `python -m benchmarks` measures, each into its own file of rows."""
+"""The measurements of `python -m benchmarks`, each with its own file of rows."""

@@ -1,4 +1,4 @@
-"""Seconds and memory, each figure from a fresh process: how cost grows with faces a photo and with megapixels."""
+"""Time and memory over the number of faces in a photo and over megapixels, each figure from a fresh process."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 from PIL import Image, ImageFilter
 
 from benchmarks import rows
-from benchmarks.data import spread
+from benchmarks.data import sample_evenly
 from benchmarks.fingerprint import fingerprint_code
 from benchmarks.metrics.memory import peak_mib
 from benchmarks.rows import COST_FILE, CostRow
@@ -37,16 +37,16 @@ class _Clock:
         self._since = time.perf_counter()
 
     def __call__(self, progress: Progress) -> None:
-        self.turn(progress.stage)
+        self.switch_stage(progress.stage)
 
-    def turn(self, stage: str) -> None:
+    def switch_stage(self, stage: str) -> None:
         now = time.perf_counter()
         self.stages[self._stage] = self.stages.get(self._stage, 0.0) + now - self._since
         self._stage, self._since = stage, now
 
 
-def group_photo(photos: Sequence[Path], megapixels: float, target: Path) -> None:
-    """Portraits side by side in one JPEG of 3 : 2, between them their own blurred surroundings."""
+def make_group_photo(photos: Sequence[Path], megapixels: float, target: Path) -> None:
+    """Write portraits side by side into one JPEG of 3 : 2, on a blurred background."""
     height = round(math.sqrt(megapixels * 1e6 / 1.5))
     width = round(1.5 * height)
     columns = math.ceil(math.sqrt(1.5 * len(photos)))
@@ -85,74 +85,74 @@ def measure(
 
     started = time.perf_counter()
     protect(make_request(warm_up, 1), store=store, warm=warm)
-    cold, loaded = time.perf_counter() - started, peak_mib()
+    first_call, loaded_mib = time.perf_counter() - started, peak_mib()
     started = time.perf_counter()
     request = make_request(photo, steps)
     files = time.perf_counter() - started
     clock = _Clock()
     result = protect(request, store=store, progress=clock, warm=warm)
-    clock.turn("end")
+    clock.switch_stage("end")
     started = time.perf_counter()
     photo_files.write(target, result.photo)
     files += time.perf_counter() - started
-    peak, checked = peak_mib(), None
+    final_mib, check_seconds = peak_mib(), None
     if steps is None:
         started = time.perf_counter()
         check(request.photo, photo_files.read(target), store=store, warm=warm, robustness=True)
-        checked = time.perf_counter() - started
-    done = [report for report in result.faces if report.similarities]
+        check_seconds = time.perf_counter() - started
+    reports = [report for report in result.faces if report.similarities]
     return CostRow(
         portraits=portraits,
-        faces=len(done),
+        faces=len(reports),
         megapixels=request.photo.width * request.photo.height / 1e6,
         limit=steps,
         strength=strength,
         seconds=sum(s for stage, s in clock.stages.items() if stage != "load"),
         stages=clock.stages,
-        steps=sum(report.steps for report in done),
+        steps=sum(report.steps for report in reports),
         files=files,
-        cold=cold,
-        loaded_mib=loaded,
-        peak_mib=peak,
+        cold=first_call,
+        loaded_mib=loaded_mib,
+        peak_mib=final_mib,
         code=code,
         prior=prior,
-        check=checked,
+        check=check_seconds,
     )
 
 
-def run(photos: Sequence[Path], strength: float, prior: str, results: Path, say: Callable[[str], None]) -> Path:
-    """Measure what has no row of this code yet, one process after another; return the file of rows.
+def run(photos: Sequence[Path], strength: float, prior: str, results: Path, log: Callable[[str], None]) -> Path:
+    """Measure the cases without a row of this code, one process after another; return the file of rows.
 
-    Nothing else should be running meanwhile. How cost grows is the same for all priors, and measured of the first.
+    Nothing else should be running meanwhile. Scaling is the same for all priors, so it is measured with the first.
     """
     path, code = results / COST_FILE, fingerprint_code()
-    rows.drop_torn_end(path)
-    known = {
+    rows.drop_incomplete_line(path)
+    measured = {
         (row.portraits, round(row.megapixels), row.limit)
         for row in rows.read(path, rows.CostRow)
         if (row.code, row.strength, row.prior) == (code, strength, prior)
     }
-    wanted: list[tuple[int, float, int | None]] = [_WHOLE_SEARCH, _WHOLE_SEARCH_LARGE]
+    cases: list[tuple[int, float, int | None]] = [_WHOLE_SEARCH, _WHOLE_SEARCH_LARGE]
     if prior == PRIORS[0]:
-        wanted += [(1, size, STEPS) for size in MEGAPIXELS]
-        wanted += [(count, FACES_MEGAPIXELS, STEPS) for count in FACES if count > 1]
+        cases += [(1, size, STEPS) for size in MEGAPIXELS]
+        cases += [(count, FACES_MEGAPIXELS, STEPS) for count in FACES if count > 1]
     with tempfile.TemporaryDirectory() as folder:
-        for count, size, steps in wanted:
-            if (count, round(size), steps) in known:
+        for count, size, steps in cases:
+            if (count, round(size), steps) in measured:
                 continue
             if count > len(photos):
-                say(f"{count} faces a photo are left out: there are {len(photos)} photos.")
+                log(f"{count} faces a photo are left out: there are {len(photos)} photos.")
                 continue
             photo, target = Path(folder) / "group.jpg", Path(folder) / "protected.jpg"
-            group_photo(spread(photos, count), size, photo)
+            make_group_photo(sample_evenly(photos, count), size, photo)
             context = multiprocessing.get_context("spawn")
             with ProcessPoolExecutor(1, mp_context=context) as process:
                 row = process.submit(measure, photos[0], photo, count, strength, steps, prior, target, code).result()
             if row.faces != count:
-                say(f"In {count} portraits at {size:g} megapixels {row.faces} faces were found and protected.")
+                log(f"In {count} portraits at {size:g} megapixels {row.faces} faces were found and protected.")
             rows.append(path, row)
             stages = ", ".join(f"{stage} {seconds:.1f} s" for stage, seconds in row.stages.items())
-            say(
+            log(
                 f"{row.faces} faces, {row.megapixels:.0f} MP: {row.seconds:.1f} s, {row.steps} steps, files"
                 f" {row.files:.1f} s, peak {row.peak_mib:.0f} MiB; {stages}"
             )

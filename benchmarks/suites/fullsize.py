@@ -1,10 +1,10 @@
 """Full size: StyleGAN2 at 1024 px, the paper's four recognisers and CLIP ViT-B/32, against a plain loop.
 
-The real files can't be had everywhere, and speed does not depend on their numbers: the networks are the product's own,
-as it uses them on this device, with random weights. The plain loop does what the paper describes, naively: weights
-modulated for each picture, filters by inserted zeros, the whole picture in every step, all weights tuned, all
-recognisers in each step, float32 without recordings. A step of each kind is timed, both loops in one process, ours
-first, and multiplied by the steps of the paper.
+The real weights are not available everywhere, and speed does not depend on their values: the networks are the product's
+own, as it runs them on this device, with random weights. The plain loop implements the paper naively: weights modulated
+for each picture, upsampling by inserted zeros, the whole picture in every step, all weights tuned, all recognisers in
+each step, float32 without CUDA graphs. A step of each kind is timed, both loops in one process, ours first, and
+multiplied by the steps of the paper.
 """
 
 from __future__ import annotations
@@ -55,22 +55,22 @@ from c2p_core.recognition.alignment import Template
 
 TUNING, SEARCH = 150, 50
 _RECOGNISERS = ("irse50", "ir152", "facenet", "mobileface-amt")
-# Steps before those that are timed: on a card, work that occurs often is recorded meanwhile.
-_FIRST, _FIRST_ON_CARD = 1, 20
+# Warm-up steps: on a GPU, CUDA graphs are recorded meanwhile.
+_WARM_UP, _WARM_UP_ON_GPU = 1, 20
 
 
 @dataclass(frozen=True)
 class Speed:
-    """Seconds a step, and what they come to for one face.
+    """Seconds per step and per face.
 
     Attributes:
         device: its name.
-        tuning, search: seconds a step of ours.
+        tuning, search: seconds per step of ours.
         plain_tuning, plain_search: of the plain loop.
         face, plain_face: seconds for the paper's steps.
-        timed: how many steps of each kind were timed.
+        timed: number of timed steps of each kind.
         host_mib: high-water mark of the process's memory before the plain loop; plain_host_mib after it.
-        gpu_mib, plain_gpu_mib: most memory of the graphics card that each of the two loops took; None without a card.
+        gpu_mib, plain_gpu_mib: peak GPU memory of each of the two loops; None without a GPU.
     """
 
     device: str
@@ -89,7 +89,7 @@ class Speed:
 
 @dataclass(frozen=True)
 class Networks:
-    """What takes part, with random weights, on the device.
+    """The networks with random weights, on the device.
 
     Attributes:
         generator, encoder: with codes of the same shape.
@@ -112,7 +112,7 @@ def build_networks(store: ModelStore, device: torch.device) -> Networks:
     for name in _RECOGNISERS:
         architecture = load_architecture(store.entry(name))
         network = facenet.FaceNet(facenet.make_network()) if architecture.make is None else architecture.make()
-        settle(network, architecture.template.size)
+        calibrate_batch_norms(network, architecture.template.size)
         recognisers.append((place(network, device), architecture.template))
     return Networks(
         place(Generator(FFHQ), device),
@@ -123,109 +123,109 @@ def build_networks(store: ModelStore, device: torch.device) -> Networks:
 
 
 @torch.no_grad()
-def settle(network: nn.Module, side: int) -> None:
-    """Give normalisations the statistics of noise; what random weights make is else too small for half precision."""
+def calibrate_batch_norms(network: nn.Module, side: int) -> None:
+    """Set batch normalisation statistics from noise; else activations of random weights are too small for float16."""
     for part in network.modules():
         if isinstance(part, nn.BatchNorm1d | nn.BatchNorm2d):
             part.momentum = 1.0
     network.train()(torch.rand(4, 3, side, side))
 
 
-class _Judges:
-    """The recognisers and the text model as one of the loops asks them."""
+class _LossNetworks:
+    """The recognisers and the text model, as one of the loops runs them."""
 
     def __init__(self, networks: Networks, run: Callable[[Forward], Forward]) -> None:
-        """``run``: how a network is to be run."""
+        """``run``: wraps a network's forward function."""
         self._embeds = [embed_with(run(network), template) for network, template in networks.recognisers]
         clip = networks.clip
-        self._see = run(lambda pictures: clip.encode_image(pictures, normalize=True))
+        self._encode = run(lambda pictures: clip.encode_image(pictures, normalize=True))
         direction = torch.randn(512, generator=torch.Generator().manual_seed(0))
         self._direction = F.normalize(direction, dim=0).to(next(clip.parameters()).device)
 
     def embed(self, picture: Tensor, mesh: Tensor) -> list[Tensor]:
         return [embed(picture, mesh) for embed in self._embeds]
 
-    def see(self, picture: Tensor) -> Tensor:
-        return self._see(F.interpolate(picture, (224, 224), mode="area"))
+    def encode_picture(self, picture: Tensor) -> Tensor:
+        return self._encode(F.interpolate(picture, (224, 224), mode="area"))
 
-    def loss(self, picture: Tensor, mesh: Tensor, own: list[Tensor], before: Tensor) -> Tensor:
-        """Mean likeness to ``own``, and the directional loss from what ``before`` shows."""
-        alike = [(a * b).sum() for a, b in zip(self.embed(picture, mesh), own, strict=True)]
-        directed = F.cosine_similarity(self.see(picture) - before, self._direction[None]).mean()
-        return torch.stack(alike).mean() + 1 - directed
+    def loss(self, picture: Tensor, mesh: Tensor, original: list[Tensor], before: Tensor) -> Tensor:
+        """Mean similarity to ``original``, plus the directional loss relative to ``before``."""
+        cosines = [(a * b).sum() for a, b in zip(self.embed(picture, mesh), original, strict=True)]
+        directional = F.cosine_similarity(self.encode_picture(picture) - before, self._direction[None]).mean()
+        return torch.stack(cosines).mean() + 1 - directional
 
 
 # The plain loop.
 
 
-def plain_synthesis(generator: Generator, codes: Tensor) -> Tensor:
-    """(B, codes, style) to (B, 3, size, size), as a first reading of the paper would have it."""
+def synthesise_plainly(generator: Generator, codes: Tensor) -> Tensor:
+    """Synthesise (B, codes, style) to (B, 3, size, size), naively."""
     x = generator.constant[None].expand(len(codes), -1, -1, -1)
     picture: Tensor | None = None
-    for at, layer in enumerate(generator.styled_layers()):
-        x = _plain_layer(layer, x, codes[:, at])
-        if at % 2 == 0:
-            rgb = generator.rgbs[at // 2]
+    for index, layer in enumerate(generator.styled_layers()):
+        x = _run_plain_layer(layer, x, codes[:, index])
+        if index % 2 == 0:
+            rgb = generator.rgbs[index // 2]
             assert isinstance(rgb, ToRgb)
-            made = _modulated(x, rgb.weight, rgb.affine(codes[:, at + 1]), up=False, demodulate=False)
-            made = made + rgb.bias[:, None, None]
-            picture = made if picture is None else made + _filtered(picture, 2, (2, 1))
+            rgb_output = _modulated_conv(x, rgb.weight, rgb.affine(codes[:, index + 1]), up=False, demodulate=False)
+            rgb_output = rgb_output + rgb.bias[:, None, None]
+            picture = rgb_output if picture is None else rgb_output + _upsample_and_filter(picture, 2, (2, 1))
     assert picture is not None
     return picture
 
 
-def _plain_layer(layer: StyledLayer, x: Tensor, w: Tensor) -> Tensor:
-    x = _modulated(x, layer.weight, layer.affine(w), layer.upsample, demodulate=True)
+def _run_plain_layer(layer: StyledLayer, x: Tensor, w: Tensor) -> Tensor:
+    x = _modulated_conv(x, layer.weight, layer.affine(w), layer.upsample, demodulate=True)
     return F.leaky_relu(x + layer.noise * layer.noise_strength + layer.bias[:, None, None], 0.2) * 2**0.5
 
 
-def _modulated(x: Tensor, weight: Tensor, style: Tensor, up: bool, demodulate: bool) -> Tensor:
-    """Weights of their own for every picture of the batch, as groups of one convolution."""
+def _modulated_conv(x: Tensor, weight: Tensor, style: Tensor, up: bool, demodulate: bool) -> Tensor:
+    """Modulated convolution with separate weights for every picture of the batch, as groups of one convolution."""
     count, inputs, side, _ = x.shape
-    own = weight[None] * style[:, None, :, None, None] / weight[0].numel() ** 0.5
+    weights = weight[None] * style[:, None, :, None, None] / weight[0].numel() ** 0.5
     if demodulate:
-        own = own * torch.rsqrt(own.square().sum((2, 3, 4), keepdim=True) + 1e-8)
-    outputs, kernel = own.shape[1], own.shape[3]
+        weights = weights * torch.rsqrt(weights.square().sum((2, 3, 4), keepdim=True) + 1e-8)
+    outputs, kernel = weights.shape[1], weights.shape[3]
     x = x.reshape(1, count * inputs, side, side)
     if up:
-        own = own.transpose(1, 2).reshape(count * inputs, outputs, kernel, kernel)
-        made = F.conv_transpose2d(x, own, stride=2, groups=count)
-        return _filtered(made.reshape(count, outputs, *made.shape[2:]), 1, (1, 1))
-    made = F.conv2d(x, own.reshape(count * outputs, inputs, kernel, kernel), padding=kernel // 2, groups=count)
-    return made.reshape(count, outputs, *made.shape[2:])
+        weights = weights.transpose(1, 2).reshape(count * inputs, outputs, kernel, kernel)
+        result = F.conv_transpose2d(x, weights, stride=2, groups=count)
+        return _upsample_and_filter(result.reshape(count, outputs, *result.shape[2:]), 1, (1, 1))
+    result = F.conv2d(x, weights.reshape(count * outputs, inputs, kernel, kernel), padding=kernel // 2, groups=count)
+    return result.reshape(count, outputs, *result.shape[2:])
 
 
-def _filtered(x: Tensor, up: int, pad: tuple[int, int]) -> Tensor:
-    """Zeros between the pixels, then the filter [1, 3, 3, 1]."""
+def _upsample_and_filter(x: Tensor, up: int, pad: tuple[int, int]) -> Tensor:
+    """Insert zeros between the pixels, then apply the filter [1, 3, 3, 1]."""
     count, channels, height, width = x.shape
-    wide = x.new_zeros(count, channels, height, up, width, up)
-    wide[:, :, :, 0, :, 0] = x
-    padded = F.pad(wide.reshape(count, channels, height * up, width * up), (*pad, *pad))
+    upsampled = x.new_zeros(count, channels, height, up, width, up)
+    upsampled[:, :, :, 0, :, 0] = x
+    padded = F.pad(upsampled.reshape(count, channels, height * up, width * up), (*pad, *pad))
     taps = x.new_tensor([0.25, 0.75, 0.75, 0.25])
     flat = padded.reshape(count * channels, 1, *padded.shape[2:])
-    made = F.conv2d(flat, (taps[:, None] * taps)[None, None])
-    return made.reshape(count, channels, *made.shape[2:])
+    filtered = F.conv2d(flat, (taps[:, None] * taps)[None, None])
+    return filtered.reshape(count, channels, *filtered.shape[2:])
 
 
-def _seconds(step: Callable[[], object], count: int, device: torch.device) -> float:
-    """Mean of ``count`` calls after some first ones."""
-    for _ in range(_FIRST if device.type == "cpu" else _FIRST_ON_CARD):
+def _time_step(step: Callable[[], object], count: int, device: torch.device) -> float:
+    """Mean seconds of ``count`` calls after a warm-up."""
+    for _ in range(_WARM_UP if device.type == "cpu" else _WARM_UP_ON_GPU):
         step()
-    _wait(device)
-    began = time.perf_counter()
+    _synchronise(device)
+    start = time.perf_counter()
     for _ in range(count):
         step()
-    _wait(device)
-    return (time.perf_counter() - began) / count
+    _synchronise(device)
+    return (time.perf_counter() - start) / count
 
 
-def _wait(device: torch.device) -> None:
-    """Until the card has done what it was asked for."""
+def _synchronise(device: torch.device) -> None:
+    """Wait until the GPU has finished."""
     if device.type == "cuda":
         torch.cuda.synchronize()
 
 
-def _learning(parameters: list[Tensor], loss: Callable[[], Tensor]) -> Callable[[], None]:
+def _make_adam_step(parameters: list[Tensor], loss: Callable[[], Tensor]) -> Callable[[], None]:
     optimiser = torch.optim.Adam(parameters, lr=1e-4)
 
     def step() -> None:
@@ -241,12 +241,12 @@ def measure(face: CanvasFace, store: ModelStore, timed: int, networks: Networks,
     begin_measuring(device)
     perceptual = Perceptual(store.path("faceres"), device)
     inversion, tuning, search = _measure_ours(face, store, timed, networks, perceptual, device)
-    host, card = peak_mib(), measure_peak_memory(device)
-    # Of ours nothing is left but the networks: recordings have gone with what replayed them.
+    host_mib, gpu_bytes = peak_mib(), measure_peak_memory(device)
+    # Only the networks are left: CUDA graphs were released with the functions that replayed them.
     release_memory()
     begin_measuring(device)
     plain_tuning, plain_search = _measure_plain(face, timed, networks, perceptual, inversion, device)
-    plain_card = measure_peak_memory(device)
+    plain_gpu_bytes = measure_peak_memory(device)
     return Speed(
         device=name_device(device) or f"{torch.get_num_threads()} CPU threads",
         tuning=tuning,
@@ -256,10 +256,10 @@ def measure(face: CanvasFace, store: ModelStore, timed: int, networks: Networks,
         face=TUNING * tuning + SEARCH * search,
         plain_face=TUNING * plain_tuning + SEARCH * plain_search,
         timed=timed,
-        host_mib=host,
+        host_mib=host_mib,
         plain_host_mib=peak_mib(),
-        gpu_mib=None if card is None else card / 2**20,
-        plain_gpu_mib=None if plain_card is None else plain_card / 2**20,
+        gpu_mib=None if gpu_bytes is None else gpu_bytes / 2**20,
+        plain_gpu_mib=None if plain_gpu_bytes is None else plain_gpu_bytes / 2**20,
     )
 
 
@@ -271,44 +271,44 @@ def _measure_ours(
     perceptual: Perceptual,
     device: torch.device,
 ) -> tuple[Inversion, float, float]:
-    """The face's codes, and seconds a step of tuning and of search.
+    """The face's inversion, and seconds per step of tuning and of search.
 
-    At 256 px, only the weights that reach it; the search through displacement and tone, as in the product.
+    As in the product: tuning at 256 px, only of the weights that affect it; the search through displacement and tone.
     """
     generator, shape = networks.generator, networks.generator.shape
-    wanted = _crop_face(face, working_side(generator)).to(device)
-    goals = perceptual.features(wanted[None])
-    none = InversionSettings(latent_steps=0, tuning_steps=0)
-    inversion = invert(generator, networks.encoder, wanted, torch.ones_like(wanted[:1]), perceptual, none)
+    target = _crop_face(face, working_side(generator)).to(device)
+    target_features = perceptual.features(target[None])
+    no_steps = InversionSettings(latent_steps=0, tuning_steps=0)
+    inversion = invert(generator, networks.encoder, target, torch.ones_like(target[:1]), perceptual, no_steps)
     weights = {name: p.clone().requires_grad_() for name, p in tuned_parameters(generator).items()}
     with torch.no_grad():
-        begun = generator.synthesise_layers(inversion.codes[None], frozen_layers(shape.codes))
+        fixed_layers = generator.synthesise_layers(inversion.codes[None], frozen_layers(shape.codes))
 
     def tuning_loss() -> Tensor:
-        made = synthesise(generator, weights, inversion.codes[None], size=wanted.shape[2], begun=begun)
-        return F.mse_loss(made, wanted[None]) + perceptual.distance_to(made, goals)
+        synthesised = synthesise(generator, weights, inversion.codes[None], size=target.shape[2], begun=fixed_layers)
+        return F.mse_loss(synthesised, target[None]) + perceptual.distance_to(synthesised, target_features)
 
-    tuning = _seconds(_learning(list(weights.values()), tuning_loss), timed, device)
+    tuning = _time_step(_make_adam_step(list(weights.values()), tuning_loss), timed, device)
     recorded = plan_attempts(device, 1)[0].plan.recorded
-    judges = _Judges(networks, lambda forward: accelerate(forward, device, recorded))
+    loss_networks = _LossNetworks(networks, lambda forward: accelerate(forward, device, recorded))
     mesh, photo = face.mesh[None].to(device), face.pixels[None].to(device)
     with torch.no_grad():
-        own, before = judges.embed(photo, mesh), judges.see(photo)
+        original_embeddings, original_encoding = loss_networks.embed(photo, mesh), loss_networks.encode_picture(photo)
     renderer = FaceRenderer(
         CanvasFace(photo[0], mesh[0]),
         load_mean_face(store.path("complexion")),
         compute_strength_limits(DEFAULT_STRENGTH),
         device,
     )
-    searched = WPlusFace(face, inversion, generator, principal_axes(generator), renderer, DEFAULT_STRENGTH)
-    code = {name: part.requires_grad_() for name, part in searched.start().items()}
+    wplus_face = WPlusFace(face, inversion, generator, principal_axes(generator), renderer, DEFAULT_STRENGTH)
+    parameters = {name: part.requires_grad_() for name, part in wplus_face.start().items()}
 
     def search_loss() -> Tensor:
-        rendered = searched.render(code)
-        held = searched.latent_loss(code, rendered) + searched.visibility_penalty(rendered)
-        return judges.loss(rendered.pixels[None], mesh, own, before) + held
+        rendered = wplus_face.render(parameters)
+        regularisation = wplus_face.latent_loss(parameters, rendered) + wplus_face.visibility_penalty(rendered)
+        return loss_networks.loss(rendered.pixels[None], mesh, original_embeddings, original_encoding) + regularisation
 
-    return inversion, tuning, _seconds(_learning(list(code.values()), search_loss), timed, device)
+    return inversion, tuning, _time_step(_make_adam_step(list(parameters.values()), search_loss), timed, device)
 
 
 def _measure_plain(
@@ -319,32 +319,35 @@ def _measure_plain(
     inversion: Inversion,
     device: torch.device,
 ) -> tuple[float, float]:
-    """Seconds a step of tuning and of search, everything at the generator's full size."""
+    """Seconds per step of tuning and of search, everything at the generator's full size."""
     generator, side = networks.generator, networks.generator.shape.size
-    wanted = _crop_face(face, working_side(generator))[None].to(device)
-    goals = perceptual.features(wanted)
-    judges = _Judges(networks, lambda forward: forward)
-    large = F.interpolate(wanted, (side, side), mode="bilinear")
-    mesh = torch.from_numpy(_in_crop(face, side))[None].to(device)
+    target = _crop_face(face, working_side(generator))[None].to(device)
+    target_features = perceptual.features(target)
+    loss_networks = _LossNetworks(networks, lambda forward: forward)
+    large = F.interpolate(target, (side, side), mode="bilinear")
+    mesh = torch.from_numpy(_map_mesh_to_crop(face, side))[None].to(device)
     with torch.no_grad():
-        own, before = judges.embed((large + 1) / 2, mesh), judges.see((large + 1) / 2)
+        original_embeddings, original_encoding = (
+            loss_networks.embed((large + 1) / 2, mesh),
+            loss_networks.encode_picture((large + 1) / 2),
+        )
     codes = inversion.codes[None]
-    every = [p.requires_grad_() for name, p in generator.named_parameters() if not name.startswith("mapping.")]
+    parameters = [p.requires_grad_() for name, p in generator.named_parameters() if not name.startswith("mapping.")]
 
     def tuning_loss() -> Tensor:
-        made = plain_synthesis(generator, codes)
-        return F.mse_loss(made, large) + perceptual.distance_to(made, goals)
+        synthesised = synthesise_plainly(generator, codes)
+        return F.mse_loss(synthesised, large) + perceptual.distance_to(synthesised, target_features)
 
-    tuning = _seconds(_learning(every, tuning_loss), timed, device)
+    tuning = _time_step(_make_adam_step(parameters, tuning_loss), timed, device)
     generator.requires_grad_(False)
     fixed = fixed_rows(generator.shape.codes)
     free = codes[:, fixed:].clone().requires_grad_()
 
     def search_loss() -> Tensor:
-        made = (plain_synthesis(generator, torch.cat([codes[:, :fixed], free], 1)) + 1) / 2
-        return judges.loss(made, mesh, own, before)
+        synthesised = (synthesise_plainly(generator, torch.cat([codes[:, :fixed], free], 1)) + 1) / 2
+        return loss_networks.loss(synthesised, mesh, original_embeddings, original_encoding)
 
-    return tuning, _seconds(_learning([free], search_loss), timed, device)
+    return tuning, _time_step(_make_adam_step([free], search_loss), timed, device)
 
 
 def _crop_face(face: CanvasFace, side: int) -> Tensor:
@@ -353,13 +356,13 @@ def _crop_face(face: CanvasFace, side: int) -> Tensor:
     return 2 * crop(face.pixels, to_canvas, side).clamp(0, 1) - 1
 
 
-def _in_crop(face: CanvasFace, side: int) -> NDArray[np.float32]:
+def _map_mesh_to_crop(face: CanvasFace, side: int) -> NDArray[np.float32]:
     """(468, 2) float32 points of the mesh in the FFHQ-aligned square."""
     matrix = ffhq_transform(face.mesh.numpy(), side)
     return ((face.mesh.numpy() - matrix[:, 2]) @ np.linalg.inv(matrix[:, :2]).T).astype(np.float32)
 
 
-def run(results: Path, timed: int, say: Callable[[str], None]) -> Path:
+def run(results: Path, timed: int, log: Callable[[str], None]) -> Path:
     """Times both loops on scikit-image's astronaut; writes and returns fullsize.json."""
     from skimage import data
 
@@ -374,7 +377,7 @@ def run(results: Path, timed: int, say: Callable[[str], None]) -> Path:
     device = pick_device("auto")
     torch.manual_seed(0)
     speed = measure(CanvasFace(face.pixels, face.mesh), store, timed, build_networks(store, device), device)
-    say(
+    log(
         f"{speed.device}: {speed.face:.0f} s a face, plain loop {speed.plain_face:.0f} s "
         f"({speed.plain_face / speed.face:.1f} times); a step of tuning {speed.tuning:.2f} s, plain "
         f"{speed.plain_tuning:.2f} s, of search {speed.search:.2f} s, plain {speed.plain_search:.2f} s"

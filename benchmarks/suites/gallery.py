@@ -1,4 +1,4 @@
-"""The other people among whom a protected face is searched: their embeddings, measured once and kept."""
+"""Galleries: embeddings of people among whom a protected face is searched, computed once and stored."""
 
 from __future__ import annotations
 
@@ -28,45 +28,45 @@ Embeddings = dict[str, NDArray[np.float32]]
 
 @dataclass(frozen=True)
 class Gallery:
-    """People by name: per recogniser (people, D) unit embeddings, in the order of ``names``.
+    """People by name, with (people, D) unit embeddings by recogniser, in the order of ``names``.
 
     Attributes:
-        alike: names of near duplicates of a face, which are not other people.
+        near_duplicates: names of near duplicates of a face, which are not other people.
     """
 
     names: tuple[str, ...]
-    people: Embeddings
-    alike: Mapping[str, frozenset[str]]
+    embeddings: Embeddings
+    near_duplicates: Mapping[str, frozenset[str]]
 
-    def others(self, face: str) -> NDArray[np.bool_]:
-        """(people,) which of them are somebody else."""
-        same = {face, *self.alike.get(face, frozenset())}
+    def mask_others(self, face: str) -> NDArray[np.bool_]:
+        """(people,) mask of those who are somebody else."""
+        same = {face, *self.near_duplicates.get(face, frozenset())}
         return np.array([name not in same for name in self.names], dtype=np.bool_)
 
-    def rank(self, face: str, recogniser: str, probe: NDArray[np.float32], own: float) -> int:
-        """Place of the person's own picture, which scores ``own``, when all are searched for ``probe``; 1 is first."""
-        closer = self.people[recogniser][self.others(face)] @ probe > own
+    def rank(self, face: str, recogniser: str, probe: NDArray[np.float32], own_similarity: float) -> int:
+        """Rank of the person's own picture, of similarity ``own_similarity``, in a search for ``probe``, from 1."""
+        closer = self.embeddings[recogniser][self.mask_others(face)] @ probe > own_similarity
         return 1 + int(closer.sum())
 
 
 def list_candidates(photos: Sequence[Path]) -> tuple[Path, ...]:
-    """Who is searched: the shared validation faces with those that are measured, else these alone."""
+    """List people to search: the measured ones and the shared validation faces, if available."""
     listing = SHARED_FACES / "faces.csv"
     folder = SHARED_FACES / "photos"
     if not listing.is_file() or any(photo.parent != folder for photo in photos):
         return tuple(photos)
     with listing.open(encoding="utf-8", newline="") as file:
-        wanted = {line["id"] for line in csv.DictReader(file) if line["split"] == "val"}
-    return tuple(sorted({*photos, *(p for p in folder.iterdir() if p.stem in wanted)}))
+        validation_names = {line["id"] for line in csv.DictReader(file) if line["split"] == "val"}
+    return tuple(sorted({*photos, *(p for p in folder.iterdir() if p.stem in validation_names)}))
 
 
 @lru_cache(maxsize=2)  # the people and the strangers of a run
 def load(path: Path) -> Gallery:
-    """A kept gallery, read once per process: another one has another name."""
-    with np.load(path, allow_pickle=False) as kept:
-        names = tuple(str(name) for name in kept["names"])
-        people = {name: kept[name] for name in kept.files if name != "names"}
-    return Gallery(names, people, _near_duplicates())
+    """Load a stored gallery, once per process: a changed gallery has another file name."""
+    with np.load(path, allow_pickle=False) as stored:
+        names = tuple(str(name) for name in stored["names"])
+        people = {name: stored[name] for name in stored.files if name != "names"}
+    return Gallery(names, people, _read_near_duplicates())
 
 
 def build(
@@ -74,31 +74,31 @@ def build(
     folder: Path,
     code: str,
     executor: Executor,
-    say: Callable[[str], None],
+    log: Callable[[str], None],
     recognisers: tuple[str, ...] | None = None,
 ) -> Path:
-    """Embed photos, unless a file in ``folder`` holds them, and return the file; those without a face are left out.
+    """Embed photos, unless a file in ``folder`` has them, and return the file; photos without a face are left out.
 
     Args:
-        photos: by the name that they have in the gallery.
-        code: fingerprint of what finds and embeds faces; another one embeds anew.
+        photos: by name in the gallery.
+        code: fingerprint of the code that finds and embeds faces; faces are embedded again when it changes.
         recognisers: names; all of the product's when None.
     """
-    listed = [*(recognisers or ()), *(f"{name} {path}" for name, path in photos.items())]
-    key = hashlib.sha256("\n".join([code, *listed]).encode()).hexdigest()[:12]
+    sources = [*(recognisers or ()), *(f"{name} {path}" for name, path in photos.items())]
+    key = hashlib.sha256("\n".join([code, *sources]).encode()).hexdigest()[:12]
     path = folder / f"gallery-{key}.npz"
     if path.exists():
         return path
-    say(f"Embedding a gallery of {len(photos)} photos, once.")
-    found = dict(
+    log(f"Embedding a gallery of {len(photos)} photos, once.")
+    embedded_photos = dict(
         zip(photos, executor.map(partial(embed, recognisers=recognisers), photos.values(), chunksize=4), strict=True)
     )
-    seen = {name: embedded for name, embedded in found.items() if embedded is not None}
-    names = next(iter(seen.values()), {})
-    arrays = {name: np.stack([embedded[name] for embedded in seen.values()]) for name in names}
+    with_face = {name: embedded for name, embedded in embedded_photos.items() if embedded is not None}
+    names = next(iter(with_face.values()), {})
+    arrays = {name: np.stack([embedded[name] for embedded in with_face.values()]) for name in names}
     folder.mkdir(parents=True, exist_ok=True)
     encoded = io.BytesIO()
-    np.savez(encoded, names=np.array(list(seen)), **arrays)  # type: ignore[arg-type]
+    np.savez(encoded, names=np.array(list(with_face)), **arrays)  # type: ignore[arg-type]
     write_whole(path, encoded.getvalue())
     return path
 
@@ -115,13 +115,13 @@ def embed(photo: Path, recognisers: tuple[str, ...] | None = None) -> Embeddings
     return {name: vector.cpu().numpy() for name, vector in embeddings.items()}
 
 
-def _near_duplicates() -> dict[str, frozenset[str]]:
+def _read_near_duplicates() -> dict[str, frozenset[str]]:
     listing = SHARED_FACES / "faces.csv"
     if not listing.is_file():
         return {}
-    twins: dict[str, set[str]] = {}
+    members: dict[str, set[str]] = {}
     with listing.open(encoding="utf-8", newline="") as file:
-        group = {line["id"]: line["dup_group"] for line in csv.DictReader(file) if line["dup_group"]}
-    for name, of in group.items():
-        twins.setdefault(of, set()).add(name)
-    return {name: frozenset(twins[of] - {name}) for name, of in group.items()}
+        groups = {line["id"]: line["dup_group"] for line in csv.DictReader(file) if line["dup_group"]}
+    for name, group in groups.items():
+        members.setdefault(group, set()).add(name)
+    return {name: frozenset(members[group] - {name}) for name, group in groups.items()}

@@ -1,6 +1,6 @@
-"""How well the prior ``stylegan2`` reproduces faces: the encoder alone, and tuned as the program does it.
+"""How well the prior ``stylegan2`` reproduces faces: by the encoder alone, and after tuning as in the program.
 
-PSNR inside the FFHQ-aligned crop, at the side that the generator works at; no search, and no inversion from a cache.
+PSNR inside the FFHQ-aligned crop, at the generator's working size; no search, and no cached inversion.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _ENCODER = InversionSettings(latent_steps=0, tuning_steps=0)
 
 
 @lru_cache(maxsize=1)
-def _loaded(device: torch.device) -> tuple[Networks, NDArray[np.float32]]:
+def _load_networks(device: torch.device) -> tuple[Networks, NDArray[np.float32]]:
     store = open_store()
     return load_networks(store, device), load_mean_face(store.path("complexion"))
 
@@ -45,22 +45,22 @@ def _loaded(device: torch.device) -> tuple[Networks, NDArray[np.float32]]:
 def measure(photo: Path) -> InversionRow | None:
     """Invert the largest face of a photo; None when it shows none that could be protected."""
     device = pick_device("auto")
-    networks, mean_face = _loaded(device)
+    networks, mean_face = _load_networks(device)
     picture = View(photo_files.read(photo))
     face = next((face for face in faces.find_faces_in(picture, open_store()) if not face.skipped), None)
     if face is None:
         return None
-    seen = verify.crop_face(picture, face)
-    canvas = CanvasFace(seen.pixels.to(device), seen.mesh.to(device))
+    crop = verify.crop_face(picture, face)
+    canvas = CanvasFace(crop.pixels.to(device), crop.mesh.to(device))
 
-    def quality(how: InversionSettings) -> float:
-        prior = WPlusPrior(networks, mean_face, device, MemoryInversions(), _fail, settings=how)
+    def measure_quality(settings: InversionSettings) -> float:
+        prior = WPlusPrior(networks, mean_face, device, MemoryInversions(), _fail, settings=settings)
         return prior.invert(canvas, DEFAULT_STRENGTH).inversion.quality
 
-    encoder = quality(_ENCODER)
-    began = perf_counter()
-    tuned = quality(InversionSettings())
-    return InversionRow(photo.stem, encoder, tuned, perf_counter() - began, fingerprint_code())
+    encoder = measure_quality(_ENCODER)
+    start = perf_counter()
+    tuned = measure_quality(InversionSettings())
+    return InversionRow(photo.stem, encoder, tuned, perf_counter() - start, fingerprint_code())
 
 
 def _fail(warning: Message) -> None:
@@ -72,25 +72,25 @@ def run(
     photos: Sequence[Path],
     folder: Path,
     executor: Executor,
-    say: Callable[[str], None],
-    work: Callable[[Path], InversionRow | None] = measure,
+    log: Callable[[str], None],
+    measure_photo: Callable[[Path], InversionRow | None] = measure,
 ) -> Outcome:
     """Add a row for every photo that has none yet.
 
     Args:
-        say: prints a line.
-        work: measures one photo; replaced in tests.
+        log: prints a line.
+        measure_photo: measures one photo; replaced in tests.
     """
     path = folder / rows.INVERSION_FILE
-    rows.drop_torn_end(path)
-    known = {row.face for row in rows.read(path, rows.InversionRow)}
-    missing = [photo for photo in photos if photo.stem not in known]
+    rows.drop_incomplete_line(path)
+    measured = {row.face for row in rows.read(path, rows.InversionRow)}
+    missing = [photo for photo in photos if photo.stem not in measured]
 
-    def keep(row: InversionRow | None) -> str:
+    def store_row(row: InversionRow | None) -> str:
         if row is None:
             return "shows no face to invert"
         rows.append(path, row)
         return f"{row.encoder:.1f} dB, after tuning {row.tuned:.1f} dB"
 
-    kept = len(photos) - len(missing)
-    return run_missing(missing, kept, folder, work, keep, lambda photo: photo.stem, executor, say)
+    done_before = len(photos) - len(missing)
+    return run_missing(missing, done_before, folder, measure_photo, store_row, lambda photo: photo.stem, executor, log)

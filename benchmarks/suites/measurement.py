@@ -14,10 +14,10 @@ from PIL import Image
 from safetensors import safe_open
 
 from benchmarks.data import RunFolders
-from benchmarks.methods.catalogue import METHODS, SEARCHED, Made, Method
+from benchmarks.methods.catalogue import METHODS, SEARCH_METHODS, Method, MethodResult
 from benchmarks.methods.strengths import DECOY_METHOD
 from benchmarks.metrics import expression, image_quality, patchiness, skin
-from benchmarks.metrics.image_quality import rgb8
+from benchmarks.metrics.image_quality import to_rgb8
 from benchmarks.metrics.memory import peak_mib
 from benchmarks.recognisers import load_every_recogniser, load_extra_recogniser
 from benchmarks.rows import ExtraRow, NaturalRow, PairRow, ProtectRow, RobustnessRow, Role, Score, Setting
@@ -38,22 +38,22 @@ from c2p_core.robustness import measure_robustness
 
 @dataclass(frozen=True)
 class Task:
-    """What is still to be measured of a setting.
+    """The missing measurements of one setting.
 
     Attributes:
         photo: the original.
         setting: how it is protected.
-        wants: names of the fields of `Done` that are missing.
-        folders: where the picture is kept.
-        code: fingerprint that the rows will carry.
-        gallery: file of the other people, None for no search among them.
+        missing: names of the fields of `TaskRows` that are missing.
+        folders: where the picture is stored.
+        code: fingerprint for the rows.
+        gallery: file of the other people; None for no search among them.
         others: further photos of the same person.
-        extra: ``module:function`` of a recogniser from outside.
+        extra: ``module:function`` of an external recogniser.
     """
 
     photo: Path
     setting: Setting
-    wants: frozenset[str]
+    missing: frozenset[str]
     folders: RunFolders
     code: str
     gallery: Path | None = None
@@ -62,7 +62,7 @@ class Task:
 
 
 @dataclass(frozen=True)
-class Done:
+class TaskRows:
     """New rows of a task."""
 
     protect: ProtectRow | None = None
@@ -73,26 +73,26 @@ class Done:
 
 
 @dataclass(frozen=True)
-class Seen:
-    """A face before and after; either can be missing."""
+class FacePair:
+    """A face before and after protection; either can be missing."""
 
     original: Photo
     protected: Photo
     face: Face | None
-    after: Face | None
+    protected_face: Face | None
 
 
 def _write_picture(path: Path, photo: Photo) -> None:
-    """Write a PNG; a kill leaves no half picture that a resumed run would trust."""
+    """Write a PNG atomically, so that a kill leaves no partial picture that a resumed run would trust."""
     path.parent.mkdir(parents=True, exist_ok=True)
     encoded = io.BytesIO()
-    Image.fromarray(rgb8(photo)).save(encoded, "PNG", compress_level=3)
+    Image.fromarray(to_rgb8(photo)).save(encoded, "PNG", compress_level=3)
     write_whole(path, encoded.getvalue())
 
 
 @lru_cache(maxsize=4)
 def read_original(photo: Path, store: ModelStore) -> tuple[Photo, Face | None]:
-    """A photo and its largest face that can be protected; a face's settings follow each other."""
+    """Read a photo and find its largest face that can be protected; cached, as a face's settings follow each other."""
     original = photo_files.read(photo)
     return original, next((f for f in faces.find_faces(original, store) if not f.skipped), None)
 
@@ -100,19 +100,20 @@ def read_original(photo: Path, store: ModelStore) -> tuple[Photo, Face | None]:
 def compare_faces(
     original: Photo, protected: Photo, face: Face, after: Face, recognisers: Sequence[Recogniser]
 ) -> tuple[Similarity, ...]:
-    """What recognisers say of a face before and after, as ``c2p check`` does."""
-    before, now = (verify.crop_face(View(p), f) for p, f in ((original, face), (protected, after)))
-    return verify.measure_similarities(before, now, recognisers, [r.name for r in recognisers], pick_device("auto"))
+    """Measure similarities of a face before and after protection, as ``c2p check`` does."""
+    crop_before, crop_after = (verify.crop_face(View(p), f) for p, f in ((original, face), (protected, after)))
+    return verify.measure_similarities(
+        crop_before, crop_after, recognisers, [r.name for r in recognisers], pick_device("auto")
+    )
 
 
 def find_role(family: str, hold_out: str, searched: bool) -> Role:
-    """What a family's recognisers were to a run that held ``hold_out`` out."""
+    """The role of a family's recognisers in a run that held ``hold_out`` out."""
     return "white-box" if searched and family != hold_out else "held-out"
 
 
 def make_scores(similarities: tuple[Similarity, ...], hold_out: str, searched: bool) -> tuple[Score, ...]:
-    """Similarities as they are kept, with the role that each recogniser had in this run."""
-
+    """Convert similarities to stored scores, with the role of each recogniser in this run."""
     return tuple(
         Score(
             recogniser=s.recogniser,
@@ -127,134 +128,154 @@ def make_scores(similarities: tuple[Similarity, ...], hold_out: str, searched: b
     )
 
 
-def measure(task: Task, store: ModelStore) -> Done:
-    """Measure what a task asks for. A picture that is there is not made again unless its protection is asked for.
+def measure(task: Task, store: ModelStore) -> TaskRows:
+    """Run a task. An existing picture is made again only to measure its protection.
 
     Raises:
-        ModelUnavailable: a recogniser or another model can't be had.
-        BadRecogniser: what ``extra`` names is no recogniser.
+        ModelUnavailable: a recogniser or another model is not available.
+        BadRecogniser: ``extra`` is no recogniser.
     """
-    again = bool(task.wants & {"protect", "pairs"})
-    seen, made, wall = make_picture(task.photo, task.setting, task.folders.pictures, again, store)
-    return Done(
-        protect=_measure_protection(task, seen, made, wall, store) if "protect" in task.wants else None,
-        natural=measure_naturalness(task.setting, seen, task.code) if "natural" in task.wants else None,
-        robustness=_measure_robustness(task, seen, store) if "robustness" in task.wants else None,
-        pairs=_compare_pairs(task, seen, store) if "pairs" in task.wants else None,
-        extra=_ask_extra_recogniser(task, seen) if "extra" in task.wants else None,
+    overwrite = bool(task.missing & {"protect", "pairs"})
+    pair, result, seconds = make_picture(task.photo, task.setting, task.folders.pictures, overwrite, store)
+    return TaskRows(
+        protect=_measure_protection(task, pair, result, seconds, store) if "protect" in task.missing else None,
+        natural=measure_naturalness(task.setting, pair, task.code) if "natural" in task.missing else None,
+        robustness=_measure_robustness(task, pair, store) if "robustness" in task.missing else None,
+        pairs=_compare_pairs(task, pair, store) if "pairs" in task.missing else None,
+        extra=_compare_by_extra_recogniser(task, pair) if "extra" in task.missing else None,
     )
 
 
 def make_picture(
-    photo: Path, setting: Setting, pictures: Path, again: bool, store: ModelStore, method: Method | None = None
-) -> tuple[Seen, Made, float]:
-    """The face before and after, what it took to make the picture, and the wall time of the method's call.
+    photo: Path, setting: Setting, pictures: Path, overwrite: bool, store: ModelStore, method: Method | None = None
+) -> tuple[FacePair, MethodResult, float]:
+    """Make the picture: the face before and after, the method's result, and the wall time of its call.
 
     Args:
-        pictures: folder in which the picture is kept.
-        again: make it even if it is there; one that is not made again took no steps and no time.
-        method: that makes it; the setting's when None.
+        pictures: folder in which the picture is stored.
+        overwrite: make it even if it exists; an existing one has no steps and no time.
+        method: makes the picture; the setting's when None.
     """
     original, face = read_original(photo, store)
     picture = pictures / setting.picture
-    if again or not picture.exists():
+    if overwrite or not picture.exists():
         started = time.perf_counter()
-        made = Made(original) if face is None else (method or METHODS[setting.method])(original, face, setting, store)
-        wall = time.perf_counter() - started
-        _write_picture(picture, made.photo)
+        result = (
+            MethodResult(original)
+            if face is None
+            else (method or METHODS[setting.method])(original, face, setting, store)
+        )
+        seconds = time.perf_counter() - started
+        _write_picture(picture, result.photo)
     else:
-        made, wall = Made(Photo(np.asarray(Image.open(picture).convert("RGB")))), 0.0
-    after = (
-        None if face is None else match_face(face.box, [f for f in faces.find_faces(made.photo, store) if f.mesh.size])
+        result, seconds = MethodResult(Photo(np.asarray(Image.open(picture).convert("RGB")))), 0.0
+    protected_face = (
+        None
+        if face is None
+        else match_face(face.box, [f for f in faces.find_faces(result.photo, store) if f.mesh.size])
     )
-    return Seen(original, made.photo, face, after), made, wall
+    return FacePair(original, result.photo, face, protected_face), result, seconds
 
 
-def _compare_original(task: Task, seen: Seen, store: ModelStore) -> tuple[Score, ...]:
-    if seen.face is None or seen.after is None:
+def _compare_original(task: Task, pair: FacePair, store: ModelStore) -> tuple[Score, ...]:
+    if pair.face is None or pair.protected_face is None:
         return ()
-    similarities = compare_faces(seen.original, seen.protected, seen.face, seen.after, load_every_recogniser(store))
-    return make_scores(similarities, task.setting.hold_out, task.setting.method in SEARCHED)
+    similarities = compare_faces(
+        pair.original, pair.protected, pair.face, pair.protected_face, load_every_recogniser(store)
+    )
+    return make_scores(similarities, task.setting.hold_out, task.setting.method in SEARCH_METHODS)
 
 
-def _measure_protection(task: Task, seen: Seen, made: Made, wall: float, store: ModelStore) -> ProtectRow:
-    scores, others = _compare_original(task, seen, store), 0
+def _measure_protection(task: Task, pair: FacePair, result: MethodResult, wall: float, store: ModelStore) -> ProtectRow:
+    scores, gallery_size = _compare_original(task, pair, store), 0
     if scores and task.gallery is not None:
         people = gallery.load(task.gallery)
-        others = int(people.others(task.setting.face).sum())
-        scores = _add_ranks(scores, task, seen, people, store)
+        gallery_size = int(people.mask_others(task.setting.face).sum())
+        scores = _add_ranks(scores, task, pair, people, store)
     if scores and task.setting.method == DECOY_METHOD:
-        scores = _add_decoy(scores, seen, store)
-    face = seen.face
+        scores = _add_decoy(scores, pair, store)
+    face = pair.face
     return ProtectRow(
         setting=task.setting,
         scores=scores,
         face_before=face is not None,
-        face_after=seen.after is not None,
+        face_after=pair.protected_face is not None,
         box=(0.0, 0.0, 0.0, 0.0) if face is None else face.box,
         eye_distance=0.0 if face is None else float(face.eye_distance),
-        steps=made.steps,
-        seconds=float(made.seconds),
+        steps=result.steps,
+        seconds=float(result.seconds),
         wall=wall,
         peak_mib=peak_mib(),
         code=task.code,
-        warnings=made.warnings,
-        gallery=others,
+        warnings=result.warnings,
+        gallery=gallery_size,
     )
 
 
 def _add_ranks(
-    scores: tuple[Score, ...], task: Task, seen: Seen, people: gallery.Gallery, store: ModelStore
+    scores: tuple[Score, ...], task: Task, pair: FacePair, people: gallery.Gallery, store: ModelStore
 ) -> tuple[Score, ...]:
-    assert seen.after is not None
+    assert pair.protected_face is not None
     recognisers = load_every_recogniser(store)
-    probe = verify.embed_face(verify.crop_face(View(seen.protected), seen.after), recognisers, pick_device("auto"))
+    probe = verify.embed_face(
+        verify.crop_face(View(pair.protected), pair.protected_face), recognisers, pick_device("auto")
+    )
     return tuple(
         replace(s, rank=people.rank(task.setting.face, s.recogniser, probe[s.recogniser].cpu().numpy(), s.after))
         for s in scores
     )
 
 
-def _add_decoy(scores: tuple[Score, ...], seen: Seen, store: ModelStore) -> tuple[Score, ...]:
-    """Add similarities to the decoy that the search aimed at, which the optimised recognisers chose.
+def _add_decoy(scores: tuple[Score, ...], pair: FacePair, store: ModelStore) -> tuple[Score, ...]:
+    """Add similarities to the target decoy, which the optimised recognisers chose.
 
-    Scores of recognisers for which no decoys were made stay as they are.
+    Scores of recognisers without embeddings of decoys are unchanged.
     """
-    assert seen.face is not None and seen.after is not None
+    assert pair.face is not None and pair.protected_face is not None
     device, path = pick_device("auto"), store.path("decoys")
     with safe_open(path, "pt") as decoys:
-        known = set(decoys.keys())
-    recognisers = [r for r in load_every_recogniser(store) if r.name in known]
-    before = verify.embed_face(verify.crop_face(View(seen.original), seen.face), recognisers, device)
-    after = verify.embed_face(verify.crop_face(View(seen.protected), seen.after), recognisers, device)
+        names = set(decoys.keys())
+    recognisers = [r for r in load_every_recogniser(store) if r.name in names]
+    before = verify.embed_face(verify.crop_face(View(pair.original), pair.face), recognisers, device)
+    after = verify.embed_face(verify.crop_face(View(pair.protected), pair.protected_face), recognisers, device)
     optimised = {s.recogniser: before[s.recogniser] for s in scores if s.role == "white-box" and s.recogniser in before}
-    wanted = nearest_decoy(optimised, load_decoys(path, recognisers, device))
+    target = nearest_decoy(optimised, load_decoys(path, recognisers, device))
     return tuple(
         replace(
             s,
-            decoy_before=float(before[s.recogniser] @ wanted[s.recogniser]),
-            decoy=float(after[s.recogniser] @ wanted[s.recogniser]),
+            decoy_before=float(before[s.recogniser] @ target[s.recogniser]),
+            decoy=float(after[s.recogniser] @ target[s.recogniser]),
         )
-        if s.recogniser in wanted
+        if s.recogniser in target
         else s
         for s in scores
     )
 
 
-def measure_naturalness(setting: Setting, seen: Seen, code: str) -> NaturalRow:
+def measure_naturalness(setting: Setting, pair: FacePair, code: str) -> NaturalRow:
     """All figures of `NaturalRow`."""
-    before_rgb, after_rgb = rgb8(seen.original), rgb8(seen.protected)
-    face, after = seen.face, seen.after
-    moved = None if face is None or after is None else expression.displacement(face.mesh, after.mesh, face.eye_distance)
-    form = None if face is None or after is None else expression.form_shift(face.mesh, after.mesh)
-    shift = None if face is None else skin.skin_colour_shift(before_rgb, after_rgb, face)
-    spots, flow, like = (None, None, None) if face is None else patchiness.on_canvas(before_rgb, after_rgb, face)
+    before_rgb, after_rgb = to_rgb8(pair.original), to_rgb8(pair.protected)
+    face, protected_face = pair.face, pair.protected_face
+    movement = (
+        None
+        if face is None or protected_face is None
+        else expression.measure_displacement(face.mesh, protected_face.mesh, face.eye_distance)
+    )
+    form = (
+        None
+        if face is None or protected_face is None
+        else expression.measure_form_shift(face.mesh, protected_face.mesh)
+    )
+    shift = None if face is None else skin.measure_skin_shift(before_rgb, after_rgb, face)
+    spots, flow, likeness = (
+        (None, None, None) if face is None else patchiness.measure_on_canvas(before_rgb, after_rgb, face)
+    )
     return NaturalRow(
         setting=setting,
         psnr=image_quality.psnr(before_rgb, after_rgb),
         ssim=image_quality.ssim(before_rgb, after_rgb),
-        mesh_shift=moved.mesh if moved else None,
-        eye_shift=moved.eyes if moved else None,
+        mesh_shift=movement.mesh if movement else None,
+        eye_shift=movement.eyes if movement else None,
         flow_shift=flow.mesh if flow else None,
         flow_eye_shift=flow.eyes if flow else None,
         skin_de_mean=shift.mean if shift else None,
@@ -266,31 +287,37 @@ def measure_naturalness(setting: Setting, seen: Seen, code: str) -> NaturalRow:
         code=code,
         ms_ssim=image_quality.ms_ssim(before_rgb, after_rgb),
         flip=image_quality.flip(before_rgb, after_rgb),
-        psnr_face=like.psnr if like else None,
-        ssim_face=like.ssim if like else None,
-        ms_ssim_face=like.ms_ssim if like else None,
-        flip_face=like.flip if like else None,
-        box_overlap=box_iou(face.box, after.box) if face is not None and after is not None else None,
+        psnr_face=likeness.psnr if likeness else None,
+        ssim_face=likeness.ssim if likeness else None,
+        ms_ssim_face=likeness.ms_ssim if likeness else None,
+        flip_face=likeness.flip if likeness else None,
+        box_overlap=box_iou(face.box, protected_face.box) if face is not None and protected_face is not None else None,
         expression_changes=form.expression if form else None,
         landmark_shift=form.landmarks if form else None,
         nose_width=form.nose_width if form else None,
     )
 
 
-def _measure_robustness(task: Task, seen: Seen, store: ModelStore) -> RobustnessRow:
-    scores = _compare_original(task, seen, store)
-    if seen.face is None or seen.after is None:
+def _measure_robustness(task: Task, pair: FacePair, store: ModelStore) -> RobustnessRow:
+    scores = _compare_original(task, pair, store)
+    if pair.face is None or pair.protected_face is None:
         return RobustnessRow(task.setting, (), {}, task.code)
     results = measure_robustness(
-        seen.original, seen.face, seen.protected, seen.after, load_every_recogniser(store), store, pick_device("auto")
+        pair.original,
+        pair.face,
+        pair.protected,
+        pair.protected_face,
+        load_every_recogniser(store),
+        store,
+        pick_device("auto"),
     )
     degraded = {s.degradation: tuple((v.before, v.after) for v in s.similarities) for s in results}
     return RobustnessRow(task.setting, scores, degraded, task.code)
 
 
-def _compare_pairs(task: Task, seen: Seen, store: ModelStore) -> PairRow:
-    """The other photos are what a searcher has; the protected one is what was published."""
-    if seen.face is None or seen.after is None:
+def _compare_pairs(task: Task, pair: FacePair, store: ModelStore) -> PairRow:
+    """Compare with other photos: a searcher has those, and finds the protected one."""
+    if pair.face is None or pair.protected_face is None:
         return PairRow(task.setting, {}, task.code)
     scores: dict[str, tuple[Score, ...]] = {}
     for photo in task.others:
@@ -298,20 +325,20 @@ def _compare_pairs(task: Task, seen: Seen, store: ModelStore) -> PairRow:
         if face is None:
             continue
         recognisers = load_every_recogniser(store)
-        before = compare_faces(other, seen.original, face, seen.face, recognisers)
-        now = compare_faces(other, seen.protected, face, seen.after, recognisers)
-        pairs = tuple(replace(a, before=b.after) for a, b in zip(now, before, strict=True))
-        scores[photo.stem] = make_scores(pairs, task.setting.hold_out, task.setting.method in SEARCHED)
+        before = compare_faces(other, pair.original, face, pair.face, recognisers)
+        after = compare_faces(other, pair.protected, face, pair.protected_face, recognisers)
+        pairs = tuple(replace(a, before=b.after) for a, b in zip(after, before, strict=True))
+        scores[photo.stem] = make_scores(pairs, task.setting.hold_out, task.setting.method in SEARCH_METHODS)
     return PairRow(task.setting, scores, task.code)
 
 
-def _ask_extra_recogniser(task: Task, seen: Seen) -> ExtraRow:
+def _compare_by_extra_recogniser(task: Task, pair: FacePair) -> ExtraRow:
     scores: tuple[Score, ...] = ()
-    if seen.face is not None and seen.after is not None:
+    if pair.face is not None and pair.protected_face is not None:
         similarities = compare_faces(
-            seen.original, seen.protected, seen.face, seen.after, [load_extra_recogniser(task.extra)]
+            pair.original, pair.protected, pair.face, pair.protected_face, [load_extra_recogniser(task.extra)]
         )
         scores = tuple(
             replace(s, role="extra") for s in make_scores(similarities, task.setting.hold_out, searched=False)
         )
-    return ExtraRow(task.setting, task.extra, scores, seen.face is not None, seen.after is not None, task.code)
+    return ExtraRow(task.setting, task.extra, scores, pair.face is not None, pair.protected_face is not None, task.code)

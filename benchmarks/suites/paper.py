@@ -1,9 +1,9 @@
 """The papers' protocol: leave-one-out over some recognisers, impersonating an identity or dodging other photos.
 
-As in CLIP2Protect and what followed it, a photo is protected against all recognisers but one family, which then judges
+As in CLIP2Protect and its successors, a photo is protected against all recognisers but one family, which then judges
 it. Impersonation succeeds where the protected photo matches the target, dodging where it does not match another photo
-of the person; rank-1 and rank-5 are places in a search among everybody. The targets are synthetic
-(`benchmarks.decoys`). Rows carry numbers alone, pictures and embeddings stay in the ignored folder.
+of the person; rank-1 and rank-5 are from a search among everybody. The targets are synthetic
+(`benchmarks.decoys`). Rows contain only numbers; pictures and embeddings stay in the ignored folder.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks import rows
-from benchmarks.data import RunFolders, fingerprint_photos, person_of
+from benchmarks.data import RunFolders, fingerprint_photos, parse_person
 from benchmarks.decoys import find_decoys, open_store_with
 from benchmarks.fingerprint import fingerprint_embedding
-from benchmarks.methods.catalogue import Made, run_product
+from benchmarks.methods.catalogue import MethodResult, run_product
 from benchmarks.methods.strengths import DECOY_METHOD, PRODUCT_METHOD
 from benchmarks.metrics import image_quality
-from benchmarks.metrics.image_quality import rgb8
+from benchmarks.metrics.image_quality import to_rgb8
 from benchmarks.models import fingerprint_models
 from benchmarks.recognisers import fingerprint_recognisers, load_named_recognisers, open_store
 from benchmarks.rows import PAPER_FILE, SHIPPED, Change, Models, PaperRow, PaperScore, Role, Setting
 from benchmarks.suites import gallery
 from benchmarks.suites.gallery import Embeddings, Gallery
 from benchmarks.suites.measurement import make_picture
-from benchmarks.suites.other_photos import Compared
+from benchmarks.suites.other_photos import RecogniserInfo
 from benchmarks.suites.runner import Outcome, name_setting, run_missing
 from c2p_core import verify
 from c2p_core.api import Face, Mode
@@ -46,8 +46,8 @@ from c2p_core.recognition.decoys import load_decoys, nearest_decoy
 _MODES: dict[str, Mode] = {DECOY_METHOD: "decoy", PRODUCT_METHOD: "dodge"}
 
 
-class Judge(Compared, Protocol):
-    """What a comparison needs of a `c2p_core.recognition.Recogniser`."""
+class JudgeInfo(RecogniserInfo, Protocol):
+    """The attributes of a `c2p_core.recognition.Recogniser` that this protocol needs."""
 
     @property
     def judges_only(self) -> Message | None: ...
@@ -59,10 +59,10 @@ class Plan:
 
     Attributes:
         people: all photos of the folder, as `data.list_people` numbers them.
-        recognisers: those that search or judge, as a user names them.
+        recognisers: names of those that search or judge, as given by the user.
         families: of these recognisers, to be held out in turn.
         methods: `DECOY_METHOD` to impersonate, `PRODUCT_METHOD` to dodge, or both.
-        limit: protects so many of the photos alone, those of different people first; None for all.
+        limit: number of photos to protect, from as many people as possible; None for all.
         models: generator and text model.
     """
 
@@ -78,8 +78,8 @@ class Plan:
     limit: int | None = None
     models: Models = SHIPPED
 
-    def settings(self) -> dict[Setting, Path]:
-        """All settings with their photos; a photo's settings follow each other, so that a cut run holds whole ones."""
+    def list_settings(self) -> dict[Setting, Path]:
+        """All settings with their photos, grouped by photo, so that an interrupted run has complete photos."""
         return {
             Setting(label, method, self.strength, family, self.prompt, self.prior, self.steps, self.seed): photo
             for label, photo in _spread_over_people(self.people)[: self.limit]
@@ -89,10 +89,10 @@ class Plan:
 
 
 def _spread_over_people(people: Mapping[str, Path]) -> list[tuple[str, Path]]:
-    """The first photo of everybody, then the second."""
+    """The first photo of each person, then the second ones, and so on."""
     by_person: dict[str, list[tuple[str, Path]]] = {}
     for label, photo in people.items():
-        by_person.setdefault(person_of(label), []).append((label, photo))
+        by_person.setdefault(parse_person(label), []).append((label, photo))
     return [entry for turn in zip_longest(*by_person.values()) for entry in turn if entry is not None]
 
 
@@ -103,9 +103,9 @@ class Task:
     Attributes:
         recognisers: as in `Plan`.
         pictures: folder of the protected photos.
-        known: file with the embeddings of all photos of the folder as they were.
-        decoys: file with those of the synthetic identities.
-        photos, weights, code: fingerprints that the row will carry.
+        gallery_file: embeddings of all unprotected photos of the folder.
+        decoys_file: embeddings of the synthetic identities.
+        photos, weights, code: fingerprints for the row.
         models: as in `Plan`.
     """
 
@@ -113,8 +113,8 @@ class Task:
     setting: Setting
     recognisers: tuple[str, ...]
     pictures: Path
-    known: Path
-    decoys: Path
+    gallery_file: Path
+    decoys_file: Path
     photos: str
     weights: str
     code: str
@@ -126,45 +126,45 @@ class Decoys:
     """Unit embeddings of the synthetic identities.
 
     Attributes:
-        people: (N, D) by recogniser.
-        aim: index of the one that the search aimed at.
+        embeddings: (N, D) by recogniser.
+        target: index of the decoy that the search aimed at.
     """
 
-    people: Embeddings
-    aim: int
+    embeddings: Embeddings
+    target: int
 
 
 def judge(
     label: str,
     probe: Embeddings | None,
-    known: Gallery,
+    references: Gallery,
     decoys: Decoys | None,
-    recognisers: Sequence[Judge],
+    recognisers: Sequence[JudgeInfo],
     hold_out: str,
 ) -> tuple[PaperScore, ...]:
-    """Compare a protected photo, and its original, with everybody's photos as they were, and with the decoys.
+    """Compare a protected photo, and its original, with everybody's unprotected photos, and with the decoys.
 
     Args:
         label: of the photo that was protected, such as "p3/2".
         probe: embeddings of the protected photo; None when it shows no face.
-        known: all photos of the folder as they were; without this one there are no scores.
+        references: all unprotected photos of the folder; without this one there are no scores.
         decoys: None when dodging.
         hold_out: family that the search never saw.
     """
-    if label not in known.names:
+    if label not in references.names:
         return ()
-    at = known.names.index(label)
+    index = references.names.index(label)
     scores = []
     for r in recognisers:
-        before = _search(known.people[r.name][at], r.name, label, known, decoys)
-        after = _NOBODY if probe is None else _search(probe[r.name], r.name, label, known, decoys)
-        scores.append(_score(r, _find_role(r, hold_out), before, after))
+        before = _search(references.embeddings[r.name][index], r.name, label, references, decoys)
+        after = _NOBODY if probe is None else _search(probe[r.name], r.name, label, references, decoys)
+        scores.append(_make_score(r, _find_role(r, hold_out), before, after))
     return tuple(scores)
 
 
 @dataclass(frozen=True)
-class _Found:
-    """What a search with one picture finds; see `rows.PaperScore`."""
+class _SearchResult:
+    """Results of a search with one picture; see `rows.PaperScore`."""
 
     others: Mapping[str, float]
     person_rank: int | None
@@ -172,43 +172,45 @@ class _Found:
     target_rank: int | None
 
 
-_NOBODY = _Found({}, None, None, None)
+_NOBODY = _SearchResult({}, None, None, None)
 
 
-def _search(probe: NDArray[np.float32], recogniser: str, label: str, known: Gallery, decoys: Decoys | None) -> _Found:
-    person = person_of(label)
-    cosines = dict(zip(known.names, map(float, known.people[recogniser] @ probe), strict=True))
+def _search(
+    probe: NDArray[np.float32], recogniser: str, label: str, references: Gallery, decoys: Decoys | None
+) -> _SearchResult:
+    person = parse_person(label)
+    cosines = dict(zip(references.names, map(float, references.embeddings[recogniser] @ probe), strict=True))
     del cosines[label]
-    best: dict[str, float] = {}
+    best_by_person: dict[str, float] = {}
     for photo, cosine in cosines.items():
-        best[person_of(photo)] = max(cosine, best.get(person_of(photo), -1.0))
-    rivals = [cosine for who, cosine in best.items() if who != person]
+        best_by_person[parse_person(photo)] = max(cosine, best_by_person.get(parse_person(photo), -1.0))
+    rivals = [cosine for other, cosine in best_by_person.items() if other != person]
     target = target_rank = None
     if decoys is not None:
-        aims = [float(cosine) for cosine in decoys.people[recogniser] @ probe]
-        target = aims.pop(decoys.aim)
-        target_rank = _place(target, [*best.values(), *aims])
-    return _Found(
-        {photo: cosine for photo, cosine in cosines.items() if person_of(photo) == person},
-        _place(best[person], rivals) if person in best else None,
+        decoy_cosines = [float(cosine) for cosine in decoys.embeddings[recogniser] @ probe]
+        target = decoy_cosines.pop(decoys.target)
+        target_rank = _compute_rank(target, [*best_by_person.values(), *decoy_cosines])
+    return _SearchResult(
+        {photo: cosine for photo, cosine in cosines.items() if parse_person(photo) == person},
+        _compute_rank(best_by_person[person], rivals) if person in best_by_person else None,
         target,
         target_rank,
     )
 
 
-def _place(own: float, rivals: Sequence[float]) -> int:
-    """Place among rivals, 1 for the first; in a tie the rival comes first."""
-    return 1 + sum(rival >= own for rival in rivals)
+def _compute_rank(cosine: float, rivals: Sequence[float]) -> int:
+    """Rank among rivals, from 1; rivals win ties."""
+    return 1 + sum(rival >= cosine for rival in rivals)
 
 
-def _find_role(recogniser: Judge, hold_out: str) -> Role:
-    """What a recogniser was to a run: one that only judges is not searched in any, and held out in its own alone."""
+def _find_role(recogniser: JudgeInfo, hold_out: str) -> Role:
+    """The role of a recogniser in a run; one that only judges is never searched, and held out only in its own run."""
     if recogniser.family == hold_out:
         return "held-out"
     return "white-box" if recogniser.judges_only is None else "extra"
 
 
-def _score(recogniser: Compared, role: Role, before: _Found, after: _Found) -> PaperScore:
+def _make_score(recogniser: RecogniserInfo, role: Role, before: _SearchResult, after: _SearchResult) -> PaperScore:
     return PaperScore(
         recogniser=recogniser.name,
         family=recogniser.family,
@@ -226,43 +228,51 @@ def measure(task: Task, store: ModelStore) -> PaperRow:
     """Protect one photo and judge it.
 
     Raises:
-        ModelUnavailable: a recogniser or another model can't be had.
+        ModelUnavailable: a recogniser or another model is not available.
     """
     setting = task.setting
 
-    def protect(photo: Photo, face: Face, setting: Setting, store: ModelStore) -> Made:
+    def protect(photo: Photo, face: Face, setting: Setting, store: ModelStore) -> MethodResult:
         mode, models = _MODES[setting.method], task.models
         return run_product(photo, face, setting, store, mode, task.recognisers, models.profile, models.clip)
 
-    seen, made, _ = make_picture(task.photo, setting, task.pictures, True, store, protect)
+    pair, result, _ = make_picture(task.photo, setting, task.pictures, True, store, protect)
     recognisers, device = load_named_recognisers(task.recognisers, store), pick_device("auto")
 
     def embed(photo: Photo, face: Face | None) -> verify.Embeddings | None:
         return None if face is None else verify.embed_face(verify.crop_face(View(photo), face), recognisers, device)
 
-    own, probe = embed(seen.original, seen.face), embed(seen.protected, seen.after)
+    original_embeddings, probe = embed(pair.original, pair.face), embed(pair.protected, pair.protected_face)
     decoys = None
-    if own is not None and _MODES[setting.method] == "decoy":
+    if original_embeddings is not None and _MODES[setting.method] == "decoy":
         people = load_decoys(store.path("decoys"), recognisers, device)
-        optimised = {r.name: own[r.name] for r in recognisers if _find_role(r, setting.hold_out) == "white-box"}
+        optimised = {
+            r.name: original_embeddings[r.name] for r in recognisers if _find_role(r, setting.hold_out) == "white-box"
+        }
         nearest = nearest_decoy(optimised, people)
-        aim = next(at for at, decoy in enumerate(people) if decoy is nearest)
-        decoys = Decoys({r.name: np.stack([decoy[r.name].cpu().numpy() for decoy in people]) for r in recognisers}, aim)
-    known = gallery.load(task.known)
-    vectors = None if probe is None else {name: vector.cpu().numpy() for name, vector in probe.items()}
-    scores = () if own is None else judge(setting.face, vectors, known, decoys, recognisers, setting.hold_out)
-    before, after = rgb8(seen.original), rgb8(seen.protected)
+        target = next(index for index, decoy in enumerate(people) if decoy is nearest)
+        decoys = Decoys(
+            {r.name: np.stack([decoy[r.name].cpu().numpy() for decoy in people]) for r in recognisers}, target
+        )
+    references = gallery.load(task.gallery_file)
+    probe_vectors = None if probe is None else {name: vector.cpu().numpy() for name, vector in probe.items()}
+    scores = (
+        ()
+        if original_embeddings is None
+        else judge(setting.face, probe_vectors, references, decoys, recognisers, setting.hold_out)
+    )
+    before, after = to_rgb8(pair.original), to_rgb8(pair.protected)
     return PaperRow(
         setting=setting,
         recognisers=tuple(r.name for r in recognisers),
         scores=scores,
         psnr=image_quality.psnr(before, after),
         ssim=image_quality.ssim(before, after),
-        face_before=seen.face is not None,
-        face_after=seen.after is not None,
-        steps=made.steps,
-        seconds=float(made.seconds),
-        people=len({person_of(name) for name in known.names}),
+        face_before=pair.face is not None,
+        face_after=pair.protected_face is not None,
+        steps=result.steps,
+        seconds=float(result.seconds),
+        people=len({parse_person(name) for name in references.names}),
         photos=task.photos,
         weights=task.weights,
         code=task.code,
@@ -270,8 +280,8 @@ def measure(task: Task, store: ModelStore) -> PaperRow:
     )
 
 
-def _work(task: Task) -> PaperRow:
-    return measure(task, open_store_with(task.decoys))
+def _measure_task(task: Task) -> PaperRow:
+    return measure(task, open_store_with(task.decoys_file))
 
 
 def run(
@@ -279,44 +289,57 @@ def run(
     folders: RunFolders,
     code: str,
     executor: Executor,
-    say: Callable[[str], None],
-    work: Callable[[Task], PaperRow] = _work,
+    log: Callable[[str], None],
+    measure_task: Callable[[Task], PaperRow] = _measure_task,
 ) -> Outcome:
-    """Measure what has no row of this code, these photos and recognisers yet, each row kept as soon as it is known.
+    """Measure the settings without a row of this code, these photos and recognisers, and append each row once complete.
 
     Args:
-        say: prints a line.
-        work: measures one task; replaced in tests.
+        log: prints a line.
+        measure_task: measures one task; replaced in tests.
 
     Raises:
-        ModelUnavailable: a recogniser or the generator of decoys can't be had.
+        ModelUnavailable: a recogniser or the generator of decoys is not available.
     """
     path, pictures = folders.rows / PAPER_FILE, folders.pictures / "paper"
-    rows.drop_torn_end(path)
+    rows.drop_incomplete_line(path)
     photos = fingerprint_photos(plan.people.values())
     recognisers = load_named_recognisers(plan.recognisers, open_store())
-    seen = fingerprint_recognisers(recognisers)
-    weights = fingerprint_models(open_store(), plan.models, seen)
-    seeing = f"{fingerprint_embedding()} {seen}"
-    known = gallery.build(plan.people, pictures, f"{seeing} {photos}", executor, say, plan.recognisers)
-    decoys = find_decoys(plan.recognisers, pictures, seeing)
+    recogniser_code = fingerprint_recognisers(recognisers)
+    weights = fingerprint_models(open_store(), plan.models, recogniser_code)
+    embedding_code = f"{fingerprint_embedding()} {recogniser_code}"
+    gallery_file = gallery.build(plan.people, pictures, f"{embedding_code} {photos}", executor, log, plan.recognisers)
+    decoys_file = find_decoys(plan.recognisers, pictures, embedding_code)
     key = (tuple(r.name for r in recognisers), photos, weights, code, plan.models)
-    there = {row.setting for row in rows.read(path, PaperRow) if row.measured_with == key}
-    # Those of other models are other pictures of the same settings.
-    kept_in = pictures if weights == seen else pictures / f"models-{weights}"
-    wanted = plan.settings()
+    stored = {row.setting for row in rows.read(path, PaperRow) if row.measured_with == key}
+    # Other models make other pictures at the same settings.
+    picture_folder = pictures if weights == recogniser_code else pictures / f"models-{weights}"
+    settings = plan.list_settings()
     todo = [
-        Task(photo, setting, plan.recognisers, kept_in, known, decoys, photos, weights, code, plan.models)
-        for setting, photo in wanted.items()
-        if setting not in there
+        Task(
+            photo,
+            setting,
+            plan.recognisers,
+            picture_folder,
+            gallery_file,
+            decoys_file,
+            photos,
+            weights,
+            code,
+            plan.models,
+        )
+        for setting, photo in settings.items()
+        if setting not in stored
     ]
 
-    def keep(row: PaperRow) -> str:
+    def store_row(row: PaperRow) -> str:
         rows.append(path, row)
         return _summarise(row)
 
-    kept = len(wanted) - len(todo)
-    return run_missing(todo, kept, folders.rows, work, keep, lambda task: name_setting(task.setting), executor, say)
+    done_before = len(settings) - len(todo)
+    return run_missing(
+        todo, done_before, folders.rows, measure_task, store_row, lambda task: name_setting(task.setting), executor, log
+    )
 
 
 def _summarise(row: PaperRow) -> str:
@@ -324,13 +347,13 @@ def _summarise(row: PaperRow) -> str:
         return "no face in the original"
     if not row.face_after:
         return "no face in the protected picture"
-    held = [s for s in row.scores if s.role == "held-out"]
+    held_out = [s for s in row.scores if s.role == "held-out"]
     if row.setting.method == DECOY_METHOD:
-        said = f"{sum(_is_above(s.target, s.far1) for s in held)}/{len(held)} take it for the decoy"
+        outcome = f"{sum(_is_above(s.target, s.far1) for s in held_out)}/{len(held_out)} take it for the decoy"
     else:
-        pairs = [(pair, s.far1) for s in held for pair in s.others.values()]
-        said = f"{sum(_is_above(*pair) for pair in pairs)}/{len(pairs)} match another photo"
-    return f"held-out: {said} at FAR 1 %, PSNR {row.psnr:.1f} dB, SSIM {row.ssim:.3f}, {row.seconds:.0f} s"
+        pairs = [(pair, s.far1) for s in held_out for pair in s.others.values()]
+        outcome = f"{sum(_is_above(*pair) for pair in pairs)}/{len(pairs)} match another photo"
+    return f"held-out: {outcome} at FAR 1 %, PSNR {row.psnr:.1f} dB, SSIM {row.ssim:.3f}, {row.seconds:.0f} s"
 
 
 def _is_above(change: Change | None, limit: float) -> bool:

@@ -1,4 +1,4 @@
-"""The small suite: a few faces and steps, in three minutes: no sizes of effects, only that each has its sign."""
+"""The small suite: a few faces and steps, in three minutes. It checks only the signs of effects, not their sizes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from benchmarks import rows
 from benchmarks.data import find_run_folders
 from benchmarks.fingerprint import fingerprint_code
 from benchmarks.frames import make_picture_frame, make_score_frame, select
-from benchmarks.metrics.psr import FAR1, at_threshold, escapes, held_out_rate
+from benchmarks.metrics.psr import FAR1, compute_escapes, held_out_rate, select_threshold
 from benchmarks.rows import NaturalRow, ProtectRow, RobustnessRow
 from benchmarks.suites import runner
 from c2p_core.api import DEFAULT_PROMPT, DEFAULT_STRENGTH
@@ -22,7 +22,7 @@ _WEAK, _STRONG = 0.1, 0.4
 
 
 def make_plan(photos: Sequence[Path], search_among: Sequence[Path] = ()) -> runner.Plan:
-    """What the quick suite measures; faces are searched for among ``photos``, or among more of them."""
+    """Make the plan of the quick suite; the gallery is ``photos``, or ``search_among`` if given."""
     return runner.Plan(
         photos=tuple(photos),
         methods=("c2p",),
@@ -52,21 +52,21 @@ def measure(
     photos: Sequence[Path],
     folder: Path,
     workers: int,
-    say: Callable[[str], None],
+    log: Callable[[str], None],
     search_among: Sequence[Path] = (),
 ) -> list[str]:
-    """Measure afresh where the code is new, and return a sentence for every effect with the wrong sign."""
+    """Measure if the code has changed, and return a sentence for every effect with the wrong sign."""
     code = fingerprint_code()
     # Rows of other code do not apply to this one.
-    where = find_run_folders(folder / code)
+    folders = find_run_folders(folder / code)
     with runner.start_pool(workers) as executor:
-        outcome = runner.run(make_plan(photos, search_among), where, code, executor, say)
+        outcome = runner.run(make_plan(photos, search_among), folders, code, executor, log)
     if outcome.failed:
         return [f"{outcome.failed} settings could not be measured."]
     return find_wrong_signs(
-        rows.read(where.rows / rows.PROTECT_FILE, rows.ProtectRow),
-        rows.read(where.rows / rows.NATURAL_FILE, rows.NaturalRow),
-        rows.read(where.rows / rows.ROBUSTNESS_FILE, rows.RobustnessRow),
+        rows.read(folders.rows / rows.PROTECT_FILE, rows.ProtectRow),
+        rows.read(folders.rows / rows.NATURAL_FILE, rows.NaturalRow),
+        rows.read(folders.rows / rows.ROBUSTNESS_FILE, rows.RobustnessRow),
     )
 
 
@@ -74,26 +74,26 @@ def find_wrong_signs(
     protect: Sequence[ProtectRow], natural: Sequence[NaturalRow], robustness: Sequence[RobustnessRow]
 ) -> list[str]:
     """A sentence for every effect that goes the wrong way."""
-    escaped = at_threshold(escapes(protect), FAR1)
+    escaped = select_threshold(compute_escapes(protect), FAR1)
     scores = make_score_frame((row, row.scores) for row in protect)
     looks = make_picture_frame(natural, "psnr")
 
     def similarity(method: str, strength: float, role: str | None = None) -> float:
-        found = select(scores, method=method, strength=strength)
-        known = found["after"][found["role"] == role] if role else found["after"]
-        # Where no face is detected any more, there is no match.
-        return float(known.mean()) if len(known) else -1.0
+        matching = select(scores, method=method, strength=strength)
+        similarities = matching["after"][matching["role"] == role] if role else matching["after"]
+        # Without a detected face, there is no match.
+        return float(similarities.mean()) if len(similarities) else -1.0
 
     def rate(method: str, strength: float) -> float | None:
-        found = held_out_rate(select(escaped, method=method, strength=strength))
-        return None if found is None else found.value
+        held_out = held_out_rate(select(escaped, method=method, strength=strength))
+        return None if held_out is None else held_out.value
 
     def psnr(method: str, strength: float) -> float:
         return float(select(looks, method=method, strength=strength)["psnr"].mean())
 
     ranks = select(scores, method="nothing", strength=_STRENGTH)["rank"]
     nothing = similarity("nothing", _STRENGTH)
-    mild = [
+    jpeg_95 = [
         (before > s.far1, abs(after - s.after))
         for row in robustness
         for s, (before, after) in zip(row.undegraded, row.degraded.get("JPEG 95", ()), strict=False)
@@ -124,7 +124,8 @@ def find_wrong_signs(
         "More blur does not protect more.": similarity("blur", _STRONG) < similarity("blur", _WEAK),
         "More blur is not seen more.": psnr("blur", _STRONG) < psnr("blur", _WEAK),
         "Large pixels do not protect.": similarity("pixelate", _STRONG) < nothing - 0.1,
-        "Unprotected photos are not recognised after JPEG 95.": bool(mild) and all(kept for kept, _ in mild),
-        "JPEG 95 changes what recognisers say.": bool(mild) and fmean(moved for _, moved in mild) < 0.05,
+        "Unprotected photos are not recognised after JPEG 95.": bool(jpeg_95)
+        and all(is_recognised for is_recognised, _ in jpeg_95),
+        "JPEG 95 changes what recognisers say.": bool(jpeg_95) and fmean(change for _, change in jpeg_95) < 0.05,
     }
-    return [sentence for sentence, good in checks.items() if not good]
+    return [sentence for sentence, holds in checks.items() if not holds]

@@ -1,6 +1,6 @@
-"""What a batch on several machines is limited by: workers, the one writer, the messages, the storage.
+"""The limits of a batch on several machines: workers, the single writer, messages, storage.
 
-Rates are of this machine; ``report.scale`` says what a million photos would take by them.
+Rates are of this machine; ``report.scale`` extrapolates them to a million photos.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from benchmarks.circumstances import describe_circumstances, resolve_steps
 from benchmarks.data import CHECKOUT
 from benchmarks.recognisers import open_store as open_models
 from benchmarks.rows import SCALE_FILE
-from benchmarks.suites.cost import group_photo
+from benchmarks.suites.cost import make_group_photo
 from c2p_core.api import CancelToken, ProtectRequest
 from c2p_core.batch import run as batch_run
 from c2p_core.batch.cluster import Cluster, protect_on_ray
@@ -44,11 +44,11 @@ from c2p_core.subjects import Found, find_subjects
 MEGAPIXELS = 6.0
 WORKERS = (1, 2)
 _JOB = Job({"faces": "all", "prompt": "scale"})
-_TIMED = 5  # photos that are taken through all stages
+_TIMED = 5  # photos that go through all stages
 
 
 class TooFewPhotos(ValueError):
-    """Workers can't be compared by so few."""
+    """Too few photos to compare workers."""
 
 
 @dataclass(frozen=True)
@@ -58,9 +58,9 @@ class Workers:
     Attributes:
         workers: of one core each.
         photos, faces: protected.
-        steps: of the search a face.
+        steps: of the search per face.
         seconds: of the batch, with the start of the cluster and the loading of models.
-        between: seconds a photo from the first result of each worker to the last: without either.
+        between: seconds per photo from the first result of each worker to the last: without start and loading.
         search_seconds: sum over the faces.
     """
 
@@ -75,7 +75,7 @@ class Workers:
 
 @dataclass(frozen=True)
 class Stages:
-    """Seconds of processor time that a photo of one face takes beside its search, on one core; medians of a few.
+    """CPU seconds per photo of one face without its search, on one core; medians of a few photos.
 
     Attributes:
         read: reading and decoding. ``detect``: finding the face. ``finish``: pasting, measuring, encoding, thumbnails.
@@ -94,7 +94,7 @@ class Stages:
 
 @dataclass(frozen=True)
 class Rates:
-    """Photos a second that the parts beside the workers take.
+    """Photos per second that the parts beside the workers can handle.
 
     Attributes:
         results: results with their small pictures and rows into a folder, as ``c2p batch`` writes them by default.
@@ -102,7 +102,7 @@ class Rates:
         rows: the same with results and small pictures of one byte.
         objects: the same as ``results`` into a server on this machine that speaks S3, moto's, written in Python; None
             without it.
-        requests: that the server got for each of these results; None without it.
+        requests: number of requests to the server for each of these results; None without it.
         messages: photos and results of these sizes to two Ray actors and back that do nothing else.
     """
 
@@ -114,18 +114,18 @@ class Rates:
     messages: float
 
 
-def run(faces: Sequence[Path], rows: Path, photos: int, steps: int | None, say: Callable[[str], None]) -> Path:
+def run(faces: Sequence[Path], rows: Path, photos: int, steps: int | None, log: Callable[[str], None]) -> Path:
     """Measure, and write the figures.
 
     Args:
         faces: portraits that photos of one face each are made of.
         rows: folder of the figures.
-        photos: of the shoot by which workers are compared, more than there are workers; 0 keeps what was measured.
-        steps: of the search a face, None for the default.
-        say: told each figure.
+        photos: number of photos to compare workers with, more than there are workers; 0 keeps the stored comparison.
+        steps: of the search per face, None for the default.
+        log: prints a line.
 
     Raises:
-        TooFewPhotos: the shoot is too small, or nothing is there to be kept.
+        TooFewPhotos: the shoot is too small, or there is no stored comparison to keep.
     """
     path = rows / SCALE_FILE
     if photos <= max(WORKERS) and (photos or not path.is_file()):
@@ -134,85 +134,90 @@ def run(faces: Sequence[Path], rows: Path, photos: int, steps: int | None, say: 
         folder = Path(scratch)
         (folder / "shoot").mkdir()
         for number in range(max(photos, _TIMED)):
-            group_photo([faces[number % len(faces)]], MEGAPIXELS, folder / "shoot" / f"IMG_{number:04}.jpg")
+            make_group_photo([faces[number % len(faces)]], MEGAPIXELS, folder / "shoot" / f"IMG_{number:04}.jpg")
         shoot = sorted((folder / "shoot").iterdir())
         circumstances = describe_circumstances()
         stages, outcome = measure_stages(shoot[:_TIMED])
-        say(str(stages))
+        log(str(stages))
         rates = measure_rates(outcome, folder)
-        say(str(rates))
-        found = {
+        log(str(rates))
+        figures = {
             "megapixels": MEGAPIXELS,
             "parts": {**circumstances, "stages": asdict(stages), "rates": asdict(rates)},
-            "workers": _compare_workers(shoot[:photos], folder, resolve_steps(steps), say)
+            "workers": _compare_workers(shoot[:photos], folder, resolve_steps(steps), log)
             if photos
             else json.loads(path.read_text())["workers"],
         }
     rows.mkdir(parents=True, exist_ok=True)
-    write_whole(path, (json.dumps(found, indent=2) + "\n").encode())
+    write_whole(path, (json.dumps(figures, indent=2) + "\n").encode())
     return path
 
 
-def _compare_workers(shoot: Sequence[Path], folder: Path, steps: int, say: Callable[[str], None]) -> dict[str, Any]:
-    circumstances, compared = describe_circumstances(), []
+def _compare_workers(shoot: Sequence[Path], folder: Path, steps: int, log: Callable[[str], None]) -> dict[str, Any]:
+    circumstances, runs = describe_circumstances(), []
     for count in WORKERS:
-        compared.append(measure_workers(shoot, folder / f"out-{count}", count, steps))
-        say(str(compared[-1]))
-    return {**circumstances, "runs": [asdict(one) for one in compared]}
+        runs.append(measure_workers(shoot, folder / f"out-{count}", count, steps))
+        log(str(runs[-1]))
+    return {**circumstances, "runs": [asdict(workers) for workers in runs]}
 
 
 def measure_workers(shoot: Sequence[Path], out: Path, workers: int, steps: int) -> Workers:
-    """Run the command with so many workers of one core each."""
-    words = ["batch", *map(str, shoot), "-o", str(out), "--json", "--no-report", "--device", "cpu"]
-    words += ["--engine", "ray", "--address", "local", "--jobs", str(workers), "--cores", "1", "--steps", str(steps)]
-    told = subprocess.run(
-        [sys.executable, "-m", "c2p_core", *words], stdout=subprocess.PIPE, check=True, env=_environment()
+    """Run the command with this number of workers, of one core each."""
+    arguments = ["batch", *map(str, shoot), "-o", str(out), "--json", "--no-report", "--device", "cpu"]
+    arguments += ["--engine", "ray", "--address", "local", "--jobs", str(workers), "--cores", "1"]
+    arguments += ["--steps", str(steps)]
+    process = subprocess.run(
+        [sys.executable, "-m", "c2p_core", *arguments], stdout=subprocess.PIPE, check=True, env=_make_environment()
     )
-    summary = json.loads(told.stdout)
+    summary = json.loads(process.stdout)
     with batch_run.open_folder(out) as folder:
         times = sorted(row.finished for row in folder.journal.read_rows() if row.state == "done")
-    between = (times[-1] - times[workers - 1]) / (len(times) - workers)
+    seconds_between = (times[-1] - times[workers - 1]) / (len(times) - workers)
     return Workers(
         workers,
         summary["protected"],
         summary["faces"],
         steps,
         summary["seconds"],
-        round(between, 3),
+        round(seconds_between, 3),
         summary["search_seconds"],
     )
 
 
 def measure_stages(photos: Sequence[Path]) -> tuple[Stages, Outcome]:
-    """Measure what is done to photos beside the search; and the outcome of the last one."""
+    """Measure the stages of photos without the search; also returns the outcome of the last photo."""
     import torch
 
     torch.set_num_threads(1)
     store, warm = open_models(), WarmModels()
     times: list[tuple[float, float, float]] = []
     for path in (photos[0], *photos):  # the first one loads the models
-        began = time.process_time()
+        start = time.process_time()
         data, stamp = read_photo(str(path))
         photo = photo_files.parse(path, data)
         read = time.process_time()
         request = ProtectRequest(photo, device="cpu", steps=1)
         faces, subjects = find_subjects(request, store, [])
         detected = time.process_time()
-        found = Found(faces, tuple(subjects), ())
-        direction = find_direction(request, store=store, warm=warm, found=found)
+        found_faces = Found(faces, tuple(subjects), ())
+        direction = find_direction(request, store=store, warm=warm, found=found_faces)
         searched = time.process_time()
         result = apply_direction(direction, AS_FOUND)
         encoded = photo_files.encode_as(path, result.photo)
-        small = make_thumbnails(photo, result.photo, [face.box for face in result.faces])
-        times.append((read - began, detected - read, time.process_time() - searched))
-        told = report.photo_report(path, None, result.faces, result.warnings, direction.request, result.stronger)
-        outcome = Outcome(Item(0, str(path), path.name), "done", "0" * 64, stamp, told, encoded.data, small, 1, 1.0)
-    read, detect, finish = (round(median(column), 3) for column in zip(*times[1:], strict=True))
+        thumbnails = make_thumbnails(photo, result.photo, [face.box for face in result.faces])
+        times.append((read - start, detected - read, time.process_time() - searched))
+        photo_report = report.photo_report(
+            path, None, result.faces, result.warnings, direction.request, result.stronger
+        )
+        outcome = Outcome(
+            Item(0, str(path), path.name), "done", "0" * 64, stamp, photo_report, encoded.data, thumbnails, 1, 1.0
+        )
+    read, detect_seconds, finish = (round(median(column), 3) for column in zip(*times[1:], strict=True))
     assert outcome.data is not None
     with tempfile.TemporaryDirectory() as scratch, batch_run.open_folder(Path(scratch)) as folder:
         row = folder.make_recorder(folder.path, folder.journal, lambda path: "0" * 64).record(outcome)
-    pictures = sum(map(len, small))
-    return Stages(read, detect, finish, len(data), len(outcome.data), pictures, len(format_row(row))), outcome
+    pictures = sum(map(len, thumbnails))
+    return Stages(read, detect_seconds, finish, len(data), len(outcome.data), pictures, len(format_row(row))), outcome
 
 
 def measure_rates(outcome: Outcome, folder: Path) -> Rates:
@@ -229,7 +234,7 @@ def measure_rates(outcome: Outcome, folder: Path) -> Rates:
 
 
 def time_writer(outcome: Outcome, destination: Path | str, count: int) -> float:
-    """Photos a second that the process which hands them out can take back: asked about, written, and noted."""
+    """Photos per second that the first process can handle: looking up known results, writing, and journalling."""
     from c2p_core.commands.batch import open_destination
 
     items = [Item(number, f"{outcome.item.path}-{number}", f"{number // 1000}/{number}.jpg") for number in range(count)]
@@ -237,38 +242,38 @@ def time_writer(outcome: Outcome, destination: Path | str, count: int) -> float:
     with open_destination(destination) as folder:
         results = batch_run.read_results(folder, batch_run.make_settings_digester(_JOB))
         summary, engine = batch_run.Summary(), partial(send_back, outcome)
-        began = time.perf_counter()
+        start = time.perf_counter()
         batch_run.run(folder, items, _JOB, engine, control, results, summary=summary)
-        took = time.perf_counter() - began
+        seconds = time.perf_counter() - start
     if summary.protected != count:
         raise RuntimeError(f"{count - summary.protected} of {count} results were not written")
-    return round(count / took, 1)
+    return round(count / seconds, 1)
 
 
 def _time_objects(outcome: Outcome) -> tuple[float | None, float | None]:
-    """Results a second into a store, and requests a result."""
+    """Results per second into an object store, and requests per result."""
     try:
         from tests.batch.stores import serve_s3
     except ImportError:  # the server comes with the extra for tests
         return None, None
-    count, home = 100, os.environ.get("C2P_HOME")
+    count, old_home = 100, os.environ.get("C2P_HOME")
     with tempfile.TemporaryDirectory() as scratch, serve_s3() as bucket, _count_requests() as requests:
         os.environ["C2P_HOME"] = scratch
         try:
-            # One result alone tells what opening and closing a store ask for.
+            # A single result gives the number of requests for opening and closing a store.
             time_writer(outcome, f"{bucket}/one", 1)
-            once = len(requests)
+            overhead = len(requests)
             rate = time_writer(outcome, f"{bucket}/out", count)
-            return rate, round((len(requests) - 2 * once) / (count - 1), 1)
+            return rate, round((len(requests) - 2 * overhead) / (count - 1), 1)
         finally:
             del os.environ["C2P_HOME"]
-            if home is not None:
-                os.environ["C2P_HOME"] = home
+            if old_home is not None:
+                os.environ["C2P_HOME"] = old_home
 
 
 def _time_messages(outcome: Outcome, count: int) -> float:
-    """Photos a second through two Ray actors that send back what an outcome has."""
-    os.environ |= _environment()
+    """Photos per second through two Ray actors that send an outcome's files back."""
+    os.environ |= _make_environment()
     assert outcome.data is not None
     items = [replace(outcome.item, number=number) for number in range(count)]
     control = Control(open_models, CancelToken())
@@ -278,7 +283,7 @@ def _time_messages(outcome: Outcome, count: int) -> float:
 
 
 def send_back(outcome: Outcome, items: Iterable[Item], job: Job, control: Control) -> Generator[Outcome, None, None]:
-    """An engine that reads each photo, asks whether it is known, and has the same result for all that are not."""
+    """An engine that reads each photo, asks whether its result is known, and else returns the same result for all."""
     for item in items:
         _, stamp = control.read(item)
         digest = f"{item.number:064x}"
@@ -290,22 +295,22 @@ def send_back(outcome: Outcome, items: Iterable[Item], job: Job, control: Contro
 
 @contextmanager
 def _count_requests() -> Iterator[list[str]]:
-    """The requests that the server of the tests gets, as it notes them."""
+    """Collect the log lines of requests to the tests' server."""
     requests: list[str] = []
     handler = logging.Handler()
     handler.emit = lambda record: requests.append(record.getMessage())  # type: ignore[method-assign]
-    log = logging.getLogger("werkzeug")
-    level, propagate = log.level, log.propagate
-    log.setLevel(logging.INFO)
-    log.propagate = False
-    log.addHandler(handler)
+    logger = logging.getLogger("werkzeug")
+    level, propagate = logger.level, logger.propagate
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+    logger.addHandler(handler)
     try:
         yield requests
     finally:
-        log.removeHandler(handler)
-        log.setLevel(level)
-        log.propagate = propagate
+        logger.removeHandler(handler)
+        logger.setLevel(level)
+        logger.propagate = propagate
 
 
-def _environment() -> dict[str, Any]:
+def _make_environment() -> dict[str, Any]:
     return {**os.environ, "PYTHONPATH": os.pathsep.join((str(CHECKOUT), str(CHECKOUT / "plugin"), *sys.path))}

@@ -1,7 +1,7 @@
-"""Photos of people as a shoot: who is told apart, and whether protected photos of one person match each other.
+"""Photos of people as a shoot: how well people are grouped, and whether a person's protected photos match each other.
 
-Each person's photos are protected twice: every one by itself, and in a row as ``c2p batch`` does with people, each led
-away from the protected ones before it. Real people: the file that is written has figures alone.
+Each person's photos are protected twice: each by itself, and as a sequence, as ``c2p batch`` does with people, each led
+away from the protected ones before it. These are real people: the output file contains only figures.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from numpy.typing import NDArray
 from skimage.color import deltaE_ciede2000, rgb2lab
 from skimage.draw import polygon2mask
 
-from benchmarks.data import RunFolders, person_of
+from benchmarks.data import RunFolders, parse_person
 from benchmarks.fingerprint import fingerprint_code, fingerprint_embedding
 from benchmarks.metrics.grouping import adjusted_rand_index
-from benchmarks.metrics.image_quality import rgb8
+from benchmarks.metrics.image_quality import to_rgb8
 from benchmarks.metrics.product_colours import Colours, compare_product_colours, measure_product_colours
 from benchmarks.recognisers import load_every_recogniser, open_store
 from benchmarks.rows import SHOOT_FILE
@@ -50,14 +50,14 @@ from c2p_core.recognition import Recogniser
 from c2p_core.verify import crop_face, embed_face
 
 METHODS = ("each by itself", "as a shoot")
-# The default prompt paints next to nothing.
+# The default prompt paints hardly anything.
 LOOK = "red lipstick and smoky eyes"
-_MANY = 5000
+_GROUPED_FACES = 5000
 
 
 @dataclass(frozen=True)
 class Protected:
-    """One photo before and after.
+    """One photo before and after protection.
 
     Attributes:
         label: of the photo.
@@ -78,68 +78,68 @@ class Protected:
 
 
 def measure_grouping(
-    known: gallery.Gallery, strangers: gallery.Gallery | None, recogniser: Recogniser
+    people: gallery.Gallery, strangers: gallery.Gallery | None, recogniser: Recogniser
 ) -> dict[str, float]:
-    """Group photos of people whom their labels tell by one recogniser.
+    """Group photos of people by one recogniser, and compare the groups with their labels.
 
     Returns:
         the adjusted Rand index, "ari"; "with_strangers", the same among further people of one photo each, and "joined",
         the share of these that are in a group with somebody.
     """
-    truth = [person_of(name) for name in known.names]
+    truth = [parse_person(name) for name in people.names]
 
     def group(vectors: NDArray[np.float32]) -> list[int]:
         count = len(vectors)
         return [int(n) for n in group_faces(vectors, range(count), [0] * count, similarity_threshold(recogniser))]
 
-    own = known.people[recogniser.name]
-    found = {"ari": adjusted_rand_index(truth, group(own))}
+    vectors_of_people = people.embeddings[recogniser.name]
+    figures = {"ari": adjusted_rand_index(truth, group(vectors_of_people))}
     if strangers is not None:
-        labels = group(np.concatenate([own, strangers.people[recogniser.name]]))
-        found["with_strangers"] = adjusted_rand_index([*truth, *strangers.names], labels)
-        found["joined"] = fmean(labels.count(label) > 1 for label in labels[len(truth) :])
-    return found
+        labels = group(np.concatenate([vectors_of_people, strangers.embeddings[recogniser.name]]))
+        figures["with_strangers"] = adjusted_rand_index([*truth, *strangers.names], labels)
+        figures["joined"] = fmean(labels.count(label) > 1 for label in labels[len(truth) :])
+    return figures
 
 
 def time_grouping() -> dict[str, float]:
     """Seconds to group 5,000 made-up faces: of 150 people, and of people who all resemble each other."""
     rng = np.random.default_rng(0)
-    centres, noise = rng.normal(size=(150, 192)), rng.normal(size=(_MANY, 192))
+    centres, noise = rng.normal(size=(150, 192)), rng.normal(size=(_GROUPED_FACES, 192))
     crowds = {
-        "of_150_people": centres[rng.integers(0, 150, _MANY)] + 0.7 * noise,
+        "of_150_people": centres[rng.integers(0, 150, _GROUPED_FACES)] + 0.7 * noise,
         "alike": noise + 1.2 * rng.normal(size=192),
     }
-    took = {}
+    seconds = {}
     for name, crowd in crowds.items():
         vectors = (crowd / np.linalg.norm(crowd, axis=1, keepdims=True)).astype(np.float32)
-        began = time.perf_counter()
-        group_faces(vectors, [at // 5 for at in range(_MANY)], [0] * _MANY, 0.563)
-        took[name] = time.perf_counter() - began
-    return took
+        start = time.perf_counter()
+        group_faces(vectors, [index // 5 for index in range(_GROUPED_FACES)], [0] * _GROUPED_FACES, 0.563)
+        seconds[name] = time.perf_counter() - start
+    return seconds
 
 
 def protect_person(photos: Mapping[str, Path], options: Mapping[str, Any], method: str) -> list[Protected]:
-    """Protect the photos of one person, by their labels, one after the other; those without a face are left out."""
+    """Protect the photos of one person, by label, one after the other; photos without a face are left out."""
     store, warm = open_store(), WarmModels()
-    found = ((label, path, *_read(path)) for label, path in photos.items())
-    seen = [(label, path, photo, face) for label, path, photo, face in found if face is not None]
+    candidates = ((label, path, *_read(path)) for label, path in photos.items())
+    with_face = [(label, path, photo, face) for label, path, photo, face in candidates if face is not None]
     folder = next(iter(photos.values())).parent
-    listed = [ListedFace(name_photo(path, folder), face.number, face.box, 1) for _, path, _, face in seen]
-    looks = ShootLooks(Looks(), Listing((), tuple(listed)), folder)
-    made = []
-    for label, path, photo, face in seen:
+    listed_faces = [ListedFace(name_photo(path, folder), face.number, face.box, 1) for _, path, _, face in with_face]
+    looks = ShootLooks(Looks(), Listing((), tuple(listed_faces)), folder)
+    protected = []
+    for label, path, photo, face in with_face:
         request = ProtectRequest(photo, faces=(face.number,), layers=True, **options)
         if method == METHODS[1]:
-            chosen = looks.choose(str(path), request, [face])
-            assert chosen is not None  # nobody is skipped
-            request = chosen
+            resolved = looks.choose(str(path), request, [face])
+            assert resolved is not None  # nobody is skipped
+            request = resolved
         result = protect(request, store=store, warm=warm)
         looks.learn(str(path), result)
-        again = faces.find_again(View(result.photo), face, store) or face
+        protected_face = faces.find_again(View(result.photo), face, store) or face
         report = next(report for report in result.faces if report.number == face.number)
         colours = measure_product_colours(layer for layer in result.layers if layer.face == face.number)
-        made.append(_compare(label, photo, face, result.photo, again, report, colours))
-    return made
+        protected.append(_make_protected(label, photo, face, result.photo, protected_face, report, colours))
+    return protected
 
 
 def _read(path: Path) -> tuple[Photo, Face | None]:
@@ -147,15 +147,15 @@ def _read(path: Path) -> tuple[Photo, Face | None]:
     return photo, next((face for face in faces.find_faces(photo, open_store()) if not face.skipped), None)
 
 
-def _compare(
-    label: str, photo: Photo, face: Face, protected: Photo, again: Face, report: FaceReport, products: Colours
+def _make_protected(
+    label: str, photo: Photo, face: Face, protected: Photo, protected_face: Face, report: FaceReport, products: Colours
 ) -> Protected:
     return Protected(
         label,
         _embed(photo, face),
-        _embed(protected, again),
-        _lip_colour(photo, face),
-        _lip_colour(protected, again),
+        _embed(protected, protected_face),
+        _measure_lip_colour(photo, face),
+        _measure_lip_colour(protected, protected_face),
         report.steps,
         report.seconds,
         products,
@@ -163,12 +163,12 @@ def _compare(
 
 
 def _embed(photo: Photo, face: Face) -> gallery.Embeddings:
-    found = embed_face(crop_face(View(photo), face), load_every_recogniser(open_store()), pick_device("auto"))
-    return {name: vector.cpu().numpy() for name, vector in found.items()}
+    embeddings = embed_face(crop_face(View(photo), face), load_every_recogniser(open_store()), pick_device("auto"))
+    return {name: vector.cpu().numpy() for name, vector in embeddings.items()}
 
 
-def _lip_colour(photo: Photo, face: Face) -> NDArray[np.float64]:
-    picture = rgb8(photo)
+def _measure_lip_colour(photo: Photo, face: Face) -> NDArray[np.float64]:
+    picture = to_rgb8(photo)
     lips = polygon2mask(picture.shape[:2], face.mesh[list(OUTER_LIPS), ::-1])
     return np.asarray(rgb2lab(picture)[lips].mean(0), dtype=np.float64)
 
@@ -176,7 +176,7 @@ def _lip_colour(photo: Photo, face: Face) -> NDArray[np.float64]:
 def summarise(
     people: Sequence[Sequence[Protected]], recognisers: Sequence[Recogniser], held_out: str
 ) -> dict[str, Any]:
-    """What a method came to, over the photos of all people.
+    """Summarise a method's results over the photos of all people.
 
     Returns:
         by role, "white-box" and "held-out", the share of matches that were lost, at FAR 1 %, as means over recognisers:
@@ -194,23 +194,23 @@ def summarise(
     pairs = [pair for photos in people for pair in combinations(photos, 2)]
     roles: dict[str, list[tuple[float, float]]] = {}
     for r in recognisers:
-        matched = [(one, two) for one, two in pairs if one.before[r.name] @ two.before[r.name] >= r.far1]
+        matched = [(first, second) for first, second in pairs if first.before[r.name] @ second.before[r.name] >= r.far1]
         if not matched:
             continue
-        others = fmean(
+        one_lost = fmean(
             float(a.after[r.name] @ b.before[r.name] < r.far1)
-            for one, two in matched
-            for a, b in ((one, two), (two, one))
+            for first, second in matched
+            for a, b in ((first, second), (second, first))
         )
-        both = fmean(float(one.after[r.name] @ two.after[r.name] < r.far1) for one, two in matched)
-        roles.setdefault("held-out" if r.family == held_out else "white-box", []).append((others, both))
+        both_lost = fmean(float(first.after[r.name] @ second.after[r.name] < r.far1) for first, second in matched)
+        roles.setdefault("held-out" if r.family == held_out else "white-box", []).append((one_lost, both_lost))
     return {
         **{
             role: dict(zip(("others", "protected"), map(fmean, zip(*shares, strict=True)), strict=True))
             for role, shares in roles.items()
         },
-        "lips": fmean(float(deltaE_ciede2000(one.lips, two.lips)) for one, two in pairs),
-        "lips_before": fmean(float(deltaE_ciede2000(one.lips_before, two.lips_before)) for one, two in pairs),
+        "lips": fmean(float(deltaE_ciede2000(first.lips, second.lips)) for first, second in pairs),
+        "lips_before": fmean(float(deltaE_ciede2000(first.lips_before, second.lips_before)) for first, second in pairs),
         "steps": fmean(photo.steps for photo in later),
         "seconds": fmean(photo.seconds for photo in later),
         "measured_on": [photo.label for photos in people for photo in photos],
@@ -218,39 +218,39 @@ def summarise(
 
 
 def summarise_products(people: Sequence[Sequence[Protected]]) -> dict[str, Any]:
-    """How the products of a person's photos differ.
+    """Summarise how the products of a person's photos differ.
 
     Returns:
         "products", mean Delta E 2000 of their colours between two photos, and "products_most", the largest, None
-        without any; "products_alone", the share of a pair's products that only one of the photos wears.
+        without any; "products_alone", the share of a pair's products that only one of the photos has.
         "measured_on", the labels of the photos.
     """
-    found = [compare_product_colours([photo.products for photo in photos]) for photos in people]
-    colours = [colour for differences in found for colour in differences.colours]
-    alone = sum(differences.alone for differences in found)
-    worn = len(colours) + alone
+    differences = [compare_product_colours([photo.products for photo in photos]) for photos in people]
+    colours = [colour for difference in differences for colour in difference.colours]
+    unshared = sum(difference.unshared for difference in differences)
+    total = len(colours) + unshared
     return {
         "products": fmean(colours) if colours else None,
         "products_most": max(colours, default=None),
-        "products_alone": alone / worn if worn else None,
+        "products_alone": unshared / total if total else None,
         "measured_on": [photo.label for photos in people for photo in photos],
     }
 
 
 def _measure_looks(
-    portraits: Sequence[Path], options: Mapping[str, Any], folder: Path, executor: Executor, say: Callable[[str], None]
+    portraits: Sequence[Path], options: Mapping[str, Any], folder: Path, executor: Executor, log: Callable[[str], None]
 ) -> dict[str, dict[str, Any]]:
-    """By method, how products differ between the photos of a portrait; see `summarise_products`."""
-    taken = [
+    """Measure by method how products differ between the photos of a portrait; see `summarise_products`."""
+    photos_by_portrait = [
         {f"{portrait.stem}/{path.stem}": path for path in photograph_in_lights(portrait, folder / portrait.stem)}
         for portrait in portraits
     ]
-    found = {}
-    for method in METHODS if taken else ():
-        work = partial(protect_person, options={**options, "prompt": LOOK}, method=method)
-        found[method] = summarise_products(list(executor.map(work, taken)))
-        say(f"{method}: {found[method]}")
-    return found
+    results = {}
+    for method in METHODS if photos_by_portrait else ():
+        protect_portrait = partial(protect_person, options={**options, "prompt": LOOK}, method=method)
+        results[method] = summarise_products(list(executor.map(protect_portrait, photos_by_portrait)))
+        log(f"{method}: {results[method]}")
+    return results
 
 
 def run(
@@ -262,7 +262,7 @@ def run(
     options: Mapping[str, Any],
     folders: RunFolders,
     executor: Executor,
-    say: Callable[[str], None],
+    log: Callable[[str], None],
 ) -> Path:
     """Measure, and write ``shoot.json`` into the folder of rows; returns it.
 
@@ -274,34 +274,36 @@ def run(
         portraits: in colour, each of which is protected with `LOOK` as if taken in several lights.
         options: fields of the request.
     """
-    seeing = fingerprint_embedding()
-    known = gallery.load(gallery.build(people, folders.pictures, seeing, executor, say))
-    crowd = gallery.load(gallery.build(strangers, folders.pictures, seeing, executor, say)) if strangers else None
+    embedding_code = fingerprint_embedding()
+    people_gallery = gallery.load(gallery.build(people, folders.pictures, embedding_code, executor, log))
+    stranger_gallery = (
+        gallery.load(gallery.build(strangers, folders.pictures, embedding_code, executor, log)) if strangers else None
+    )
     recognisers = load_every_recogniser(open_store())
-    found: dict[str, Any] = {
+    results: dict[str, Any] = {
         "code": fingerprint_code(),
-        "photos": len(known.names),
-        "people": len({person_of(name) for name in known.names}),
-        "strangers": 0 if crowd is None else len(crowd.names),
-        "grouping": {r.name: measure_grouping(known, crowd, r) for r in recognisers},
+        "photos": len(people_gallery.names),
+        "people": len({parse_person(name) for name in people_gallery.names}),
+        "strangers": 0 if stranger_gallery is None else len(stranger_gallery.names),
+        "grouping": {r.name: measure_grouping(people_gallery, stranger_gallery, r) for r in recognisers},
         "seconds_for_5000": time_grouping(),
         "options": dict(options),
         "shoot": {},
     }
     by_person: dict[str, dict[str, Path]] = {}
     for label, photo in people.items():
-        by_person.setdefault(person_of(label), {})[label] = photo
-    first = [dict(islice(photos.items(), each)) for photos in by_person.values()]
-    chosen = [photos for photos in first if len(photos) > 1][:protected]
-    for method in METHODS if chosen else ():
-        made = []
-        for photos in executor.map(partial(protect_person, options=options, method=method), chosen):
-            made.append(photos)
-            say(f"{method}: {len(photos)} photos of person {len(made)} of {len(chosen)} protected")
-        found["shoot"][method] = summarise(made, recognisers, options["hold_out"])
-        say(f"{method}: {found['shoot'][method]}")
-    found["looks"] = _measure_looks(portraits, options, folders.pictures / "lights", executor, say)
+        by_person.setdefault(parse_person(label), {})[label] = photo
+    limited = [dict(islice(photos.items(), each)) for photos in by_person.values()]
+    selected = [photos for photos in limited if len(photos) > 1][:protected]
+    for method in METHODS if selected else ():
+        protected_people = []
+        for photos in executor.map(partial(protect_person, options=options, method=method), selected):
+            protected_people.append(photos)
+            log(f"{method}: {len(photos)} photos of person {len(protected_people)} of {len(selected)} protected")
+        results["shoot"][method] = summarise(protected_people, recognisers, options["hold_out"])
+        log(f"{method}: {results['shoot'][method]}")
+    results["looks"] = _measure_looks(portraits, options, folders.pictures / "lights", executor, log)
     path = folders.rows / SHOOT_FILE
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, (json.dumps(found, indent=2) + "\n").encode())
+    write_whole(path, (json.dumps(results, indent=2) + "\n").encode())
     return path

@@ -51,7 +51,7 @@ class Published:
 
     @contextmanager
     def provide(self, folder: Path | None = None) -> Iterator[Path]:
-        """A folder with all files, verified: the given one, else that of the installed package, else a download."""
+        """Provide a folder with all files, verified: the given one, else the installed package's, else a download."""
         local = folder or self.find_installed()
         if local is not None:
             self.check(local)
@@ -92,10 +92,10 @@ class Published:
         Raises:
             SystemExit: a file is not the published one.
         """
-        for name, wanted in self.sha256.items():
-            found = hashlib.sha256((folder / name).read_bytes()).hexdigest()
-            if found != wanted:
-                raise SystemExit(f"{folder / name} has the SHA-256 {found}, not {wanted}; get {self.package} anew.")
+        for name, expected in self.sha256.items():
+            digest = hashlib.sha256((folder / name).read_bytes()).hexdigest()
+            if digest != expected:
+                raise SystemExit(f"{folder / name} has the SHA-256 {digest}, not {expected}; get {self.package} anew.")
 
 
 def _read_member(archive: Path, path: str) -> bytes:
@@ -143,18 +143,18 @@ def is_half_precision(weight: Tensor) -> bool:
 
     Layers that mix channels are: they hold nearly all weights, and similarities change by less than 0.0025. Depthwise
     kernels are not: they hold 2 % of the weights, but would change similarities by up to 0.018. Nor are biases and
-        slopes.
+    slopes.
     """
     return weight.ndim in (2, 4) and weight.shape[1] > 1
 
 
 def to_stored_precision(network: nn.Module) -> dict[str, Tensor]:
-    """A recogniser's tensors in the precision in which they are stored."""
+    """A recogniser's tensors in their stored precision."""
     tensors = {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
     return {name: tensor.half() if is_half_precision(tensor) else tensor for name, tensor in tensors.items()}
 
 
-def write(tensors: dict[str, Tensor], name: str) -> None:
+def write_weights(tensors: dict[str, Tensor], name: str) -> None:
     """Write bundle/models/NAME.safetensors."""
     path = MODELS / f"{name}.safetensors"
     path.write_bytes(save(tensors))
@@ -173,4 +173,4 @@ def run(description: str | None, published: Published, *networks: tuple[str, Cal
     """Run the command line of a conversion: ``networks`` are names with functions that convert the published files."""
     with published.provide(parse_folder(description)) as folder, torch.no_grad():
         for name, convert in networks:
-            write(to_stored_precision(convert(folder)), name)
+            write_weights(to_stored_precision(convert(folder)), name)

@@ -72,57 +72,57 @@ class _Reader:
     def left(self) -> int:
         return len(self._data) - self._at
 
-    def take(self, count: int) -> bytes:
+    def read_bytes(self, count: int) -> bytes:
         if count < 0 or count > self.left:
             raise _FormatError(f"{count} bytes wanted at {self._at}, {self.left} left")
         self._at += count
         return self._data[self._at - count : self._at]
 
-    def integer(self) -> int:
-        control = self.take(1)[0]
+    def read_integer(self) -> int:
+        control = self.read_bytes(1)[0]
         count = control & 0x0F
         if control & 0x70 or not 1 <= count <= 8:
             raise _FormatError(f"no integer at {self._at - 1}")
-        value = int.from_bytes(self.take(count), "little")
+        value = int.from_bytes(self.read_bytes(count), "little")
         return -value if control & 0x80 else value
 
-    def size(self) -> int:
-        value = self.integer()
+    def read_size(self) -> int:
+        value = self.read_integer()
         if not 0 <= value <= _MAX_BYTES:
             raise _FormatError(f"size {value} at {self._at}")
         return value
 
-    def sizes(self, count: int) -> tuple[int, ...]:
-        return tuple(self.size() for _ in range(count))
+    def read_sizes(self, count: int) -> tuple[int, ...]:
+        return tuple(self.read_size() for _ in range(count))
 
-    def text(self) -> str:
-        count = self.size()
+    def read_text(self) -> str:
+        count = self.read_size()
         if count > _MAX_NAME:
             raise _FormatError(f"name of {count} bytes at {self._at}")
-        return self.take(count).decode("ascii")
+        return self.read_bytes(count).decode("ascii")
 
-    def floating(self) -> float:
-        mantissa, exponent = self.integer(), self.integer()
+    def read_float(self) -> float:
+        mantissa, exponent = self.read_integer(), self.read_integer()
         if not -1100 <= exponent <= 900:
             raise _FormatError(f"exponent {exponent} at {self._at}")
         return mantissa * 2.0**exponent
 
     def expect(self, value: int) -> None:
-        found = self.integer()
-        if found != value:
-            raise _FormatError(f"{value} expected at {self._at}, found {found}")
+        actual = self.read_integer()
+        if actual != value:
+            raise _FormatError(f"{value} expected at {self._at}, found {actual}")
 
-    def tensor(self) -> Tensor:
+    def read_tensor(self) -> Tensor:
         self.expect(2)
-        values = np.frombuffer(self.take(4 * math.prod(self.sizes(4))), dtype="<f4").astype(np.float32)
+        values = np.frombuffer(self.read_bytes(4 * math.prod(self.read_sizes(4))), dtype="<f4").astype(np.float32)
         if not np.isfinite(values).all():
             raise _FormatError(f"a tensor before {self._at} is not finite")
         return torch.from_numpy(values)
 
-    def shape(self) -> tuple[int, ...]:
+    def read_shape(self) -> tuple[int, ...]:
         """Read an alias tensor: the shape of a part of the layer's parameters."""
         self.expect(1)
-        return self.sizes(4)
+        return self.read_sizes(4)
 
 
 def _split(parameters: Tensor, *shapes: tuple[int, ...]) -> list[Tensor]:
@@ -134,29 +134,29 @@ def _split(parameters: Tensor, *shapes: tuple[int, ...]) -> list[Tensor]:
 
 
 def _read_details(reader: _Reader) -> DlibLayer:
-    name = reader.text()
+    name = reader.read_text()
     if name == "con_4":
-        parameters = reader.tensor()
-        sizes = reader.sizes(7)
-        weight, bias = _split(parameters, reader.shape(), reader.shape())
+        parameters = reader.read_tensor()
+        sizes = reader.read_sizes(7)
+        weight, bias = _split(parameters, reader.read_shape(), reader.read_shape())
         for _ in range(4):  # learning rates and weight decays
-            reader.floating()
+            reader.read_float()
         return DlibLayer("con", sizes, (weight, bias.flatten()))
     if name == "affine_":
-        parameters = reader.tensor()
-        gamma, beta = _split(parameters, reader.shape(), reader.shape())
+        parameters = reader.read_tensor()
+        gamma, beta = _split(parameters, reader.read_shape(), reader.read_shape())
         reader.expect(0)  # per channel, not per value
         return DlibLayer("affine", (), (gamma.flatten(), beta.flatten()))
     if name == "fc_2":
-        sizes = reader.sizes(2)
-        parameters = reader.tensor()
-        weight, _ = _split(parameters, reader.shape(), reader.shape())
+        sizes = reader.read_sizes(2)
+        parameters = reader.read_tensor()
+        weight, _ = _split(parameters, reader.read_shape(), reader.read_shape())
         reader.expect(1)  # without bias
         for _ in range(4):
-            reader.floating()
+            reader.read_float()
         return DlibLayer("fc", sizes, (weight[:, :, 0, 0],))
     if name in ("max_pool_2", "avg_pool_2"):
-        return DlibLayer(name[:-2], reader.sizes(6))
+        return DlibLayer(name[:-2], reader.read_sizes(6))
     if name in ("relu_", "add_prev_"):
         return DlibLayer(name[:-1])
     raise _FormatError(f"unknown layer {name!r}")
@@ -164,9 +164,9 @@ def _read_details(reader: _Reader) -> DlibLayer:
 
 def _read_layer(reader: _Reader, version: int) -> DlibLayer:
     layer = _read_details(reader)
-    reader.take(3)  # three flags of the trainer, one character each
+    reader.read_bytes(3)  # three flags of the trainer, one character each
     for _ in range(3):  # buffers of the trainer, empty in a released file
-        reader.tensor()
+        reader.read_tensor()
     if version == _FIRST_LAYER:
         reader.expect(1)  # samples per input
     return layer
@@ -174,18 +174,18 @@ def _read_layer(reader: _Reader, version: int) -> DlibLayer:
 
 def _read_network(reader: _Reader) -> DlibNetwork:
     reader.expect(1)
-    if reader.text() != "loss_metric_2":
+    if reader.read_text() != "loss_metric_2":
         raise _FormatError("no metric loss at the output")
-    reader.floating(), reader.floating()  # margin and distance threshold
+    reader.read_float(), reader.read_float()  # margin and distance threshold
     versions: list[int] = []
     while not versions or versions[-1] != _FIRST_LAYER:
-        versions.append(reader.size())
+        versions.append(reader.read_size())
         if versions[-1] not in (_TAG, _LAYER, _FIRST_LAYER) or len(versions) > _MAX_LAYERS:
             raise _FormatError(f"no layer structure at byte {len(versions)}")
-    if reader.text() != "input_rgb_image_sized":
+    if reader.read_text() != "input_rgb_image_sized":
         raise _FormatError("the input is not an RGB picture of fixed size")
-    mean = (reader.floating(), reader.floating(), reader.floating())
-    rows, columns = reader.sizes(2)
+    mean = (reader.read_float(), reader.read_float(), reader.read_float())
+    rows, columns = reader.read_sizes(2)
     layers = tuple(_read_layer(reader, version) for version in reversed(versions) if version != _TAG)
     if reader.left:
         raise _FormatError(f"{reader.left} bytes after the last layer")

@@ -27,8 +27,8 @@ PUBLISHED = Published(
 _BLOCK = ["con", "affine", "relu", "con", "affine"]
 
 
-def _kinds(network: DlibResNet) -> list[str]:
-    """The layers that dlib's file holds for our network."""
+def _list_kinds(network: DlibResNet) -> list[str]:
+    """List the layers of dlib's file for our network."""
     kinds = ["con", "affine", "relu", "max_pool"]
     for block in network.blocks:
         kinds += [*_BLOCK, *(["avg_pool"] if block.halves else []), "add_prev", "relu"]
@@ -36,7 +36,7 @@ def _kinds(network: DlibResNet) -> list[str]:
 
 
 def _fill(convolution: nn.Conv2d, con: DlibLayer, affine: DlibLayer) -> None:
-    """A convolution and the affine map of each channel after it."""
+    """Fill a convolution, with the per-channel affine map after it folded in."""
     (weight, bias), (gamma, beta) = con.tensors, affine.tensors
     assert (convolution.stride[0], convolution.padding[0]) == (con.sizes[3], con.sizes[5])
     assert convolution.bias is not None
@@ -46,11 +46,11 @@ def _fill(convolution: nn.Conv2d, con: DlibLayer, affine: DlibLayer) -> None:
 
 @torch.no_grad()
 def convert(folder: Path) -> DlibResNet:
-    """The network of dlib's file in ``folder``, in single precision."""
+    """Convert dlib's file in ``folder``, in single precision."""
     published = read_dlib_network(folder / FILE)
     network = DlibResNet()
     assert (published.rows, published.columns) == (TEMPLATE.size, TEMPLATE.size)
-    if [layer.kind for layer in published.layers] != _kinds(network):
+    if [layer.kind for layer in published.layers] != _list_kinds(network):
         raise SystemExit(f"{folder / FILE} holds another network.")
     layers: Iterator[DlibLayer] = (layer for layer in published.layers if layer.kind in ("con", "affine"))
     for convolution in network.modules():

@@ -16,6 +16,6 @@ PUBLISHED = Published(
 )
 
 if __name__ == "__main__":
-    with PUBLISHED.provide(parse_folder(__doc__)) as found:
-        (MODELS / FILE).write_bytes((found / FILE).read_bytes())
+    with PUBLISHED.provide(parse_folder(__doc__)) as folder:
+        (MODELS / FILE).write_bytes((folder / FILE).read_bytes())
     print(f"{MODELS / FILE}; now run bundle/train/manifest_hashes.py")

@@ -32,7 +32,7 @@ OUTPUT = "global_pooling/Mean"
 def convert(name: str, folder: Path) -> Faceres:
     """Convert ``name``.json in ``folder``, in single precision."""
     network = Faceres()
-    fill(network, load_tfjs_graph(folder / f"{name}.json", OUTPUT).convolutions())
+    fill(network, load_tfjs_graph(folder / f"{name}.json", OUTPUT).list_convolutions())
     return network.eval()
 
 

@@ -30,8 +30,8 @@ def convert(folder: Path) -> MobileFace:
     """Convert mobileface.json in ``folder``, in single precision."""
     graph = load_tfjs_graph(folder / "mobileface.json", OUTPUT)
     network = MobileFace()
-    fill(network, graph.convolutions())
-    weight, bias = graph.dense()
+    fill(network, graph.list_convolutions())
+    weight, bias = graph.get_dense()
     network.head.copy_(weight)
     network.bias.copy_(bias)
     return network.eval()

@@ -29,16 +29,16 @@ PUBLISHED = Published(
 
 def collect_layers(graph: Iterable[Operation]) -> list[Linear]:
     """Collect the graph's convolutions with their PReLUs."""
-    found: list[Linear] = []
+    layers: list[Linear] = []
     for operation in graph:
         if operation.kind in ("CONV_2D", "DEPTHWISE_CONV_2D"):
-            found.append(read_linear(operation))
-        elif operation.kind == "MUL":  # of a PReLU: relu(x) + this * (x - |x|), and x - |x| is 2 * min(x, 0)
+            layers.append(read_linear(operation))
+        elif operation.kind == "MUL":  # of a PReLU: relu(x) + factors * (x - |x|), and x - |x| is 2 * min(x, 0)
             factors = next(constant for constant in operation.constants if constant is not None)
-            found[-1] = replace(found[-1], slopes=2 * torch.from_numpy(factors).double())
+            layers[-1] = replace(layers[-1], slopes=2 * torch.from_numpy(factors).double())
         elif operation.kind not in ("ABS", "ADD", "RELU", "RESHAPE", "SUB"):
             raise SystemExit(f"The graph has an operation {operation.kind}, which this conversion does not know.")
-    return found
+    return layers
 
 
 def convert(folder: Path) -> MobileFaceNet:

@@ -27,7 +27,7 @@ PUBLISHED = Published(
 _KINDS = ("SUB", "MUL", "PAD", "CONV_2D", "DEPTHWISE_CONV_2D", "MEAN", "ADD", "FULLY_CONNECTED")
 
 
-def _constant(operation: Operation) -> Tensor:
+def _get_constant(operation: Operation) -> Tensor:
     return next(torch.from_numpy(constant).double() for constant in operation.constants if constant is not None)
 
 
@@ -39,13 +39,13 @@ def convert(folder: Path) -> MobileNet:
         raise SystemExit(f"The graph has operations that this conversion does not know: {', '.join(sorted(unknown))}.")
     # The graph starts with the normalisation of the picture and ends with that of the features and the dense layer.
     middle, (factor, offset, dense) = graph[2:-4], graph[-3:]
-    assert (float(_constant(graph[0])), float(_constant(graph[1]))) == (127.5, 1 / 128)
+    assert (float(_get_constant(graph[0])), float(_get_constant(graph[1]))) == (127.5, 1 / 128)
     network = MobileNet()
     fill(network, [read_linear(operation) for operation in middle if operation.kind != "PAD"])
     head = read_linear(dense)
     weight = head.weight[:, :, 0, 0]
-    network.head.copy_(weight * _constant(factor))
-    network.bias.copy_(head.bias + weight @ _constant(offset))
+    network.head.copy_(weight * _get_constant(factor))
+    network.bias.copy_(head.bias + weight @ _get_constant(offset))
     return network.eval()
 
 

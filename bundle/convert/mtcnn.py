@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from conversion import Published, parse_folder, write
+from conversion import Published, parse_folder, write_weights
 
 from c2p_core.faces.mtcnn import Mtcnn
 
@@ -35,5 +35,5 @@ def convert(folder: Path) -> Mtcnn:
 
 
 if __name__ == "__main__":
-    with PUBLISHED.provide(parse_folder(__doc__)) as found:
-        write(convert(found).state_dict(), "mtcnn")
+    with PUBLISHED.provide(parse_folder(__doc__)) as folder:
+        write_weights(convert(folder).state_dict(), "mtcnn")

@@ -43,23 +43,23 @@ class Node:
     inputs: tuple[str, ...]
     attributes: dict[str, Any]
 
-    def text(self, key: str, default: str) -> str:
+    def get_text(self, key: str, default: str) -> str:
         value = self.attributes.get(key)
-        return _decoded(value["s"]) if value is not None else default
+        return _decode(value["s"]) if value is not None else default
 
-    def texts(self, key: str) -> list[str]:
+    def get_texts(self, key: str) -> list[str]:
         value = self.attributes.get(key, {"list": {}})
-        return [_decoded(item) for item in value["list"].get("s", [])]
+        return [_decode(item) for item in value["list"].get("s", [])]
 
-    def integers(self, key: str) -> list[int]:
+    def get_integers(self, key: str) -> list[int]:
         value = self.attributes.get(key, {"list": {}})
         return [int(item) for item in value["list"].get("i", [])]
 
-    def flag(self, key: str) -> bool:
+    def get_flag(self, key: str) -> bool:
         return bool(self.attributes.get(key, {}).get("b", False))
 
 
-def _decoded(value: str) -> str:
+def _decode(value: str) -> str:
     return base64.b64decode(value, validate=True).decode("ascii")
 
 
@@ -74,12 +74,12 @@ class Graph:
 def _read_weight(spec: dict[str, Any], data: memoryview, offset: int) -> tuple[NDArray[Any], int]:
     shape = tuple(int(size) for size in spec["shape"])
     quantisation = spec.get("quantization")
-    stored = np.dtype(_QUANTISED[quantisation["dtype"]] if quantisation else _STORED[spec["dtype"]])
+    dtype = np.dtype(_QUANTISED[quantisation["dtype"]] if quantisation else _STORED[spec["dtype"]])
     count = math.prod(shape)
-    end = offset + count * stored.itemsize
+    end = offset + count * dtype.itemsize
     if count < 0 or end > len(data):
         raise ValueError(f"the weights end within {spec['name']}")
-    values: NDArray[Any] = np.frombuffer(data[offset:end], dtype=stored).reshape(shape)
+    values: NDArray[Any] = np.frombuffer(data[offset:end], dtype=dtype).reshape(shape)
     if quantisation:
         values = values.astype(np.float32) * np.float32(quantisation.get("scale", 1))
         values = values + np.float32(quantisation.get("min", 0))

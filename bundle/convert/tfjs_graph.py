@@ -51,10 +51,10 @@ class _Activation(nn.Module):
     def is_identity(self) -> bool:
         return self.slopes is None and self.low == -math.inf and self.high == math.inf
 
-    def at_least(self, bound: float) -> None:
+    def clamp_min(self, bound: float) -> None:
         self.low, self.high = max(self.low, bound), max(self.high, bound)
 
-    def at_most(self, bound: float) -> None:
+    def clamp_max(self, bound: float) -> None:
         self.low, self.high = min(self.low, bound), min(self.high, bound)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -129,7 +129,7 @@ class _Conv(_Weighted):
             rows = torch.addmm(self.bias, x.reshape(-1, x.shape[3]), self.weight[:, :, 0, 0].t())
             return self.activate(rows).view(*x.shape[:3], -1)
         x = x.permute(0, 3, 1, 2)
-        top, bottom, left, right = self.pads if self.pads is not None else self._same_pads(x)
+        top, bottom, left, right = self.pads if self.pads is not None else self._compute_same_pads(x)
         weight = self.weight
         if (top, left) != (bottom, right):
             if self.groups > 1 and (bottom - top, right - left) == (1, 1) and self.dilations == (1, 1):
@@ -142,7 +142,7 @@ class _Conv(_Weighted):
         x = F.conv2d(x, weight, self.bias, self.strides, (top, left), self.dilations, self.groups)
         return self.activate(x).permute(0, 2, 3, 1)
 
-    def _same_pads(self, x: Tensor) -> tuple[int, int, int, int]:
+    def _compute_same_pads(self, x: Tensor) -> tuple[int, int, int, int]:
         rows, columns = (
             dilation * (kernel - 1) + 1 for dilation, kernel in zip(self.dilations, self.weight.shape[2:], strict=True)
         )
@@ -241,11 +241,11 @@ class TfjsGraph(nn.Module):
             values.append(step(*(values[i] for i in inputs)))
         return values[-1]
 
-    def convolutions(self) -> list[Linear]:
-        """All convolutions in order, with the operations folded into them."""
+    def list_convolutions(self) -> list[Linear]:
+        """List all convolutions in order, with the operations folded into them."""
         return [Linear(s.weight, s.bias, s.activation.slopes) for s in self.steps if isinstance(s, _Conv)]
 
-    def dense(self) -> tuple[Tensor, Tensor]:
+    def get_dense(self) -> tuple[Tensor, Tensor]:
         """The weight, (outputs, inputs), and the bias of the graph's only matrix product."""
         (step,) = (step for step in self.steps if isinstance(step, _MatMul))
         return step.weight.t(), step.bias
@@ -263,9 +263,9 @@ class _Compiler:
         for node in order:
             self._slots[node.name] = self._compile(node)
 
-    def _constant(self, node: Node, position: int) -> Tensor:
+    def _get_constant(self, node: Node, position: int) -> Tensor:
         if position >= len(node.inputs) or node.inputs[position] not in self._constants:
-            raise _unsupported(node, "a computed value where only constants are supported")
+            raise _make_unsupported_error(node, "a computed value where only constants are supported")
         return torch.tensor(self._constants[node.inputs[position]])
 
     def _emit(self, step: _Step, *inputs: int) -> int:
@@ -273,7 +273,7 @@ class _Compiler:
         self.wiring.append(inputs)
         return len(self.steps)
 
-    def _producer(self, name: str) -> _Step | None:
+    def _find_producer(self, name: str) -> _Step | None:
         """The step that computes ``name``, if it has a single reader and may thus be modified; else None."""
         slot = self._slots[name]
         return self.steps[slot - 1] if slot > 0 and self._uses[name] == 1 else None
@@ -285,111 +285,111 @@ class _Compiler:
             self._uses[node.inputs[0]] += self._uses[node.name] - 1
             return self._slots[node.inputs[0]]
         if node.op in ("Conv2D", "_FusedConv2D", "DepthwiseConv2dNative", "FusedDepthwiseConv2dNative"):
-            return self._convolution(node)
+            return self._compile_convolution(node)
         if node.op in ("MatMul", "_FusedMatMul"):
-            if node.flag("transpose_a"):
-                raise _unsupported(node, "transpose_a")
-            weight = self._constant(node, 1)
-            weight = weight.t() if node.flag("transpose_b") else weight
-            return self._fused(node, _MatMul(weight.contiguous()))
+            if node.get_flag("transpose_a"):
+                raise _make_unsupported_error(node, "transpose_a")
+            weight = self._get_constant(node, 1)
+            weight = weight.t() if node.get_flag("transpose_b") else weight
+            return self._emit_fused(node, _MatMul(weight.contiguous()))
         if node.op in _BINARY:
-            return self._binary(node)
+            return self._compile_binary(node)
         if node.op in ("Relu", "Relu6", "Prelu"):
-            return self._activate(node)
+            return self._compile_activation(node)
         source = self._slots[node.inputs[0]]
         if node.op == "Pad":
-            pads = self._constant(node, 1).tolist()
+            pads = self._get_constant(node, 1).tolist()
             if len(pads) != 4 or pads[0] != [0, 0] or pads[3] != [0, 0]:
-                raise _unsupported(node, f"paddings {pads}")
+                raise _make_unsupported_error(node, f"paddings {pads}")
             return self._emit(_Pad((*pads[1], *pads[2])), source)
         if node.op == "Mean":
-            axes = self._constant(node, 1).flatten().tolist()
-            return self._emit(_Mean(axes, node.flag("keep_dims")), source)
+            axes = self._get_constant(node, 1).flatten().tolist()
+            return self._emit(_Mean(axes, node.get_flag("keep_dims")), source)
         if node.op == "Reshape":
-            return self._emit(_Reshape(self._constant(node, 1).tolist()), source)
+            return self._emit(_Reshape(self._get_constant(node, 1).tolist()), source)
         raise UnreadableGraph(f"The model needs the TensorFlow operation {node.op} ({node.name}), which is not there.")
 
-    def _convolution(self, node: Node) -> int:
-        if node.text("data_format", "NHWC") != "NHWC":
-            raise _unsupported(node, "a data format other than NHWC")
-        weight = self._constant(node, 1)  # (rows, columns, in, out), depthwise: (rows, columns, in, multiplier)
+    def _compile_convolution(self, node: Node) -> int:
+        if node.get_text("data_format", "NHWC") != "NHWC":
+            raise _make_unsupported_error(node, "a data format other than NHWC")
+        weight = self._get_constant(node, 1)  # (rows, columns, in, out), depthwise: (rows, columns, in, multiplier)
         groups = 1
         if "Depthwise" in node.op:
             groups = weight.shape[2]
             weight = weight.flatten(2)[:, :, None]
-        strides, dilations = node.integers("strides")[1:3], (node.integers("dilations") or [1, 1, 1, 1])[1:3]
-        padding = node.text("padding", "VALID")
+        strides, dilations = node.get_integers("strides")[1:3], (node.get_integers("dilations") or [1, 1, 1, 1])[1:3]
+        padding = node.get_text("padding", "VALID")
         if padding not in ("SAME", "VALID"):
-            raise _unsupported(node, f"{padding} padding")
+            raise _make_unsupported_error(node, f"{padding} padding")
         pads = None if padding == "SAME" else (0, 0, 0, 0)
-        source, before = self._slots[node.inputs[0]], self._producer(node.inputs[0])
-        if isinstance(before, _Pad) and before.activation.is_identity and source == len(self.steps) and pads:
-            pads = before.pads
+        source, producer = self._slots[node.inputs[0]], self._find_producer(node.inputs[0])
+        if isinstance(producer, _Pad) and producer.activation.is_identity and source == len(self.steps) and pads:
+            pads = producer.pads
             self.steps.pop()
             (source,) = self.wiring.pop()
         step = _Conv(weight.permute(3, 2, 0, 1), groups, (strides[0], strides[1]), (dilations[0], dilations[1]), pads)
-        return self._fused(node, step, source)
+        return self._emit_fused(node, step, source)
 
-    def _fused(self, node: Node, step: _Weighted, source: int | None = None) -> int:
+    def _emit_fused(self, node: Node, step: _Weighted, source: int | None = None) -> int:
         """Emit ``step`` with the operations that TensorFlow's converter fused into it."""
         position = 2
-        for name in node.texts("fused_ops"):
+        for name in node.get_texts("fused_ops"):
             if name == "BiasAdd":
-                step.shift(self._constant(node, position))
+                step.shift(self._get_constant(node, position))
                 position += 1
             elif name == "Prelu":
-                step.activation.slopes = self._constant(node, position).flatten()
+                step.activation.slopes = self._get_constant(node, position).flatten()
                 position += 1
             elif name in ("Relu", "Relu6"):
                 _clamp(step.activation, name)
             else:
-                raise _unsupported(node, f"a fused {name}")
+                raise _make_unsupported_error(node, f"a fused {name}")
         return self._emit(step, self._slots[node.inputs[0]] if source is None else source)
 
-    def _binary(self, node: Node) -> int:
+    def _compile_binary(self, node: Node) -> int:
         constants = [name in self._constants for name in node.inputs]
         if not any(constants):
             return self._emit(_Binary(_BINARY[node.op]), *(self._slots[name] for name in node.inputs))
         if all(constants):
-            raise _unsupported(node, "two constants")
-        at = constants.index(True)
-        value, name = self._constant(node, at).float(), node.inputs[1 - at]
+            raise _make_unsupported_error(node, "two constants")
+        position = constants.index(True)
+        value, name = self._get_constant(node, position).float(), node.inputs[1 - position]
         if node.op in ("Maximum", "Minimum"):
             if value.numel() != 1:
-                raise _unsupported(node, "a bound for each channel")
-            step, slot = self._modifiable_step(name, lambda step: step.activation.slopes is None)
-            bound = step.activation.at_least if node.op == "Maximum" else step.activation.at_most
+                raise _make_unsupported_error(node, "a bound for each channel")
+            step, slot = self._find_modifiable_step(name, lambda step: step.activation.slopes is None)
+            bound = step.activation.clamp_min if node.op == "Maximum" else step.activation.clamp_max
             bound(float(value))
             return slot
         if value.ndim > 1 and value.numel() != value.shape[-1]:
-            raise _unsupported(node, f"a constant of shape {tuple(value.shape)}")
+            raise _make_unsupported_error(node, f"a constant of shape {tuple(value.shape)}")
         value = value.flatten()
-        step, slot = self._modifiable_step(
+        step, slot = self._find_modifiable_step(
             name, lambda step: isinstance(step, _Weighted) and step.activation.is_identity
         )
         assert isinstance(step, _Weighted)
         if node.op == "Mul":
             step.scale(value)
-        elif node.op == "Sub" and at == 0:  # constant minus value
+        elif node.op == "Sub" and position == 0:  # constant minus value
             step.scale(torch.tensor([-1.0]))
             step.shift(value)
         else:
             step.shift(-value if node.op == "Sub" else value)
         return slot
 
-    def _activate(self, node: Node) -> int:
-        step, slot = self._modifiable_step(node.inputs[0], lambda step: step.activation.slopes is None)
+    def _compile_activation(self, node: Node) -> int:
+        step, slot = self._find_modifiable_step(node.inputs[0], lambda step: step.activation.slopes is None)
         if node.op != "Prelu":
             _clamp(step.activation, node.op)
             return slot
         if not step.activation.is_identity:
             step, slot = self._append_identity(node.inputs[0])
-        step.activation.slopes = self._constant(node, 1).flatten()
+        step.activation.slopes = self._get_constant(node, 1).flatten()
         return slot
 
-    def _modifiable_step(self, name: str, may_change: Callable[[_Step], bool]) -> tuple[_Step, int]:
-        """The step that computes ``name`` if it may be modified, else a new identity step after it."""
-        step = self._producer(name)
+    def _find_modifiable_step(self, name: str, may_change: Callable[[_Step], bool]) -> tuple[_Step, int]:
+        """Find the step that computes ``name`` if it may be modified, else append an identity step."""
+        step = self._find_producer(name)
         if step is not None and may_change(step):
             return step, self._slots[name]
         return self._append_identity(name)
@@ -400,20 +400,20 @@ class _Compiler:
 
 
 def _clamp(activation: _Activation, op: str) -> None:
-    activation.at_least(0.0)
+    activation.clamp_min(0.0)
     if op == "Relu6":
-        activation.at_most(6.0)
+        activation.clamp_max(6.0)
 
 
-def _unsupported(node: Node, what: str) -> UnreadableGraph:
-    return UnreadableGraph(f"The model's operation {node.op} ({node.name}) uses {what}, which is not supported.")
+def _make_unsupported_error(node: Node, feature: str) -> UnreadableGraph:
+    return UnreadableGraph(f"The model's operation {node.op} ({node.name}) uses {feature}, which is not supported.")
 
 
 def _merge_prelus(graph: Graph) -> dict[str, Node]:
     """Replace every max(x, 0) + slope * min(x, 0) by one Prelu node."""
 
-    def bounded(name: str, op: str) -> str | None:
-        """x, where ``name`` is op(x, 0)."""
+    def find_bounded_input(name: str, op: str) -> str | None:
+        """Return x if ``name`` is op(x, 0)."""
         node = graph.nodes[name]
         others = [i for i in node.inputs if not _is_zero(graph.constants.get(i))]
         return others[0] if node.op == op and len(node.inputs) == 2 and len(others) == 1 else None
@@ -427,8 +427,8 @@ def _merge_prelus(graph: Graph) -> dict[str, Node]:
             if product.op != "Mul":
                 continue
             for slopes, part in (product.inputs, product.inputs[::-1]):
-                x = bounded(positive, "Maximum")
-                if x is not None and slopes in graph.constants and bounded(part, "Minimum") == x:
+                x = find_bounded_input(positive, "Maximum")
+                if x is not None and slopes in graph.constants and find_bounded_input(part, "Minimum") == x:
                     nodes[node.name] = replace(node, op="Prelu", inputs=(x, slopes))
     return nodes
 

@@ -29,15 +29,15 @@ class Operation:
 def read_operations(content: bytes) -> Iterator[Operation]:
     """Read a graph's operations with their constants, in the order of execution."""
     # A delegate would replace operations of the file by its own.
-    plain = OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
-    interpreter = Interpreter(model_content=content, experimental_op_resolver_type=plain)
+    resolver = OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+    interpreter = Interpreter(model_content=content, experimental_op_resolver_type=resolver)
     interpreter.allocate_tensors()
-    described = interpreter._get_ops_details()
-    computed = {int(at) for op in described for at in op["outputs"]}
-    computed |= {int(one["index"]) for one in interpreter.get_input_details()}
-    for op in described:
-        inputs = [int(at) for at in op["inputs"] if at >= 0]
-        constants = (None if at in computed else np.array(interpreter.get_tensor(at)) for at in inputs)
+    operations = interpreter._get_ops_details()
+    computed = {int(index) for op in operations for index in op["outputs"]}
+    computed |= {int(detail["index"]) for detail in interpreter.get_input_details()}
+    for op in operations:
+        inputs = [int(index) for index in op["inputs"] if index >= 0]
+        constants = (None if index in computed else np.array(interpreter.get_tensor(index)) for index in inputs)
         yield Operation(op["op_name"], tuple(constants))
 
 
@@ -45,18 +45,20 @@ def read_linear(operation: Operation) -> Linear:
     """Read a CONV_2D, DEPTHWISE_CONV_2D or FULLY_CONNECTED, in double precision."""
     _, weight, bias = operation.constants
     assert weight is not None and bias is not None
-    exact = torch.from_numpy(weight.astype(np.float64))
+    kernel = torch.from_numpy(weight.astype(np.float64))
     if operation.kind == "CONV_2D":  # (outputs, rows, columns, inputs)
-        exact = exact.permute(0, 3, 1, 2)
+        kernel = kernel.permute(0, 3, 1, 2)
     elif operation.kind == "DEPTHWISE_CONV_2D":  # (1, rows, columns, channels)
-        exact = exact.permute(3, 0, 1, 2)
+        kernel = kernel.permute(3, 0, 1, 2)
     else:
-        exact = exact[:, :, None, None]
-    return Linear(exact, torch.from_numpy(bias.astype(np.float64)))
+        kernel = kernel[:, :, None, None]
+    return Linear(kernel, torch.from_numpy(bias.astype(np.float64)))
 
 
 def merge(first: Linear, second: Linear) -> Linear:
     """Merge two consecutive pointwise layers without an activation between them; the second's PReLU is kept."""
     assert first.slopes is None
-    left, right = second.weight[:, :, 0, 0], first.weight[:, :, 0, 0]
-    return Linear((left @ right)[:, :, None, None], left @ first.bias + second.bias, second.slopes)
+    second_matrix, first_matrix = second.weight[:, :, 0, 0], first.weight[:, :, 0, 0]
+    return Linear(
+        (second_matrix @ first_matrix)[:, :, None, None], second_matrix @ first.bias + second.bias, second.slopes
+    )

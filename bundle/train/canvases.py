@@ -24,7 +24,7 @@ from c2p_core.io import colour_profiles, photo_files
 from c2p_core.models.store import ModelStore
 
 # Maximum distance of the mesh's eyes from those of faces.csv, in eye distances.
-_NEAR = 0.25
+_MAX_EYE_ERROR = 0.25
 _MISSED = "missed"
 
 
@@ -49,18 +49,18 @@ def read_rows(faces: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def _read_five_points(row: dict[str, str]) -> NDArray[np.float32]:
+def _parse_five_points(row: dict[str, str]) -> NDArray[np.float32]:
     names = ("left_eye", "right_eye", "nose", "mouth_left", "mouth_right")
     return np.array([[float(row[f"{name}_{axis}"]) for axis in "xy"] for name in names], dtype=np.float32)
 
 
 def _align_face(faces: Path, row: dict[str, str], measure: FaceMesh) -> Canvas | None:
     photo = to_tensor(colour_profiles.to_srgb(photo_files.read(faces / "photos" / f"{row['id']}.jpg")))
-    five = _read_five_points(row)
-    mesh, presence = measure(photo, five)
+    points = _parse_five_points(row)
+    mesh, presence = measure(photo, points)
     eyes = np.stack([mesh[list(LEFT_EYE), :2].mean(0), mesh[list(RIGHT_EYE), :2].mean(0)])
-    off = np.linalg.norm(eyes - five[:2], axis=1).mean() / np.linalg.norm(five[1] - five[0])
-    if presence < 0.5 or off > _NEAR:
+    error = np.linalg.norm(eyes - points[:2], axis=1).mean() / np.linalg.norm(points[1] - points[0])
+    if presence < 0.5 or error > _MAX_EYE_ERROR:
         return None
     alignment = align(mesh[:, :2], eye_distance(mesh))
     pixels = (crop_canvas(photo, alignment).clamp(0, 1) * 255).round().byte()

@@ -24,7 +24,7 @@ _PHRASINGS = (
     "{finish} {colour} {product}",
 )
 _CONJUNCTIONS = (" and ", ", ", " with ", " and ")
-# Relative frequency of each product; 1 for those that are missing here. Their order is part of what a seed draws.
+# Relative frequency of each product; 1 for missing ones. Their order affects the draws of a seed.
 _PRODUCT_WEIGHTS = {
     "lips": 4.0,
     "eyeshadow": 4.0,
@@ -81,10 +81,13 @@ def draw_touch(product: str, rng: random.Random) -> Touch:
 
 def draw_hard_negative(look: Look, rng: random.Random) -> Look:
     """Draw a look that is easily confused with this one: two colours swapped if possible, else one touch redrawn."""
-    at = [i for i, touch in enumerate(look) if touch.product in ("lips", "eyeshadow")]
-    if len(at) == 2 and look[at[0]].colour != look[at[1]].colour and rng.random() < 0.7:
-        first, second = (look[i].colour for i in at)
-        swapped = {at[0]: replace(look[at[0]], colour=second), at[1]: replace(look[at[1]], colour=first)}
+    indices = [i for i, touch in enumerate(look) if touch.product in ("lips", "eyeshadow")]
+    if len(indices) == 2 and look[indices[0]].colour != look[indices[1]].colour and rng.random() < 0.7:
+        first, second = (look[i].colour for i in indices)
+        swapped = {
+            indices[0]: replace(look[indices[0]], colour=second),
+            indices[1]: replace(look[indices[1]], colour=first),
+        }
         return tuple(swapped.get(i, touch) for i, touch in enumerate(look))
     index = rng.randrange(len(look))
     return (*look[:index], draw_touch(look[index].product, rng), *look[index + 1 :])

@@ -98,28 +98,28 @@ def prepare(faces: Path, work: Path, mesh_model: Path) -> None:
                 continue
             picture = Image.open(faces / "photos" / f"{row['id']}.jpg").convert("RGB")
             photo = to_tensor(np.asarray(picture, np.float32) / np.float32(255))
-            five = np.array([[float(row[f"{name}_x"]), float(row[f"{name}_y"])] for name in points], np.float32)
-            mesh, presence = find_mesh(photo, five)
+            landmarks = np.array([[float(row[f"{name}_x"]), float(row[f"{name}_y"])] for name in points], np.float32)
+            mesh, presence = find_mesh(photo, landmarks)
             if presence < 0.5:
                 continue
             alignment = align(mesh[:, :2], eye_distance(mesh))
             on_canvas = transform_points(alignment.to_canvas, mesh[:, :2])
-            made = build_product_maps(on_canvas, 256, CANVAS_EYE_DISTANCE)
-            canvas = torch.cat([crop_canvas(photo, alignment).clamp(0, 1), made.level, made.gate])
+            maps = build_product_maps(on_canvas, 256, CANVAS_EYE_DISTANCE)
+            canvas = torch.cat([crop_canvas(photo, alignment).clamp(0, 1), maps.level, maps.gate])
             grid = mean_face_grid(on_canvas, mean, MARGIN)
             warped = F.grid_sample(canvas[None], grid[None], padding_mode="border", align_corners=False)[0]
             images.append((warped[:3] * 255).round().to(torch.uint8))
             regions.append(warped[3:].half())
-            subjects.append(_subject(row["all_labels"]))
+            subjects.append(_choose_subject(row["all_labels"]))
         save_file({"images": torch.stack(images), "regions": torch.stack(regions)}, work / f"{split}.safetensors")
         (work / f"{split}.json").write_text(json.dumps(subjects))
         print(split, len(images))
 
 
-def _subject(labels: str) -> str:
-    plain = [re.sub(r"^[^:]*: ", "", label) for label in re.split(r";| \| ", labels)]
-    fitting = [label for label in plain if _SUBJECT.match(label) and not _NO_SUBJECT.search(label)]
-    return fitting[0] if fitting else ""
+def _choose_subject(labels: str) -> str:
+    texts = [re.sub(r"^[^:]*: ", "", label) for label in re.split(r";| \| ", labels)]
+    matching = [label for label in texts if _SUBJECT.match(label) and not _NO_SUBJECT.search(label)]
+    return matching[0] if matching else ""
 
 
 def load_faces(work: Path, split: str) -> Faces:
@@ -169,13 +169,13 @@ def render(work: Path, count: int, seed: int) -> None:
     images, painted, anchors, captions, keys = [], [], [], [], []
     for _ in range(count):
         index = rng.randrange(len(faces.images))
-        chosen = draw_looks(rng, faces.subjects[index])
-        codes = [jitter(encode_look(look), generator) for look, _ in chosen]
+        looks = draw_looks(rng, faces.subjects[index])
+        codes = [jitter(encode_look(look), generator) for look, _ in looks]
         images.append((render_makeup(faces, index, codes) * 255).round().to(torch.uint8))
         painted += [compute_anchor(code) for code in codes]
-        anchors += [compute_anchor(encode_look(look)) for look, _ in chosen]
-        captions += [caption for _, caption in chosen]
-        keys += [look_key(look) for look, _ in chosen]
+        anchors += [compute_anchor(encode_look(look)) for look, _ in looks]
+        captions += [caption for _, caption in looks]
+        keys += [make_look_key(look) for look, _ in looks]
     tensors = {"images": torch.cat(images), "painted": torch.stack(painted), "anchors": torch.stack(anchors)}
     save_file(tensors, work / "pictures.safetensors")
     (work / "pictures.json").write_text(json.dumps({"captions": captions, "keys": keys}))
@@ -202,11 +202,11 @@ def augment(images: Tensor, generator: torch.Generator) -> Tensor:
     corners = torch.randint(2 * MARGIN + 1, (len(faces), 2), generator=generator).tolist()
     mirrored = (torch.rand(len(faces), generator=generator) < 0.5).tolist()
     side = MINI_SIDE
-    cuts = [looks[..., y : y + side, x : x + side] for looks, (y, x) in zip(faces, corners, strict=True)]
-    cut = torch.cat([looks.flip(-1) if flip else looks for looks, flip in zip(cuts, mirrored, strict=True)])
+    shifted = [looks[..., y : y + side, x : x + side] for looks, (y, x) in zip(faces, corners, strict=True)]
+    crops = torch.cat([looks.flip(-1) if flip else looks for looks, flip in zip(shifted, mirrored, strict=True)])
     gain = 0.85 + 0.3 * torch.rand(len(faces), 1, 1, 1, generator=generator)
     tint = 0.95 + 0.1 * torch.rand(len(faces), 3, 1, 1, generator=generator)
-    return (cut * (gain * tint).repeat_interleave(LOOKS_PER_FACE, 0)).clamp(0, 1)
+    return (crops * (gain * tint).repeat_interleave(LOOKS_PER_FACE, 0)).clamp(0, 1)
 
 
 def remove_margin(images: Tensor) -> Tensor:
@@ -233,7 +233,7 @@ def draw_looks(rng: random.Random, subject: str) -> list[tuple[Look, str]]:
     return looks
 
 
-def look_key(look: Look) -> str:
+def make_look_key(look: Look) -> str:
     """Key of a look; looks with equal keys are not negatives of each other."""
     return repr(sorted((touch.product, touch.colour or "", touch.intensity) for touch in look))
 
@@ -242,23 +242,23 @@ def compute_anchor(code: Tensor) -> Tensor:
     """Compute the anchor of a product code: opacities, and opacities times opponent colours, as a unit vector
     (128,).
     """
-    made = decode(code)
-    shown = made.opacity / _FULL * _VISIBLE
-    encoded = linear_to_srgb(made.pigment.clamp(0, 1))
+    decoded = decode(code)
+    visible_opacity = decoded.opacity / _FULL * _VISIBLE
+    encoded = linear_to_srgb(decoded.pigment.clamp(0, 1))
     red, green, blue = encoded.unbind(1)
     colour = torch.stack([encoded.mean(1) - 0.45, red - green, (red + green) / 2 - blue], 1)
     colour[_COLOURLESS] = 0.0
-    features = torch.cat([torch.tensor([0.7]), shown, (1.8 * colour * shown[:, None]).flatten()])
+    features = torch.cat([torch.tensor([0.7]), visible_opacity, (1.8 * colour * visible_opacity[:, None]).flatten()])
     return F.normalize(features @ _AXES, dim=0)
 
 
-def _full_opacities() -> Tensor:
+def _compute_full_opacities() -> Tensor:
     code = bare_code()
     code[:, 3] = 20.0
     return decode(code).opacity
 
 
-_FULL = _full_opacities()
+_FULL = _compute_full_opacities()
 _AXES = torch.linalg.qr(torch.randn(128, 1 + 4 * len(PRODUCTS), generator=torch.Generator().manual_seed(20)))[0].T
 _PLAIN = ("lips", "eyeshadow", "eyeliner", "blush", "lip_liner")
 _COLOURLESS = [PRODUCTS.index(name) for name in ("contour", "highlight", "lashes")]
@@ -267,11 +267,11 @@ _WEIGHTS = {"lips": 1.0, "eyeshadow": 1.0, "eyeliner": 0.7, "blush": 0.8, "brow"
 _VISIBLE = torch.tensor([_WEIGHTS.get(name, 0.35) for name in PRODUCTS])
 
 
-def contrastive_loss(made: Tensor, anchors: Tensor, keys: Tensor) -> Tensor:
+def contrastive_loss(vectors: Tensor, anchors: Tensor, keys: Tensor) -> Tensor:
     """Symmetric InfoNCE loss between unit vectors; equal keys (N,) share the target."""
     same = (keys[:, None] == keys).float()
     target = same / same.sum(1, keepdim=True)
-    logits = SCALE * made @ anchors.T
+    logits = SCALE * vectors @ anchors.T
     return -0.5 * ((target * logits.log_softmax(1)).sum(1).mean() + (target * logits.T.log_softmax(1)).sum(1).mean())
 
 
@@ -296,17 +296,17 @@ def initialise_patches(model: CLIP, pictures: Pictures, count: int = 1500) -> No
     patches = F.unfold(inputs, size, stride=size).transpose(1, 2)
     patches = patches - patches.mean((0, 1))
     looks = patches.reshape(-1, LOOKS_PER_FACE, *patches.shape[1:])
-    makeup = _principal_directions((looks[:, 1:] - looks[:, :1]).flatten(0, 2), len(weight) // 2)
+    makeup = _find_principal_directions((looks[:, 1:] - looks[:, :1]).flatten(0, 2), len(weight) // 2)
     patches = patches.flatten(0, 1)
     rest = patches - patches @ makeup @ makeup.T
-    units = torch.cat([makeup, _principal_directions(rest, len(weight) - makeup.shape[1])], 1)
+    units = torch.cat([makeup, _find_principal_directions(rest, len(weight) - makeup.shape[1])], 1)
     spread = (patches @ units).std(0)
     units = 0.5 * units / spread.clamp(min=0.02 * float(spread.max()))
     weight.copy_(units.T.reshape(weight.shape))
     tower.positional_embedding.normal_(0.0, 0.5)
 
 
-def _principal_directions(rows: Tensor, count: int) -> Tensor:
+def _find_principal_directions(rows: Tensor, count: int) -> Tensor:
     """(D, count) leading principal directions of (N, D) rows."""
     vectors: Tensor = torch.linalg.eigh(rows.T @ rows).eigenvectors
     return vectors.flip(1)[:, :count]
@@ -317,10 +317,10 @@ def train(work: Path, tower: str, steps: int, rate: float, seed: int) -> None:
     torch.set_num_threads(1)
     torch.manual_seed(seed)
     model = build_model()
-    pictures, held = load_pictures(work), take_half(load_faces(work, "val"), 0)
+    pictures, validation_faces = load_pictures(work), take_half(load_faces(work, "val"), 0)
     tokenize = build_tokenizer(model)
     state = work / f"{tower}.safetensors"
-    parameters = dict(_tower_parameters(model, tower))
+    parameters = dict(_list_tower_parameters(model, tower))
     decay = 0.02 if tower == "images" else 0.0
     optimiser = torch.optim.AdamW(parameters.values(), lr=rate, betas=(0.9, 0.98), weight_decay=decay)
     start = 0
@@ -328,7 +328,7 @@ def train(work: Path, tower: str, steps: int, rate: float, seed: int) -> None:
         start = _resume(state, model, optimiser, parameters)
     elif tower == "images":
         initialise_patches(model, pictures)
-    began = time.monotonic()
+    start_time = time.monotonic()
     running = torch.zeros(3)
     model.train()
     for step in range(start, steps):
@@ -336,38 +336,40 @@ def train(work: Path, tower: str, steps: int, rate: float, seed: int) -> None:
         for group in optimiser.param_groups:
             group["lr"] = rate * min(1.0, (step + 1) / 50, 3 * (1 - step / steps))
         faces = torch.randperm(len(pictures.images) // LOOKS_PER_FACE, generator=generator)[:FACES_PER_BATCH]
-        chosen = (faces[:, None] * LOOKS_PER_FACE + torch.arange(LOOKS_PER_FACE)).flatten()
+        rows = (faces[:, None] * LOOKS_PER_FACE + torch.arange(LOOKS_PER_FACE)).flatten()
         if tower == "images":
-            inputs = augment(pictures.images[chosen].float() / 255, generator)
+            inputs = augment(pictures.images[rows].float() / 255, generator)
             with torch.autocast("cpu", torch.bfloat16):
-                seen = model.encode_image(prepare_input(model, inputs))
-            made, anchors = F.normalize(seen.float(), dim=1), pictures.painted[chosen]
+                features = model.encode_image(prepare_input(model, inputs))
+            vectors, anchors = F.normalize(features.float(), dim=1), pictures.painted[rows]
         else:
-            tokens = tokenize([pictures.captions[int(index)] for index in chosen])
-            made, anchors = model.encode_text(tokens, normalize=True), pictures.anchors[chosen]
-        keys = pictures.keys[chosen]
-        changes, meant = _changes(made), _changes(anchors)
-        alike, changed_alike = (made * anchors).sum(1).mean(), (changes * meant).sum(1).mean()
-        loss = contrastive_loss(made, anchors, keys) + 2.0 * contrastive_loss(changes, meant, _drop_bare(keys))
-        loss = loss + 4.0 * (1.0 - alike) + 4.0 * (1.0 - changed_alike)
+            tokens = tokenize([pictures.captions[int(index)] for index in rows])
+            vectors, anchors = model.encode_text(tokens, normalize=True), pictures.anchors[rows]
+        keys = pictures.keys[rows]
+        changes, anchor_changes = _compute_changes(vectors), _compute_changes(anchors)
+        similarity, change_similarity = (vectors * anchors).sum(1).mean(), (changes * anchor_changes).sum(1).mean()
+        loss = contrastive_loss(vectors, anchors, keys) + 2.0 * contrastive_loss(
+            changes, anchor_changes, _drop_bare(keys)
+        )
+        loss = loss + 4.0 * (1.0 - similarity) + 4.0 * (1.0 - change_similarity)
         optimiser.zero_grad()
         torch.autograd.backward(loss)
         torch.nn.utils.clip_grad_norm_(parameters.values(), 1.0)
         optimiser.step()
-        running += torch.stack([loss, alike, changed_alike]).detach()
+        running += torch.stack([loss, similarity, change_similarity]).detach()
         if (step + 1) % 100 == 0:
             figures = " ".join(f"{value:.3f}" for value in running / 100)
-            print(f"{step + 1}: loss and cosines {figures}; {time.monotonic() - began:.0f} s", flush=True)
+            print(f"{step + 1}: loss and cosines {figures}; {time.monotonic() - start_time:.0f} s", flush=True)
             running = torch.zeros(3)
         if (step + 1) % 250 == 0 or step + 1 == steps:
             _save(state, model, optimiser, parameters, step + 1)
         if (step + 1) % 1500 == 0 and tower == "images" and (work / "text.safetensors").exists():
-            both = load_trained(work)
-            shares = [measure_top1(both, held, 200, 1, change=change) for change in (False, True)]
+            trained = load_trained(work)
+            shares = [measure_top1(trained, validation_faces, 200, 1, change=change) for change in (False, True)]
             print("top-1 of 16 captions, by picture and by change:", *shares, flush=True)
 
 
-def _tower_parameters(model: CLIP, tower: str) -> list[tuple[str, torch.nn.Parameter]]:
+def _list_tower_parameters(model: CLIP, tower: str) -> list[tuple[str, torch.nn.Parameter]]:
     """Names and parameters of the image tower, or of everything else."""
     return [(n, p) for n, p in model.named_parameters() if n.startswith("visual.") == (tower == "images")]
 
@@ -377,7 +379,7 @@ def _drop_bare(values: Tensor) -> Tensor:
     return values.reshape(-1, LOOKS_PER_FACE, *values.shape[1:])[:, 1:].flatten(0, 1)
 
 
-def _changes(vectors: Tensor) -> Tensor:
+def _compute_changes(vectors: Tensor) -> Tensor:
     """Approximate unit vectors of the change from each bare face to its looks; shorter for barely visible changes."""
     faces = vectors.reshape(-1, LOOKS_PER_FACE, vectors.shape[1])
     changes = (faces[:, 1:] - faces[:, :1]).flatten(0, 1)
@@ -428,25 +430,25 @@ def measure_top1(
     generator = torch.Generator().manual_seed(seed)
     model.eval()
     tokenize = build_tokenizer(model)
-    right = 0
+    correct = 0
     for number in range(count):
         index = number % len(faces.images)
-        drawn: dict[str, tuple[Look, str]] = {}
+        candidates: dict[str, tuple[Look, str]] = {}
         if not change and rng.random() < 1 / 16:
-            drawn[look_key(())] = ((), compose_caption([describe_named_look(NO_MAKEUP, rng)], rng, held_out))
-        while len(drawn) < 16:
+            candidates[make_look_key(())] = ((), compose_caption([describe_named_look(NO_MAKEUP, rng)], rng, held_out))
+        while len(candidates) < 16:
             look, caption = sample_look(rng, held_out)
             if not visible or any(touch.product in _PLAIN and touch.intensity > 0.4 for touch in look):
-                drawn.setdefault(look_key(look), (look, caption))
-        looks = list(drawn.values())
+                candidates.setdefault(make_look_key(look), (look, caption))
+        looks = list(candidates.values())
         code = jitter(encode_look(looks[0][0]), generator)
         pictures = torch.cat([render_makeup(faces, index, [code]), faces.images[index : index + 1].float() / 255])
         image, bare = model.encode_image(prepare_input(model, remove_margin(pictures)), normalize=True)
         texts = model.encode_text(tokenize([*(caption for _, caption in looks), NO_MAKEUP]), normalize=True)
         if change:
             image, texts = image - bare, F.normalize(texts - texts[-1:], dim=1)
-        right += int((texts[:-1] @ image).argmax()) == 0
-    return right / count
+        correct += int((texts[:-1] @ image).argmax()) == 0
+    return correct / count
 
 
 def load_trained(work: Path) -> CLIP:
@@ -468,18 +470,18 @@ def export(work: Path, out: Path) -> None:
         name: value.half().contiguous() if value.is_floating_point() else value
         for name, value in model.state_dict().items()
     }
-    fresh = tensors["token_embedding.weight"]
+    embeddings = tensors["token_embedding.weight"]
     with safe_open(work / "text.safetensors", "pt") as file:
-        trained = file.get_tensor("exp_avg_sq.token_embedding.weight").abs().sum(1) > 0
-    fresh[~trained] = 0
+        is_trained = file.get_tensor("exp_avg_sq.token_embedding.weight").abs().sum(1) > 0
+    embeddings[~is_trained] = 0
     save_file(tensors, out, metadata={"format": "pt"})
-    print(out, out.stat().st_size, "bytes,", int(trained.sum()), "tokens trained")
+    print(out, out.stat().st_size, "bytes,", int(is_trained.sum()), "tokens trained")
 
 
 def unpack(work: Path, weights: Path, tower: str, step: int) -> None:
     """Write one tower's training state from exported weights, at step ``step``, with fresh optimiser moments."""
     model = build_model()
-    parameters = dict(_tower_parameters(model, tower))
+    parameters = dict(_list_tower_parameters(model, tower))
     exported = load_file(weights)
     model.load_state_dict({name: exported[name] for name in parameters}, strict=False)
     tensors = {f"model.{name}": value.contiguous() for name, value in model.state_dict().items()}

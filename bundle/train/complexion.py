@@ -34,16 +34,16 @@ CELLS = 96
 COMPONENTS = 150
 _MAX_YAW = 0.35
 _MIN_EYES = 35.0
-_MIN_SKIN = 0.6  # minimum share of skin in the skin area; less means a mask, a hand or hair
-_OTHER = re.compile("beard|mustache|stubble|glasses|mask|hat|helmet|scarf|fedora", re.IGNORECASE)
+_MIN_SKIN = 0.6  # minimum share of skin in the skin area; below it, there is a mask, a hand or hair
+_COVERED_LABELS = re.compile("beard|mustache|stubble|glasses|mask|hat|helmet|scarf|fedora", re.IGNORECASE)
 _FILL_WIDTHS = (0.8, 2.0, 5.0, 12.0)  # Gaussian widths, in cells, from which holes are filled, finest first
 
 
 def is_usable(canvas: Canvas) -> bool:
-    """Whether a face is frontal, large enough and shows bare skin, by its row."""
+    """Whether a face is frontal, large enough and shows bare skin, according to its row."""
     row = canvas.row
-    near = float(row["eye_dist_px"]) > _MIN_EYES and abs(float(row["yaw_proxy"])) < _MAX_YAW
-    return near and not _OTHER.search(row["all_labels"])
+    is_frontal = float(row["eye_dist_px"]) > _MIN_EYES and abs(float(row["yaw_proxy"])) < _MAX_YAW
+    return is_frontal and not _COVERED_LABELS.search(row["all_labels"])
 
 
 def compute_symmetric_mean(meshes: list[Array]) -> Array:
@@ -54,7 +54,7 @@ def compute_symmetric_mean(meshes: list[Array]) -> Array:
     return np.asarray((mean + mirrored[partner]) / 2, dtype=np.float32)
 
 
-def skin_cells(mean: Array) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+def make_skin_masks(mean: Array) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     """(CELLS, CELLS) masks on the mean face: bare skin, and everything within its outline."""
     oval = regions.signed_distance(mean, regions.OVAL)
     eyes, lips = regions.eyes_distance(mean), regions.signed_distance(mean, regions.OUTER_LIPS)
@@ -62,8 +62,10 @@ def skin_cells(mean: Array) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
         regions.signed_distance(mean, regions.LEFT_BROW), regions.signed_distance(mean, regions.RIGHT_BROW)
     )
     skin = (oval < 0) & (eyes > 4) & (lips > 1) & (brows > 0)
-    at = cell_centres(CELLS).astype(int)
-    return skin[at[:, 1], at[:, 0]].reshape(CELLS, CELLS), (oval < 0)[at[:, 1], at[:, 0]].reshape(CELLS, CELLS)
+    cells = cell_centres(CELLS).astype(int)
+    return skin[cells[:, 1], cells[:, 0]].reshape(CELLS, CELLS), (oval < 0)[cells[:, 1], cells[:, 0]].reshape(
+        CELLS, CELLS
+    )
 
 
 def extract_pattern(canvas: Canvas, mean: Array, skin: NDArray[np.bool_]) -> Array | None:
@@ -72,16 +74,21 @@ def extract_pattern(canvas: Canvas, mean: Array, skin: NDArray[np.bool_]) -> Arr
     linear = srgb_to_linear(torch.from_numpy(canvas.pixels).float() / 255).numpy()
     smooth = np.stack([gaussian_filter(linear[..., c], 1.2) for c in range(3)], axis=-1)
     tone = density(torch.from_numpy(smooth)).numpy()
-    at = [positions[:, 1], positions[:, 0]]
-    values = np.stack([map_coordinates(tone[..., c], at, order=1, mode="nearest") for c in range(3)], axis=-1)
-    flat = skin.ravel()
-    away = values - np.median(values[flat], axis=0)
-    hue = np.linalg.norm(away - away.mean(1, keepdims=True), axis=1)
+    coordinates = [positions[:, 1], positions[:, 0]]
+    values = np.stack([map_coordinates(tone[..., c], coordinates, order=1, mode="nearest") for c in range(3)], axis=-1)
+    is_skin_area = skin.ravel()
+    deviation = values - np.median(values[is_skin_area], axis=0)
+    chroma = np.linalg.norm(deviation - deviation.mean(1, keepdims=True), axis=1)
     inside = ((positions > 0) & (positions < CANVAS - 1)).all(1)
-    own = inside & flat & (hue < max(0.25, 5 * float(np.median(hue[flat])))) & (np.abs(away.mean(1)) < 1.6)
-    if own.sum() < _MIN_SKIN * flat.sum():
+    is_skin = (
+        inside
+        & is_skin_area
+        & (chroma < max(0.25, 5 * float(np.median(chroma[is_skin_area]))))
+        & (np.abs(deviation.mean(1)) < 1.6)
+    )
+    if is_skin.sum() < _MIN_SKIN * is_skin_area.sum():
         return None
-    filled = _fill_holes(values.reshape(CELLS, CELLS, 3), own.reshape(CELLS, CELLS))
+    filled = _fill_holes(values.reshape(CELLS, CELLS, 3), is_skin.reshape(CELLS, CELLS))
     return np.asarray(filled - filled[skin].mean(0), dtype=np.float32)
 
 
@@ -91,10 +98,10 @@ def _fill_holes(values: Array, known: NDArray[np.bool_]) -> Array:
     result = np.zeros_like(values)
     missing = np.ones_like(weight)
     for width in _FILL_WIDTHS:
-        near = gaussian_filter(weight, width)
+        coverage = gaussian_filter(weight, width)
         mean = np.stack([gaussian_filter(values[..., c] * weight, width) for c in range(3)], axis=-1)
-        share = missing if width == _FILL_WIDTHS[-1] else missing * np.clip(3 * near, 0, 1)
-        result += share[..., None] * mean / np.maximum(near, 1e-4)[..., None]
+        share = missing if width == _FILL_WIDTHS[-1] else missing * np.clip(3 * coverage, 0, 1)
+        result += share[..., None] * mean / np.maximum(coverage, 1e-4)[..., None]
         missing = missing - share
     return result
 
@@ -119,20 +126,20 @@ def main() -> None:
     parser.add_argument("work", type=Path)
     parser.add_argument("--out", type=Path, default=Path(__file__).parents[1] / "mini" / "complexion.safetensors")
     arguments = parser.parse_args()
-    chosen = [canvas for canvas in read_canvases(arguments.faces, arguments.work, "train") if is_usable(canvas)]
-    mean = compute_symmetric_mean([canvas.mesh for canvas in chosen])
-    skin, extent = skin_cells(mean)
-    extracted = [p for canvas in chosen if (p := extract_pattern(canvas, mean, skin)) is not None]
+    usable = [canvas for canvas in read_canvases(arguments.faces, arguments.work, "train") if is_usable(canvas)]
+    mean = compute_symmetric_mean([canvas.mesh for canvas in usable])
+    skin, extent = make_skin_masks(mean)
+    extracted = [p for canvas in usable if (p := extract_pattern(canvas, mean, skin)) is not None]
     patterns = np.stack(extracted)
-    learned, share = compute_components(np.concatenate([patterns, patterns[:, :, ::-1]]), extent)
+    components, share = compute_components(np.concatenate([patterns, patterns[:, :, ::-1]]), extent)
     tensors = {
         "mesh": torch.from_numpy(mean),
-        "components": torch.from_numpy(np.ascontiguousarray(learned)).half(),
+        "components": torch.from_numpy(np.ascontiguousarray(components)).half(),
         "extent": torch.from_numpy(extent).half(),
     }
     save_file(tensors, arguments.out)
     print(
-        f"{len(extracted)} of {len(chosen)} faces, mirrored too; {COMPONENTS} components, {share:.1%} of the variance"
+        f"{len(extracted)} of {len(usable)} faces, mirrored too; {COMPONENTS} components, {share:.1%} of the variance"
     )
 
 

@@ -33,7 +33,7 @@ import numpy as np
 from scipy.optimize import isotonic_regression
 
 from benchmarks import rows
-from benchmarks.data import person_of
+from benchmarks.data import parse_person
 from benchmarks.frames import make_pair_frame
 from benchmarks.methods.strengths import PRODUCT_METHOD
 from benchmarks.metrics.other_photos import lost_matches, rate_over_families
@@ -54,7 +54,7 @@ Entry = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Seen:
+class PhotoMatches:
     """Matches of one protected photo, by one recogniser.
 
     Attributes:
@@ -70,9 +70,9 @@ class Seen:
     lost: int
 
 
-def usual(measured: Iterable[OthersRow], thresholds: dict[str, Thresholds]) -> list[OthersRow]:
+def select_default_rows(measured: Iterable[OthersRow], thresholds: dict[str, Thresholds]) -> list[OthersRow]:
     """Select the rows with default settings at any strength, one per setting and folder, with these thresholds."""
-    kept = {
+    latest = {
         (row.photos, row.setting): replace(
             row,
             scores=tuple(
@@ -83,79 +83,79 @@ def usual(measured: Iterable[OthersRow], thresholds: dict[str, Thresholds]) -> l
         )
         for row in measured
     }
-    wanted = (PRODUCT_METHOD, DEFAULT_PROMPT, PRIORS[0], None)
+    default_settings = (PRODUCT_METHOD, DEFAULT_PROMPT, PRIORS[0], None)
     return [
         row
-        for row in kept.values()
-        if (row.setting.method, row.setting.prompt, row.setting.prior, row.setting.steps) == wanted
+        for row in latest.values()
+        if (row.setting.method, row.setting.prompt, row.setting.prior, row.setting.steps) == default_settings
     ]
 
 
-def seen_by(recogniser: str, measured: Iterable[OthersRow]) -> list[Seen]:
+def collect_matches(recogniser: str, measured: Iterable[OthersRow]) -> list[PhotoMatches]:
     """Collect one recogniser's matches, for photos with a face and at least one match before protection."""
-    found = []
+    photo_matches = []
     for row in measured:
-        for s in row.scores:
-            matched = [after for before, after in s.others.values() if before >= s.far1]
-            if s.recogniser == recogniser and s.own is not None and matched:
-                lost = sum(after is None or after < s.far1 for after in matched)
-                found.append(Seen(row.setting.face, s.own, len(matched), lost))
-    return found
+        for score in row.scores:
+            similarities_after = [after for before, after in score.others.values() if before >= score.far1]
+            if score.recogniser == recogniser and score.own is not None and similarities_after:
+                lost = sum(after is None or after < score.far1 for after in similarities_after)
+                photo_matches.append(PhotoMatches(row.setting.face, score.own, len(similarities_after), lost))
+    return photo_matches
 
 
-def lost_up_to(seen: Sequence[Seen]) -> float:
-    """The highest similarity to the own original up to which at least `LOST_SHARE` of the matches are lost.
+def fit_limit(photo_matches: Sequence[PhotoMatches]) -> float:
+    """Fit the highest similarity to the own original at which at least `LOST_SHARE` of the matches are lost.
 
     `NEVER` when there are fewer than `ENOUGH_LOW` matches up to it.
     """
-    ordered = sorted(seen, key=lambda s: s.own)
+    ordered = sorted(photo_matches, key=lambda s: s.own)
     if not ordered:
         return NEVER
     matches = np.array([s.matches for s in ordered], float)
     shares = np.array([s.lost for s in ordered]) / matches
     fit = isotonic_regression(shares, weights=matches, increasing=False).x
-    # A mean of shares may miss 0.8 by a rounding error.
-    low = [s for s, share in zip(ordered, fit, strict=True) if share >= LOST_SHARE - 1e-9]
-    return low[-1].own if sum(s.matches for s in low) >= ENOUGH_LOW else NEVER
+    # A mean of shares may fall short of 0.8 by a rounding error.
+    below_limit = [s for s, share in zip(ordered, fit, strict=True) if share >= LOST_SHARE - 1e-9]
+    return below_limit[-1].own if sum(s.matches for s in below_limit) >= ENOUGH_LOW else NEVER
 
 
-def share_lost(seen: Iterable[Seen]) -> float | None:
-    """The share of all matches that are lost; None without matches."""
-    found = list(seen)
-    matches = sum(s.matches for s in found)
-    return sum(s.lost for s in found) / matches if matches else None
+def compute_share_lost(photo_matches: Iterable[PhotoMatches]) -> float | None:
+    """Compute the share of all matches that are lost; None without matches."""
+    listed = list(photo_matches)
+    matches = sum(s.matches for s in listed)
+    return sum(s.lost for s in listed) / matches if matches else None
 
 
-def people_left_out(seen: Sequence[Seen]) -> float | None:
-    """Leave-one-person-out share lost, up to the similarity that the others' photos give; None if none is so low."""
-    found: list[Seen] = []
-    for person in sorted({person_of(s.photo) for s in seen}):
-        limit = lost_up_to([s for s in seen if person_of(s.photo) != person])
-        found += [s for s in seen if person_of(s.photo) == person and s.own <= limit]
-    return share_lost(found)
+def cross_validate_people(photo_matches: Sequence[PhotoMatches]) -> float | None:
+    """Leave-one-person-out share lost, up to the limit fitted to the others' photos; None if no match is below it."""
+    below_limit: list[PhotoMatches] = []
+    for person in sorted({parse_person(s.photo) for s in photo_matches}):
+        limit = fit_limit([s for s in photo_matches if parse_person(s.photo) != person])
+        below_limit += [s for s in photo_matches if parse_person(s.photo) == person and s.own <= limit]
+    return compute_share_lost(below_limit)
 
 
-def recogniser_entry(seen: Sequence[Seen]) -> Entry | None:
+def make_recogniser_entry(photo_matches: Sequence[PhotoMatches]) -> Entry | None:
     """Build the entry of one recogniser; None for too few matches."""
-    matches = sum(s.matches for s in seen)
+    matches = sum(s.matches for s in photo_matches)
     if matches < ENOUGH:
         return None
-    checked = people_left_out(seen)
-    up_to = lost_up_to(seen) if checked is not None and checked >= LOST_SHARE else NEVER
-    low = [s for s in seen if s.own <= up_to]
+    cross_validated = cross_validate_people(photo_matches)
+    up_to = fit_limit(photo_matches) if cross_validated is not None and cross_validated >= LOST_SHARE else NEVER
+    below_limit = [s for s in photo_matches if s.own <= up_to]
     return {
         "up_to": round(up_to, 4),
         "matches": matches,
-        "matches_up_to": sum(s.matches for s in low),
-        "lost_up_to": _rounded(share_lost(low)),
-        "lost_beyond": _rounded(share_lost(s for s in seen if s.own > up_to)),
-        "people_left_out": _rounded(checked),
-        "photos": len({s.photo for s in seen}),
-        "people": len({person_of(s.photo) for s in seen}),
+        "matches_up_to": sum(s.matches for s in below_limit),
+        "lost_up_to": _round_share(compute_share_lost(below_limit)),
+        "lost_beyond": _round_share(compute_share_lost(s for s in photo_matches if s.own > up_to)),
+        "people_left_out": _round_share(cross_validated),
+        "photos": len({s.photo for s in photo_matches}),
+        "people": len({parse_person(s.photo) for s in photo_matches}),
     }
 
 
-def strength_entries(measured: Sequence[OthersRow]) -> list[Entry]:
+def make_strength_entries(measured: Sequence[OthersRow]) -> list[Entry]:
     """Build the entries of strengths; those with fewer than `ENOUGH_PHOTOS` photos are left out.
 
     Raises:
@@ -165,67 +165,73 @@ def strength_entries(measured: Sequence[OthersRow]) -> list[Entry]:
     for row in measured:
         s = row.setting
         groups.setdefault(s.strength, {})[row.photos, s.face, s.hold_out] = row
-    groups = {strength: found for strength, found in sorted(groups.items()) if _photos(found) >= ENOUGH_PHOTOS}
+    groups = {
+        strength: strength_rows
+        for strength, strength_rows in sorted(groups.items())
+        if _count_photos(strength_rows) >= ENOUGH_PHOTOS
+    }
     if not groups:
         return []
-    common = set.intersection(*(set(found) for found in groups.values()))
-    if _photos(common) < ENOUGH_PHOTOS:
+    common = set.intersection(*(set(strength_rows) for strength_rows in groups.values()))
+    if _count_photos(common) < ENOUGH_PHOTOS:
         raise SystemExit(f"The strengths {', '.join(f'{s:g}' for s in groups)} have too few photos in common.")
     entries = []
-    for strength, found in groups.items():
-        lost = lost_matches(make_pair_frame(row for key, row in found.items() if key in common), "far1")
-        held_out, white_box = (rate_over_families(lost[lost["role"] == role]) for role in ("held-out", "white-box"))
+    for strength, strength_rows in groups.items():
+        hits = lost_matches(make_pair_frame(row for key, row in strength_rows.items() if key in common), "far1")
+        held_out, white_box = (rate_over_families(hits[hits["role"] == role]) for role in ("held-out", "white-box"))
         if held_out is None or white_box is None:
             raise SystemExit(f"No other photo was matched before protection at strength {strength:g}.")
         entries.append(
             {
                 "strength": strength,
-                "held_out": _rounded(held_out.value),
-                "white_box": _rounded(white_box.value),
-                "photos": _photos(common),
-                "people": len({(photos, person_of(face)) for photos, face, _ in common}),
+                "held_out": _round_share(held_out.value),
+                "white_box": _round_share(white_box.value),
+                "photos": _count_photos(common),
+                "people": len({(photos, parse_person(face)) for photos, face, _ in common}),
             }
         )
     return entries
 
 
-def table(measured: Iterable[OthersRow], thresholds: dict[str, Thresholds]) -> Entry:
+def build_table(measured: Iterable[OthersRow], thresholds: dict[str, Thresholds]) -> Entry:
     """Build the content of the file.
 
     Raises:
         SystemExit: there are no rows with the usual settings.
     """
-    found = usual(measured, thresholds)
-    if not found:
+    default_rows = select_default_rows(measured, thresholds)
+    if not default_rows:
         raise SystemExit("There are no rows with the usual settings; run `python -m benchmarks others`.")
-    names = sorted({score.recogniser for row in found for score in row.scores})
-    entries = {name: recogniser_entry(seen_by(name, found)) for name in names}
+    names = sorted({score.recogniser for row in default_rows for score in row.scores})
+    entries = {name: make_recogniser_entry(collect_matches(name, default_rows)) for name in names}
     return {
         "prior": PRIORS[0],
         "recognisers": {
             name: {"far1": thresholds[name].far1, **entry} for name, entry in entries.items() if entry is not None
         },
-        "strengths": strength_entries(found),
+        "strengths": make_strength_entries(default_rows),
     }
 
 
-def _photos(keys: Iterable[tuple[str, str, str]]) -> int:
+def _count_photos(keys: Iterable[tuple[str, str, str]]) -> int:
     return len({(photos, face) for photos, face, _ in keys})
 
 
-def _rounded(share: float | None) -> float | None:
+def _round_share(share: float | None) -> float | None:
     return None if share is None else round(share, 3)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    kept = Path("benchmarks/results") / OTHERS_FILE
-    parser.add_argument("--rows", type=Path, nargs="+", default=[kept], metavar="FILE", help=f"instead of {kept}")
+    default_path = Path("benchmarks/results") / OTHERS_FILE
+    parser.add_argument(
+        "--rows", type=Path, nargs="+", default=[default_path], metavar="FILE", help=f"instead of {default_path}"
+    )
     parser.add_argument("--output", type=Path, default=bundle_dir() / "mini" / "other-photos.json")
     arguments = parser.parse_args()
     measured = [row for path in arguments.rows for row in rows.read(path, rows.OthersRow)]
-    made = table(measured, read_thresholds(bundle_dir() / "mini" / "thresholds.json"))
-    text = json.dumps(made, indent=2, sort_keys=True) + "\n"
+    table = build_table(measured, read_thresholds(bundle_dir() / "mini" / "thresholds.json"))
+    text = json.dumps(table, indent=2, sort_keys=True) + "\n"
     arguments.output.write_text(text, encoding="utf-8")
     print(text, end="")
 

@@ -73,11 +73,11 @@ class TrainingPlan:
 
 # Weights of the losses.
 _GRADIENT, _PERCEPTUAL, _OFFSETS, _ADVERSARIAL, _R1, _PATH = 1.0, 0.3, 1e-3, 0.02, 2.0, 1.0
-_FAINT = 0.1
+_INITIAL_RGB_SCALE = 0.1
 # Relative learning rate of the mapping network: it has to follow the encoder's codes, which change fast.
 _MAPPING_RATE = 20
-_LEARNING = 200  # steps over which the adversarial loss is phased in
-_REAL_SIGNS = 0.6  # target of augmentation: mean sign of the discriminator's output on real pictures
+_ADVERSARIAL_RAMP = 200  # steps over which the adversarial loss is phased in
+_TARGET_SIGN = 0.6  # target of augmentation: mean sign of the discriminator's output on real pictures
 
 
 class Discriminator(nn.Module):
@@ -116,8 +116,8 @@ class Training:
         self.generator = Generator(GENERATOR)
         for rgb in self.generator.rgbs:
             assert isinstance(rgb, ToRgb)
-            # A resolution that joins later must not overwhelm what was learned before.
-            rgb.weight.data *= _FAINT
+            # A resolution added later must not overwhelm the trained ones.
+            rgb.weight.data *= _INITIAL_RGB_SCALE
         self.encoder = Encoder(ENCODER)
         self.discriminator = Discriminator(GENERATOR.channels)
         for network in (self.generator, self.encoder, self.discriminator):
@@ -136,55 +136,55 @@ class Training:
         self.augmentation = torch.zeros((), device=device)
         self.path_length = torch.zeros((), device=device)
 
-    def state(self) -> dict[str, object]:
-        """The state for ``restore``."""
-        parts = {name: part.state_dict() for name, part in self._parts().items()}
+    def state_dict(self) -> dict[str, object]:
+        """The state for ``load_state_dict``."""
+        parts = {name: part.state_dict() for name, part in self._list_modules().items()}
         numbers = {name: getattr(self, name) for name in ("step", "seconds", "augmentation", "path_length")}
         return {**parts, **numbers}
 
-    def restore(self, state: dict[str, object]) -> None:
-        """Restore a state from ``state``."""
-        for name, part in self._parts().items():
-            part.load_state_dict(state[name])  # type: ignore[arg-type]
+    def load_state_dict(self, state_dict: dict[str, object]) -> None:
+        """Restore a state from ``state_dict``."""
+        for name, part in self._list_modules().items():
+            part.load_state_dict(state_dict[name])  # type: ignore[arg-type]
         for name in ("step", "seconds", "augmentation", "path_length"):
-            setattr(self, name, state[name])
+            setattr(self, name, state_dict[name])
 
-    def _parts(self) -> dict[str, nn.Module | torch.optim.Optimizer]:
+    def _list_modules(self) -> dict[str, nn.Module | torch.optim.Optimizer]:
         names = ("generator", "encoder", "discriminator", "mean_generator", "mean_encoder", "optimiser")
         return {name: getattr(self, name) for name in (*names, "judge_optimiser")}
 
     def advance(self, faces: Tensor, features: Perceptual | None) -> dict[str, float]:
         """Do one training step on (N, 3, size, size) uint8 faces; returns its losses."""
-        draw = torch.Generator().manual_seed(self.seed * 1_000_003 + self.step)
+        rng = torch.Generator().manual_seed(self.seed * 1_000_003 + self.step)
         size = self.plan.size(self.step)
-        real = augment(faces[torch.randint(len(faces), (self.plan.batch,), generator=draw)], draw).to(self.device)
+        real = augment(faces[torch.randint(len(faces), (self.plan.batch,), generator=rng)], rng).to(self.device)
         real = real.contiguous(memory_format=torch.channels_last)
-        wanted = F.avg_pool2d(real, real.shape[2] // size)
+        target = F.avg_pool2d(real, real.shape[2] // size)
         with _half_precision(self.device):
             base, offsets = self.encoder.base_and_offsets(F.avg_pool2d(real, real.shape[2] // ENCODER.size))
-            keep = (torch.arange(len(real), device=self.device) >= len(real) // 3)[:, None, None]
-            codes = base[:, None] + offsets * keep
-            made = self.generator(codes, self.generator.draw_noise(len(real), draw), size)
-        made = made.float()
+            uses_offsets = (torch.arange(len(real), device=self.device) >= len(real) // 3)[:, None, None]
+            codes = base[:, None] + offsets * uses_offsets
+            synthesised = self.generator(codes, self.generator.draw_noise(len(real), rng), size)
+        synthesised = synthesised.float()
         losses = {
-            "reconstruction": F.l1_loss(made, wanted) + F.mse_loss(made, wanted),
-            "gradient": _GRADIENT * gradient_loss(made, wanted),
+            "reconstruction": F.l1_loss(synthesised, target) + F.mse_loss(synthesised, target),
+            "gradient": _GRADIENT * gradient_loss(synthesised, target),
             "offsets": _OFFSETS * offsets.float().square().mean(),
-            "mapping": self._mapping_loss(base.float(), draw),
+            "mapping": self._mapping_loss(base.float(), rng),
         }
         if features is not None and size > 32:
             half = slice(None, None, 2)
-            losses["perceptual"] = _PERCEPTUAL * features.distance(made[half], wanted[half])
+            losses["perceptual"] = _PERCEPTUAL * features.distance(synthesised[half], target[half])
         if self.step >= self.plan.adversary:
-            fake = torch.cat([made[len(made) // 2 :], self._synthesise_mixed(len(real) // 2, draw)])
-            losses["judge"] = self._train_discriminator(real, fake.detach(), draw)
-            # An untrained discriminator's gradients would undo what was learned.
-            trust = min(1.0, (self.step - self.plan.adversary) / _LEARNING)
+            fake = torch.cat([synthesised[len(synthesised) // 2 :], self._synthesise_mixed(len(real) // 2, rng)])
+            losses["judge"] = self._train_discriminator(real, fake.detach(), rng)
+            # Gradients of an untrained discriminator would undo earlier training.
+            ramp = min(1.0, (self.step - self.plan.adversary) / _ADVERSARIAL_RAMP)
             with _half_precision(self.device):
-                doubt = F.softplus(-self.discriminator(self._augment_adaptively(fake, draw))).mean()
-            losses["adversarial"] = trust * _ADVERSARIAL * doubt
+                adversarial = F.softplus(-self.discriminator(self._augment_adaptively(fake, rng))).mean()
+            losses["adversarial"] = ramp * _ADVERSARIAL * adversarial
             if self.step % self.plan.lazy == 0:
-                losses["path"] = _PATH * self._path_length_loss(draw)
+                losses["path"] = _PATH * self._path_length_loss(rng)
         self.optimiser.zero_grad()
         total = torch.stack([loss for name, loss in losses.items() if name != "judge"]).sum()
         total.backward()
@@ -193,74 +193,82 @@ class Training:
         self.step += 1
         return {name: float(loss.detach()) for name, loss in losses.items()}
 
-    def _mapping_loss(self, base: Tensor, draw: torch.Generator) -> Tensor:
+    def _mapping_loss(self, base: Tensor, rng: torch.Generator) -> Tensor:
         """Sliced Wasserstein distance between mapped draws and the codes of real faces."""
-        z = torch.randn(len(base), GENERATOR.style, generator=draw).to(base)
-        ways = F.normalize(torch.randn(GENERATOR.style, 128, generator=draw).to(base), dim=0)
-        mapped = (self.generator.mapping(z) @ ways).sort(0).values
-        return F.mse_loss(mapped, (base.detach() @ ways).sort(0).values)
+        z = torch.randn(len(base), GENERATOR.style, generator=rng).to(base)
+        directions = F.normalize(torch.randn(GENERATOR.style, 128, generator=rng).to(base), dim=0)
+        mapped = (self.generator.mapping(z) @ directions).sort(0).values
+        return F.mse_loss(mapped, (base.detach() @ directions).sort(0).values)
 
-    def _synthesise_mixed(self, count: int, draw: torch.Generator) -> Tensor:
+    def _synthesise_mixed(self, count: int, rng: torch.Generator) -> Tensor:
         """Synthesise pictures of random codes with style mixing."""
-        z = torch.randn(2 * count, GENERATOR.style, generator=draw).to(self.device)
+        z = torch.randn(2 * count, GENERATOR.style, generator=rng).to(self.device)
         with _half_precision(self.device):
             # Detached: the mapping network's high learning rate makes adversarial gradients unstable.
             first, second = self.generator.map(z).detach().chunk(2)
-            cut = torch.randint(1, 2 * GENERATOR.codes, (count, 1, 1), generator=draw).to(self.device)
+            cut = torch.randint(1, 2 * GENERATOR.codes, (count, 1, 1), generator=rng).to(self.device)
             layers = torch.arange(GENERATOR.codes, device=self.device)[None, :, None]
-            made = self.generator(torch.where(layers < cut, first, second), self.generator.draw_noise(count, draw))
-        pictures: Tensor = made.float()
+            synthesised = self.generator(
+                torch.where(layers < cut, first, second), self.generator.draw_noise(count, rng)
+            )
+        pictures: Tensor = synthesised.float()
         return pictures
 
-    def _augment_adaptively(self, pictures: Tensor, draw: torch.Generator) -> Tensor:
+    def _augment_adaptively(self, pictures: Tensor, rng: torch.Generator) -> Tensor:
         """Augment pictures adaptively: each kind of change has the current probability."""
         p = float(self.augmentation)
         count, device = len(pictures), pictures.device
 
-        def chosen() -> Tensor:
-            return (torch.rand(count, generator=draw) < p).to(device).float()
+        def draw_selection() -> Tensor:
+            return (torch.rand(count, generator=rng) < p).to(device).float()
 
-        def normal(scale: float) -> Tensor:
-            return torch.randn(count, generator=draw).to(device) * scale
+        def draw_normal(scale: float) -> Tensor:
+            return torch.randn(count, generator=rng).to(device) * scale
 
-        turn, grow = normal(0.1) * chosen(), torch.exp(normal(0.1) * chosen())
-        cos, sin = torch.cos(turn) * grow, torch.sin(turn) * grow
-        rows = [cos, -sin, normal(0.08) * chosen(), sin, cos, normal(0.08) * chosen()]
+        angle, scaling = draw_normal(0.1) * draw_selection(), torch.exp(draw_normal(0.1) * draw_selection())
+        cos, sin = torch.cos(angle) * scaling, torch.sin(angle) * scaling
+        rows = [cos, -sin, draw_normal(0.08) * draw_selection(), sin, cos, draw_normal(0.08) * draw_selection()]
         grid = F.affine_grid(torch.stack(rows, 1).reshape(-1, 2, 3), list(pictures.shape), align_corners=False)
-        moved = F.grid_sample(pictures, grid, padding_mode="reflection", align_corners=False)
-        light, contrast, colour = normal(0.2) * chosen(), normal(0.2) * chosen(), normal(0.3) * chosen()
-        grey = moved.mean(1, keepdim=True)
-        moved = grey + (moved - grey) * torch.exp(colour)[:, None, None, None]
-        return moved * torch.exp(contrast)[:, None, None, None] + light[:, None, None, None]
+        augmented = F.grid_sample(pictures, grid, padding_mode="reflection", align_corners=False)
+        light, contrast, colour = (
+            draw_normal(0.2) * draw_selection(),
+            draw_normal(0.2) * draw_selection(),
+            draw_normal(0.3) * draw_selection(),
+        )
+        grey = augmented.mean(1, keepdim=True)
+        augmented = grey + (augmented - grey) * torch.exp(colour)[:, None, None, None]
+        return augmented * torch.exp(contrast)[:, None, None, None] + light[:, None, None, None]
 
-    def _train_discriminator(self, real: Tensor, fake: Tensor, draw: torch.Generator) -> Tensor:
+    def _train_discriminator(self, real: Tensor, fake: Tensor, rng: torch.Generator) -> Tensor:
         """Train the discriminator for one step, and adapt the probability of augmentation."""
         with _half_precision(self.device):
-            verdicts = self.discriminator(self._augment_adaptively(real, draw))
+            verdicts = self.discriminator(self._augment_adaptively(real, rng))
             loss = (
                 F.softplus(-verdicts).mean()
-                + F.softplus(self.discriminator(self._augment_adaptively(fake, draw))).mean()
+                + F.softplus(self.discriminator(self._augment_adaptively(fake, rng))).mean()
             )
         if self.step % self.plan.lazy == 0:
-            seen = self._augment_adaptively(real, draw).detach().requires_grad_()
-            (slope,) = torch.autograd.grad(self.discriminator(seen).sum(), seen, create_graph=True)
-            loss = loss + _R1 * slope.square().sum((1, 2, 3)).mean()
+            augmented = self._augment_adaptively(real, rng).detach().requires_grad_()
+            (gradient,) = torch.autograd.grad(self.discriminator(augmented).sum(), augmented, create_graph=True)
+            loss = loss + _R1 * gradient.square().sum((1, 2, 3)).mean()
         self.judge_optimiser.zero_grad()
         loss.backward()
         self.judge_optimiser.step()
         signs = verdicts.detach().sign().mean()
-        change = (signs - _REAL_SIGNS).sign() * self.plan.batch / 50_000
+        change = (signs - _TARGET_SIGN).sign() * self.plan.batch / 50_000
         self.augmentation = (self.augmentation + change).clamp(0, 0.8)
         return loss.detach()
 
-    def _path_length_loss(self, draw: torch.Generator) -> Tensor:
+    def _path_length_loss(self, rng: torch.Generator) -> Tensor:
         """Path length regularisation on four pictures: steps of equal length in W should change the picture equally."""
-        z = torch.randn(4, GENERATOR.style, generator=draw).to(self.device)
+        z = torch.randn(4, GENERATOR.style, generator=rng).to(self.device)
         codes = self.generator.map(z).clone()
-        made = self.generator(codes, self.generator.draw_noise(4, draw))
-        weights = torch.randn(made.shape, generator=draw).to(made) / math.sqrt(made.shape[2] * made.shape[3])
-        (slope,) = torch.autograd.grad((made * weights).sum(), codes, create_graph=True)
-        lengths = slope.square().sum(2).mean(1).sqrt()
+        synthesised = self.generator(codes, self.generator.draw_noise(4, rng))
+        weights = torch.randn(synthesised.shape, generator=rng).to(synthesised) / math.sqrt(
+            synthesised.shape[2] * synthesised.shape[3]
+        )
+        (gradient,) = torch.autograd.grad((synthesised * weights).sum(), codes, create_graph=True)
+        lengths = gradient.square().sum(2).mean(1).sqrt()
         self.path_length = self.path_length.lerp(lengths.mean().detach(), 0.01 if bool(self.path_length) else 1.0)
         return (lengths - self.path_length).square().mean()
 
@@ -271,8 +279,8 @@ class Training:
         pairs = ((self.mean_generator, self.generator), (self.mean_encoder, self.encoder))
         for mean, current in pairs:
             torch._foreach_lerp_(list(mean.parameters()), list(current.parameters()), 1 - decay)
-        for kept, buffer in zip(self.mean_encoder.buffers(), self.encoder.buffers(), strict=True):
-            kept.copy_(buffer)
+        for mean_buffer, buffer in zip(self.mean_encoder.buffers(), self.encoder.buffers(), strict=True):
+            mean_buffer.copy_(buffer)
         self.generator.mean_w.lerp_(base.mean(0), 1 - decay)
         self.mean_generator.mean_w.copy_(self.generator.mean_w)
 
@@ -284,41 +292,41 @@ def _half_precision(device: torch.device) -> Iterator[None]:
         yield
 
 
-def gradient_loss(made: Tensor, wanted: Tensor) -> Tensor:
+def gradient_loss(picture: Tensor, target: Tensor) -> Tensor:
     """L1 of the differences between neighbouring pixels."""
-    across = F.l1_loss(made.diff(dim=3), wanted.diff(dim=3))
-    return across + F.l1_loss(made.diff(dim=2), wanted.diff(dim=2))
+    across = F.l1_loss(picture.diff(dim=3), target.diff(dim=3))
+    return across + F.l1_loss(picture.diff(dim=2), target.diff(dim=2))
 
 
-def augment(faces: Tensor, draw: torch.Generator) -> Tensor:
+def augment(faces: Tensor, rng: torch.Generator) -> Tensor:
     """Convert (B, 3, size, size) uint8 to -1..1, randomly mirrored, half of them slightly transformed and relit."""
     count = len(faces)
-    gentle = (torch.rand(count, generator=draw) < 0.5).float()
-    turn, x, y = (scale * gentle * torch.randn(count, generator=draw) for scale in (0.03, 0.02, 0.02))
-    grow = torch.exp(0.03 * gentle * torch.randn(count, generator=draw))
-    mirror = torch.randint(0, 2, (count,), generator=draw) * 2.0 - 1.0
-    cos, sin = torch.cos(turn) * grow, torch.sin(turn) * grow
+    is_changed = (torch.rand(count, generator=rng) < 0.5).float()
+    angle, x, y = (scale * is_changed * torch.randn(count, generator=rng) for scale in (0.03, 0.02, 0.02))
+    scaling = torch.exp(0.03 * is_changed * torch.randn(count, generator=rng))
+    mirror = torch.randint(0, 2, (count,), generator=rng) * 2.0 - 1.0
+    cos, sin = torch.cos(angle) * scaling, torch.sin(angle) * scaling
     grid = F.affine_grid(
         torch.stack([mirror * cos, -sin, x, mirror * sin, cos, y], 1).reshape(-1, 2, 3),
         list(faces.shape),
         align_corners=False,
     )
     pictures = F.grid_sample(faces.float() / 127.5 - 1, grid, padding_mode="reflection", align_corners=False)
-    light = 1 + 0.08 * gentle * torch.randn(count, generator=draw)
+    light = 1 + 0.08 * is_changed * torch.randn(count, generator=rng)
     return ((pictures + 1) * light[:, None, None, None] - 1).clamp(-1, 1)
 
 
 def load_faces(faces: Path, names: list[str]) -> Tensor:
     """Load faces of aligned256/ as (N, 3, size, size) uint8."""
     size = GENERATOR.size
-    read = []
+    pictures = []
     for name in names:
         with Image.open(faces / "aligned256" / f"{name}.jpg") as image:
-            read.append(np.asarray(image.convert("RGB").resize((size, size), Image.Resampling.BOX)))
-    return torch.from_numpy(np.stack(read)).permute(0, 3, 1, 2)
+            pictures.append(np.asarray(image.convert("RGB").resize((size, size), Image.Resampling.BOX)))
+    return torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2)
 
 
-def training_names(faces: Path, max_padding: float = _MAX_PADDING, max_yaw: float = _MAX_YAW) -> list[str]:
+def list_training_names(faces: Path, max_padding: float = _MAX_PADDING, max_yaw: float = _MAX_YAW) -> list[str]:
     """Names of the nearly frontal faces of the train split with little padding."""
     with (faces / "faces.csv").open(newline="", encoding="utf-8") as file:
         rows = [row for row in csv.DictReader(file) if row["split"] == "train"]
@@ -331,18 +339,20 @@ def training_names(faces: Path, max_padding: float = _MAX_PADDING, max_yaw: floa
 def reconstruct(training: Training, faces: Tensor, offsets: bool = True) -> Tensor:
     """Reconstruct uint8 faces by encoder and generator, at the size of the current step: (N, 3, size, size) 0..1."""
     size = training.plan.size(training.step)
-    made = []
-    for some in faces.split(8):
-        pictures = F.avg_pool2d(some.to(training.device).float() / 127.5 - 1, faces.shape[2] // ENCODER.size)
-        base, more = training.mean_encoder.base_and_offsets(pictures)
-        made.append(training.mean_generator(base[:, None] + more * offsets, size=size).clamp(-1, 1))
-    return (torch.cat(made) + 1) / 2
+    reconstructions = []
+    for batch in faces.split(8):
+        pictures = F.avg_pool2d(batch.to(training.device).float() / 127.5 - 1, faces.shape[2] // ENCODER.size)
+        base, offsets_of_batch = training.mean_encoder.base_and_offsets(pictures)
+        reconstructions.append(
+            training.mean_generator(base[:, None] + offsets_of_batch * offsets, size=size).clamp(-1, 1)
+        )
+    return (torch.cat(reconstructions) + 1) / 2
 
 
-def psnr(made: Tensor, faces: Tensor) -> Tensor:
+def psnr(pictures: Tensor, faces: Tensor) -> Tensor:
     """(N,) PSNR in dB of pictures in 0..1, compared to uint8 faces downscaled to their size."""
-    wanted = F.avg_pool2d(faces.to(made.device).float() / 255, faces.shape[2] // made.shape[2])
-    return -10 * torch.log10((made - wanted).square().mean((1, 2, 3)))
+    target = F.avg_pool2d(faces.to(pictures.device).float() / 255, faces.shape[2] // pictures.shape[2])
+    return -10 * torch.log10((pictures - target).square().mean((1, 2, 3)))
 
 
 @torch.no_grad()
@@ -367,51 +377,51 @@ def save_grid(rows: list[Tensor], path: Path) -> None:
     Image.fromarray((grid * 255).round().byte().permute(1, 2, 0).cpu().numpy()).save(path)
 
 
-def train(faces: Path, work: Path, steps: int, seed: int, device: torch.device, every: float) -> None:
-    """Train up to step ``steps``; stores the state every ``every`` seconds."""
+def train(faces: Path, work: Path, steps: int, seed: int, device: torch.device, state_interval: float) -> None:
+    """Train up to step ``steps``, and store the state every ``state_interval`` seconds."""
     work.mkdir(parents=True, exist_ok=True)
     training = Training(TrainingPlan(), seed, device)
     state = work / "state.pt"
     if state.exists():
-        training.restore(torch.load(state, map_location=device, weights_only=True))
-    names = training_names(faces)
-    pictures, benchmark_faces = load_faces(faces, names), load_faces(faces, benchmark_names(faces))
+        training.load_state_dict(torch.load(state, map_location=device, weights_only=True))
+    names = list_training_names(faces)
+    pictures, benchmark_faces = load_faces(faces, names), load_faces(faces, list_benchmark_names(faces))
     features = Perceptual(ModelStore().path("faceres"), device)
     print(f"{len(names)} faces, from step {training.step}", flush=True)
-    stored = time.monotonic()
+    last_stored = time.monotonic()
     while training.step < steps:
-        began = time.monotonic()
+        start = time.monotonic()
         losses = training.advance(pictures, features)
-        training.seconds += time.monotonic() - began
+        training.seconds += time.monotonic() - start
         if training.step % 50 == 0:
             formatted = " ".join(f"{name} {loss:.4f}" for name, loss in losses.items())
             print(f"{training.step} {training.seconds:.0f} s {formatted}", flush=True)
-        if time.monotonic() - stored > every or training.step == steps:
+        if time.monotonic() - last_stored > state_interval or training.step == steps:
             temporary = state.with_suffix(".part")
-            torch.save(training.state(), temporary)
+            torch.save(training.state_dict(), temporary)
             temporary.replace(state)
             quality = psnr(reconstruct(training, benchmark_faces), benchmark_faces)
             size = training.plan.size(training.step)
             print(f"{training.step}: {quality.mean():.2f} dB, worst {quality.min():.2f}, at {size} px", flush=True)
             save_sheet(training, benchmark_faces, work / "grid.png")
-            stored = time.monotonic()
+            last_stored = time.monotonic()
 
 
-def benchmark_names(faces: Path) -> list[str]:
+def list_benchmark_names(faces: Path) -> list[str]:
     """Names of the 40 faces of the benchmark."""
     return (faces / "benchmark40.txt").read_text(encoding="utf-8").split()
 
 
 def _restore_training(work: Path, device: torch.device) -> Training:
     training = Training(TrainingPlan(), 0, device)
-    training.restore(torch.load(work / "state.pt", map_location=device, weights_only=True))
+    training.load_state_dict(torch.load(work / "state.pt", map_location=device, weights_only=True))
     return training
 
 
 def check(faces: Path, work: Path, device: torch.device) -> None:
     """Print the figures of the model card and save WORK/samples.png, with generated faces only."""
     training = _restore_training(work, device)
-    benchmark_faces = load_faces(faces, benchmark_names(faces))
+    benchmark_faces = load_faces(faces, list_benchmark_names(faces))
     for name, offsets in (("W+", True), ("W", False)):
         quality = psnr(reconstruct(training, benchmark_faces, offsets), benchmark_faces)
         print(f"{name}: {quality.mean():.2f} dB, worst {quality.min():.2f}")
@@ -420,8 +430,8 @@ def check(faces: Path, work: Path, device: torch.device) -> None:
     print(f"{training.step} steps, {training.seconds / 60:.0f} min, augmentation {float(training.augmentation):.2f}")
     z = torch.randn(32, GENERATOR.style, generator=torch.Generator().manual_seed(2)).to(device)
     with torch.no_grad():
-        made = (training.mean_generator(training.mean_generator.map(z, 0.7)).clamp(-1, 1) + 1) / 2
-    save_grid(list(made.split(8)), work / "samples.png")
+        pictures = (training.mean_generator(training.mean_generator.map(z, 0.7)).clamp(-1, 1) + 1) / 2
+    save_grid(list(pictures.split(8)), work / "samples.png")
 
 
 def measure_tuned_psnr(training: Training, faces: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Measures the thresholds of recognisers: above which similarity they take two different people for one.
+"""Measures the thresholds of recognisers: the similarity above which they take two different people for one.
 
     python bundle/train/canvases.py FACES WORK                       the faces of FACES, aligned
     PYTHONPATH=.:plugin python bundle/train/thresholds.py --faces FACES WORK --photos FOLDER
@@ -11,7 +11,7 @@ of up to three sources is used at a false accept rate (FAR) of 1 %:
   The rates on the val split's pairs are stored too, as a check. Synthetic faces resemble each other.
 - "photos": impostor pairs of photos in FOLDER, which has a folder for each person, or photos named by the person and a
   number. Only the threshold and the numbers of pairs and people are stored.
-- "vendor": the documented default of the recogniser's maker, where there is one (bundle/manifest.toml).
+- "vendor": the documented default of the recogniser's authors, if there is one (bundle/manifest.toml).
 
 A threshold is only computed from enough pairs for `impostors.ENOUGH` false accepts: 0.1 % of some hundred pairs is no
 estimate. If FOLDER is small, the threshold at 0.1 % thus comes from synthetic pairs alone; it is never below that at
@@ -47,49 +47,49 @@ SOURCES = ("synthetic", "photos", "vendor")
 Entry = dict[str, Any]
 
 
-def embeddings(name: str, split: str, faces_of: Sequence[Canvas], work: Path, store: ModelStore) -> Tensor:
+def embed_faces(name: str, split: str, faces: Sequence[Canvas], work: Path, store: ModelStore) -> Tensor:
     """Embed faces with one recogniser, as (N, D) unit vectors; cached in ``work``."""
-    kept = work / f"{name}-{split}.safetensors"
-    if not kept.exists():
+    cache = work / f"{name}-{split}.safetensors"
+    if not cache.exists():
         embed = load_embed(name, store, torch.device("cpu"))
         parts = []
-        for at in range(0, len(faces_of), _BATCH):
-            batch = faces_of[at : at + _BATCH]
+        for first in range(0, len(faces), _BATCH):
+            batch = faces[first : first + _BATCH]
             images = torch.stack([torch.from_numpy(face.pixels) for face in batch]).permute(0, 3, 1, 2).float() / 255
             with torch.no_grad():
                 parts.append(embed(images, torch.stack([torch.from_numpy(face.mesh) for face in batch])))
-        save_file({"embeddings": torch.cat(parts)}, kept)
-    made = load_file(kept)["embeddings"]
-    if len(made) != len(faces_of):
-        raise SystemExit(f"{kept} holds {len(made)} of {len(faces_of)} faces; delete it and start again.")
-    return made
+        save_file({"embeddings": torch.cat(parts)}, cache)
+    embeddings = load_file(cache)["embeddings"]
+    if len(embeddings) != len(faces):
+        raise SystemExit(f"{cache} holds {len(embeddings)} of {len(faces)} faces; delete it and start again.")
+    return embeddings
 
 
 def summarise(similarities: Tensor) -> Entry:
-    """Summarise impostor pairs; thresholds for which there are too few pairs are left out."""
-    found = measure(similarities)
-    rates = {"far1": found.far1, "far01": found.far01}
-    return {name: value for name, value in rates.items() if value is not None} | {"pairs": found.pairs}
+    """Summarise impostor pairs; thresholds with too few pairs are left out."""
+    measured = measure(similarities)
+    rates = {"far1": measured.far1, "far01": measured.far01}
+    return {name: value for name, value in rates.items() if value is not None} | {"pairs": measured.pairs}
 
 
 def summarise_synthetic(train: Tensor, val: Tensor) -> Entry:
-    """Summarise the pairs of one split, with the false accept rates on those of the other."""
-    found = summarise(train)
+    """Summarise the pairs of the train split, with the false accept rates on those of the val split."""
+    summary = summarise(train)
     return {
-        **found,
+        **summary,
         "impostor_mean": round(float(train.mean()), 4),
         "impostor_std": round(float(train.std()), 4),
         "val_pairs": len(val),
         **{
-            f"val_rate_at_{name}": round(float((val > found[name]).float().mean()), 5)
+            f"val_rate_at_{name}": round(float((val > summary[name]).float().mean()), 5)
             for name in ("far1", "far01")
-            if name in found
+            if name in summary
         },
     }
 
 
 def decide(sources: Mapping[str, Entry]) -> Entry:
-    """Build the entry of one recogniser: its sources, the lowest threshold at each rate, and its source.
+    """Build the entry of one recogniser: its sources, and for each rate the lowest threshold and its source.
 
     Args:
         sources: by names of `SOURCES`; of equal thresholds the first one decides.
@@ -98,16 +98,16 @@ def decide(sources: Mapping[str, Entry]) -> Entry:
         SystemExit: there are no synthetic pairs, whose mean and standard deviation are needed.
     """
     if "synthetic" not in sources:
-        raise SystemExit("There are no synthetic pairs of it yet; give --faces.")
+        raise SystemExit("There are no synthetic pairs for it yet; give --faces.")
     ordered = {name: sources[name] for name in SOURCES if name in sources}
 
-    def lowest(rate: str) -> str:
-        known = [name for name, entry in ordered.items() if rate in entry]
-        if not known:
-            raise SystemExit(f"No source has pairs enough for {rate}.")
-        return min(known, key=lambda name: float(ordered[name][rate]))
+    def find_lowest(rate: str) -> str:
+        available = [name for name, entry in ordered.items() if rate in entry]
+        if not available:
+            raise SystemExit(f"No source has enough pairs for {rate}.")
+        return min(available, key=lambda name: float(ordered[name][rate]))
 
-    far1, far01 = lowest("far1"), lowest("far01")
+    far1, far01 = find_lowest("far1"), find_lowest("far01")
     return {
         "far1": ordered[far1]["far1"],
         # Different sources could otherwise give a lower threshold for fewer false accepts.
@@ -119,27 +119,27 @@ def decide(sources: Mapping[str, Entry]) -> Entry:
     }
 
 
-def known_sources(table: Mapping[str, Any]) -> dict[str, dict[str, Entry]]:
-    """Sources by recogniser in a file of this script, including its older format with synthetic pairs alone."""
-    found: dict[str, dict[str, Entry]] = {}
+def collect_sources(table: Mapping[str, Any]) -> dict[str, dict[str, Entry]]:
+    """Collect sources by recogniser from a file of this script, or of its older format with only synthetic pairs."""
+    sources: dict[str, dict[str, Entry]] = {}
     for name, entry in table.get("recognisers", {}).items():
         if "sources" in entry:
-            found[name] = dict(entry["sources"])
+            sources[name] = dict(entry["sources"])
         else:
             pairs = table["pairs"]
-            found[name] = {"synthetic": {**entry, "pairs": pairs["train"], "val_pairs": pairs["val"]}}
-    return found
+            sources[name] = {"synthetic": {**entry, "pairs": pairs["train"], "val_pairs": pairs["val"]}}
+    return sources
 
 
 def measure_synthetic(folder: Path, work: Path, names: Sequence[str], store: ModelStore) -> dict[str, Entry]:
     """Summarise impostor pairs of synthetic faces, by recogniser."""
     splits = {split: list(read_canvases(folder, work, split)) for split in ("train", "val")}
-    groups = {split: [face.row["dup_group"] for face in found] for split, found in splits.items()}
+    groups = {split: [face.row["dup_group"] for face in canvases] for split, canvases in splits.items()}
     result = {}
     for name in names:
         pairs = {
-            split: impostor_similarities(embeddings(name, split, found, work, store), groups[split])
-            for split, found in splits.items()
+            split: impostor_similarities(embed_faces(name, split, canvases, work, store), groups[split])
+            for split, canvases in splits.items()
         }
         result[name] = summarise_synthetic(pairs["train"], pairs["val"])
     return result
@@ -148,12 +148,12 @@ def measure_synthetic(folder: Path, work: Path, names: Sequence[str], store: Mod
 def measure_photos(folder: Path, names: Sequence[str], store: ModelStore) -> dict[str, Entry]:
     """Summarise impostor pairs of real photos, by recogniser; nothing else is stored of them."""
     unreadable: list[Message] = []
-    found = embed_folder(folder, names, store, torch.device("cpu"), unreadable)
+    embedded = embed_folder(folder, names, store, torch.device("cpu"), unreadable)
     for message in unreadable:
         print(message)
     return {
-        name: {**summarise(impostor_similarities(vectors, found.people)), "people": len(set(found.people))}
-        for name, vectors in found.vectors.items()
+        name: {**summarise(impostor_similarities(vectors, embedded.people)), "people": len(set(embedded.people))}
+        for name, vectors in embedded.vectors.items()
     }
 
 
@@ -162,15 +162,15 @@ def main() -> None:
     parser.add_argument("--faces", nargs=2, type=Path, metavar=("FACES", "WORK"))
     parser.add_argument("--photos", type=Path, metavar="FOLDER")
     store = ModelStore()
-    every = recogniser_names(store)
-    parser.add_argument("--only", action="append", choices=every, help="measure this one alone; may be repeated")
+    all_names = recogniser_names(store)
+    parser.add_argument("--only", action="append", choices=all_names, help="measure this one alone; may be repeated")
     default = bundle_dir() / "mini" / "thresholds.json"
     parser.add_argument("--output", type=Path, default=default)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    names = arguments.only or every
-    start = arguments.output if arguments.output.exists() else default
-    sources = known_sources(json.loads(start.read_text(encoding="utf-8")))
+    names = arguments.only or all_names
+    existing = arguments.output if arguments.output.exists() else default
+    sources = collect_sources(json.loads(existing.read_text(encoding="utf-8")))
     measured: dict[str, dict[str, Entry]] = {}
     if arguments.faces:
         folder, work = arguments.faces
@@ -178,13 +178,16 @@ def main() -> None:
     if arguments.photos:
         measured["photos"] = measure_photos(arguments.photos, names, store)
     result = {}
-    for name in every:
-        own = {**sources.get(name, {}), **{source: found[name] for source, found in measured.items() if name in found}}
-        own.pop("vendor", None)
+    for name in all_names:
+        recogniser_sources = {
+            **sources.get(name, {}),
+            **{source: entries[name] for source, entries in measured.items() if name in entries},
+        }
+        recogniser_sources.pop("vendor", None)
         vendor = store.entry(name).default
         if vendor is not None:
-            own["vendor"] = {"far1": vendor.threshold, "says": vendor.says}
-        result[name] = decide(own)
+            recogniser_sources["vendor"] = {"far1": vendor.threshold, "says": vendor.says}
+        result[name] = decide(recogniser_sources)
         print(name, json.dumps(result[name]), flush=True)
     text = json.dumps({"recognisers": result}, indent=2, sort_keys=True) + "\n"
     arguments.output.write_text(text, encoding="utf-8")

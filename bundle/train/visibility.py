@@ -1,10 +1,10 @@
-"""Trains the network that finds what covers a face (``c2p_core/faces/visibility.py``).
+"""Trains the network that segments covers of a face (``c2p_core/faces/visibility.py``).
 
     python bundle/train/visibility.py FACES WORK [--steps 4000]
 
 WORK is the output folder of ``canvases.py``; the network's checkpoint is kept there, so that training can be
-interrupted and resumed. Every sample is a face of the train split with new things before it, or none (``covers.py``).
-Prints how well faces of the val split are told apart, and writes bundle/mini/visibility.safetensors (float16), with
+interrupted and resumed. Every sample is a face of the train split with new covers, or without one (``covers.py``).
+Prints figures on faces of the val split, and writes bundle/mini/visibility.safetensors (float16), with
 batch normalisation folded into the convolutions. A step takes 0.13 s of one core.
 """
 
@@ -21,7 +21,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from canvases import Canvas, read_canvases
-from covers import SIDE as DRAWN
+from covers import SIDE as DRAWN_SIDE
 from covers import Sample, compose
 from safetensors.torch import save_file
 from torch import Tensor, nn
@@ -31,33 +31,33 @@ from c2p_core.faces.align import CANVAS
 from c2p_core.faces.visibility import SIDE, Convolution, CoverNet, landmark_maps, network_input
 
 TARGET = Path(__file__).parents[1] / "mini" / "visibility.safetensors"
-_BATCH, _NEW, _POOL = 16, 4, 600
+_BATCH, _NEW_PER_BATCH, _POOL_SIZE = 16, 4, 600
 _RATE = 3e-3
-_AVERAGED = 0.985  # decay of the moving average of the weights, which is what is kept
+_AVERAGE_DECAY = 0.985  # decay of the moving average of the weights, which is saved
 _CHECKPOINT = 50  # steps
-# Faces whose own things cover them.
+# Faces already covered in the original picture.
 _COVERED = re.compile("scarf|bandana|mask|veil", re.IGNORECASE)
-# Largest random errors of the alignment: relative size, radians, shift as a share of the canvas; of the picture and, in
-# addition, of the landmarks' maps.
+# Largest random errors of the alignment (relative size, radians, shift as a share of the canvas): of the picture, and
+# additional ones of the landmarks' maps.
 _MISALIGNED = (0.12, 0.15, 0.05)
 _MISFITTED = (0.04, 0.04, 0.015)
-_AROUND = 5  # pixels; the loss counts on the face and a little around it
+_FACE_MARGIN = 5  # pixels; the loss covers the face and a narrow margin
 
 
 def read_samples(faces: Path, work: Path, split: str) -> list[tuple[Sample, Tensor]]:
-    """The faces of a split that nothing covers by their labels, each with its (2, 64, 64) maps of landmarks."""
+    """Read the faces of a split without covers in their labels, each with its (2, 64, 64) maps of landmarks."""
     usable = [c for c in read_canvases(faces, work, split) if not _COVERED.search(c.row["all_labels"])]
     return [(_shrink(canvas), torch.from_numpy(landmark_maps(canvas.mesh))) for canvas in usable]
 
 
 def _shrink(canvas: Canvas) -> Sample:
-    step = CANVAS // DRAWN
-    pixels = canvas.pixels.reshape(DRAWN, step, DRAWN, step, 3).mean((1, 3)) / 255
+    step = CANVAS // DRAWN_SIDE
+    pixels = canvas.pixels.reshape(DRAWN_SIDE, step, DRAWN_SIDE, step, 3).mean((1, 3)) / 255
     return Sample(pixels.astype(np.float32), (canvas.mesh / step).astype(np.float32))
 
 
 class Pool:
-    """Covered and uncovered faces, drawn once and shown a few times, each time aligned in another way."""
+    """Covered and uncovered faces, drawn once and used a few times, each time with another misalignment."""
 
     def __init__(self, samples: list[tuple[Sample, Tensor]], size: int, seed: int) -> None:
         self._samples = samples
@@ -69,34 +69,34 @@ class Pool:
         """Draw a batch, after ``new`` new faces.
 
         Returns:
-            (count, 5, 64, 64) input of the network, (count, 64, 64) opacity of what is before the face, and (count, 64,
-            64) weight of the loss.
+            (count, 5, 64, 64) input of the network, (count, 64, 64) opacity of covers, and (count, 64, 64) weight of
+            the loss.
         """
         random, samples = self._random, self._samples
         others = [samples[i][0] for i in random.integers(len(samples), size=4)]
         for i in random.integers(len(samples), size=new):
-            sample, own = samples[i]
+            sample, maps = samples[i]
             pixels, covered = compose(random, sample, others)
             picture = np.concatenate([pixels.transpose(2, 0, 1), covered[None]])
-            small = F.avg_pool2d(torch.from_numpy(picture.astype(np.float32))[None], DRAWN // SIDE)[0]
-            self._drawn.append((small, own))
+            small = F.avg_pool2d(torch.from_numpy(picture.astype(np.float32))[None], DRAWN_SIDE // SIDE)[0]
+            self._drawn.append((small, maps))
         self._drawn = self._drawn[-self._size :]
-        # The new ones, and others from before.
-        chosen = [*self._drawn[-new:], *(self._drawn[i] for i in random.integers(len(self._drawn), size=count - new))]
-        maps = torch.stack([own for _, own in chosen])
+        # The new faces, and some drawn earlier.
+        batch = [*self._drawn[-new:], *(self._drawn[i] for i in random.integers(len(self._drawn), size=count - new))]
+        all_maps = torch.stack([maps for _, maps in batch])
         misaligned = _draw_affine(random, count, _MISALIGNED, flip=True)
-        seen = _warp(torch.stack([picture for picture, _ in chosen]), misaligned)
-        located = _warp(maps, misaligned @ _draw_affine(random, count, _MISFITTED))
-        face = F.max_pool2d(_warp(maps[:, :1], misaligned), _AROUND, 1, _AROUND // 2)
-        return network_input(seen[:, :3], located), seen[:, 3], face[:, 0]
+        pictures = _warp(torch.stack([picture for picture, _ in batch]), misaligned)
+        landmark_inputs = _warp(all_maps, misaligned @ _draw_affine(random, count, _MISFITTED))
+        face = F.max_pool2d(_warp(all_maps[:, :1], misaligned), _FACE_MARGIN, 1, _FACE_MARGIN // 2)
+        return network_input(pictures[:, :3], landmark_inputs), pictures[:, 3], face[:, 0]
 
 
 def _draw_affine(
     random: np.random.Generator, count: int, largest: tuple[float, float, float], flip: bool = False
 ) -> Tensor:
     """(count, 3, 3) similarity transforms of the square -1..1."""
-    size, turn, shift = largest
-    scale, angle = 1 + random.uniform(-size, size, count), random.uniform(-turn, turn, count)
+    size, largest_angle, shift = largest
+    scale, angle = 1 + random.uniform(-size, size, count), random.uniform(-largest_angle, largest_angle, count)
     matrices = np.zeros((count, 3, 3), np.float32)
     matrices[:, 0, 0] = matrices[:, 1, 1] = scale * np.cos(angle)
     matrices[:, 1, 0], matrices[:, 0, 1] = scale * np.sin(angle), -scale * np.sin(angle)
@@ -112,7 +112,7 @@ def _warp(pictures: Tensor, transforms: Tensor) -> Tensor:
 
 
 def weighted_loss(logits: Tensor, covered: Tensor, weight: Tensor) -> Tensor:
-    """Cross entropy on the face, and half of it where the smaller class counts as much as the larger one."""
+    """Cross entropy on the face plus a Dice loss, which balances the two classes."""
     entropy = F.binary_cross_entropy_with_logits(logits, covered, reduction="none")
     shares = torch.sigmoid(logits)
     overlap = (2 * (shares * covered * weight).sum((1, 2)) + 5) / (((shares + covered) * weight).sum((1, 2)) + 5)
@@ -125,9 +125,9 @@ def fold(network: CoverNet) -> CoverNet:
     trained = dict(network.eval().named_modules())
     for name, module in folded.named_modules():
         if isinstance(module, Convolution):
-            own = trained[name]
-            assert isinstance(own, Convolution)
-            convolution, normalisation = own[0], own[1]
+            trained_module = trained[name]
+            assert isinstance(trained_module, Convolution)
+            convolution, normalisation = trained_module[0], trained_module[1]
             assert isinstance(convolution, nn.Conv2d) and isinstance(normalisation, nn.BatchNorm2d)
             module[0].load_state_dict(fuse_conv_bn_eval(convolution, normalisation).state_dict())
         elif isinstance(module, nn.Conv2d) and not name.endswith(".0"):
@@ -139,18 +139,19 @@ def fold(network: CoverNet) -> CoverNet:
 def evaluate(network: CoverNet, samples: list[tuple[Sample, Tensor]], count: int) -> str:
     """Figures of a network on drawn faces: intersection over union, and errors on the faces."""
     pool = Pool(samples, count, 1)
-    both = either = missed = invented = on = off = 0.0
+    intersection = union = missed = invented = covered_pixels = bare_pixels = 0.0
     network.eval()
     for _ in range(count // _BATCH):
         picture, covered, weight = pool.draw(_BATCH, _BATCH)
-        found, there, face = network(picture) > 0, covered > 0.5, weight > 0.5
-        both += float((found & there & face).sum())
-        either += float(((found | there) & face).sum())
-        missed += float((~found & there & face).sum())
-        invented += float((found & ~there & face).sum())
-        on, off = on + float((there & face).sum()), off + float((~there & face).sum())
-    wrong = f"missed {100 * missed / on:.1f} % of covers, invented on {100 * invented / off:.2f} % of faces"
-    return f"IoU {both / either:.3f}, {wrong}"
+        predicted, is_covered, face = network(picture) > 0, covered > 0.5, weight > 0.5
+        intersection += float((predicted & is_covered & face).sum())
+        union += float(((predicted | is_covered) & face).sum())
+        missed += float((~predicted & is_covered & face).sum())
+        invented += float((predicted & ~is_covered & face).sum())
+        covered_pixels += float((is_covered & face).sum())
+        bare_pixels += float((~is_covered & face).sum())
+    errors = f"missed {100 * missed / covered_pixels:.1f} % of covers, invented on {100 * invented / bare_pixels:.2f} %"
+    return f"IoU {intersection / union:.3f}, {errors} of faces"
 
 
 def main() -> None:
@@ -170,29 +171,29 @@ def main() -> None:
     optimiser = torch.optim.AdamW(network.parameters(), _RATE, weight_decay=1e-3)
     checkpoint, first = arguments.work / "visibility.pt", 0
     if checkpoint.exists():
-        kept = torch.load(checkpoint, weights_only=True)
-        first = kept["step"]
-        network.load_state_dict(kept["network"])
-        average.load_state_dict(kept["average"])
-        optimiser.load_state_dict(kept["optimiser"])
-    pool = Pool(train, _POOL, first)
+        stored = torch.load(checkpoint, weights_only=True)
+        first = stored["step"]
+        network.load_state_dict(stored["network"])
+        average.load_state_dict(stored["average"])
+        optimiser.load_state_dict(stored["optimiser"])
+    pool = Pool(train, _POOL_SIZE, first)
     losses: list[float] = []
-    began = time.process_time()
+    start = time.process_time()
     steps: int = arguments.steps
     for step in range(first, steps):
-        # Warm-up, then a cosine down to nothing.
+        # Warm-up, then cosine decay to 0.
         for group in optimiser.param_groups:
             group["lr"] = _RATE * min(1.0, (step + 1) / 40) * 0.5 * (1 + math.cos(math.pi * step / steps))
-        picture, covered, weight = pool.draw(_BATCH, _NEW)
+        picture, covered, weight = pool.draw(_BATCH, _NEW_PER_BATCH)
         loss = weighted_loss(network.train()(picture.contiguous(memory_format=torch.channels_last)), covered, weight)
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
         losses.append(loss.item())
         with torch.no_grad():
-            keep = min(_AVERAGED, step / (step + 20))
+            decay = min(_AVERAGE_DECAY, step / (step + 20))
             for mean, new in zip(average.state_dict().values(), network.state_dict().values(), strict=True):
-                mean.copy_(mean * keep + new * (1 - keep) if mean.is_floating_point() else new)
+                mean.copy_(mean * decay + new * (1 - decay) if mean.is_floating_point() else new)
         if (step + 1) % _CHECKPOINT == 0 or step + 1 == steps:
             state = {
                 "network": network.state_dict(),
@@ -202,15 +203,15 @@ def main() -> None:
             partial = checkpoint.with_suffix(".part")
             torch.save({"step": step + 1, **state}, partial)
             partial.replace(checkpoint)
-            seconds = time.process_time() - began
+            seconds = time.process_time() - start
             print(
                 f"step {step + 1}, loss {np.mean(losses[-_CHECKPOINT:]):.4f}, {seconds:.0f} s of the processor",
                 flush=True,
             )
     folded = fold(average)
     print(evaluate(folded, val, 480))
-    halves = {name: value.half().contiguous() for name, value in folded.state_dict().items()}
-    save_file(halves, TARGET)
+    tensors = {name: value.half().contiguous() for name, value in folded.state_dict().items()}
+    save_file(tensors, TARGET)
     print(f"{TARGET.name}: {TARGET.stat().st_size} bytes")
 
 

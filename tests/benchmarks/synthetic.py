@@ -80,7 +80,7 @@ def setting(name: str = "a", hold_out: str = "dlib", strength: float = 0.7, meth
 
 
 def protect_row(key: Setting, after: dict[str, float] | float = 0.9, **changes: object) -> ProtectRow:
-    """A row in which every recogniser has thresholds 0.4 and 0.6 and says ``after`` (all the same, or by name)."""
+    """A row with thresholds 0.4 and 0.6 and similarity ``after`` for every recogniser (one value, or by name)."""
     scores = tuple(
         Score(
             recogniser=name,
@@ -110,7 +110,7 @@ def natural_row(key: Setting, **changes: object) -> NaturalRow:
 
 
 def robustness_row(key: Setting, degraded: dict[str, float | None] | None = None, before: float = 1.0) -> RobustnessRow:
-    """Every recogniser says 0.1 of the picture as it is, and what is given after a degradation; None: no face."""
+    """Every similarity is 0.1 for the undegraded picture, and as given after a degradation; None: no face."""
     scores = protect_row(key, 0.1).scores
     after = {"JPEG 70": 0.1} if degraded is None else degraded
     pairs = {name: () if value is None else ((before, value),) * len(scores) for name, value in after.items()}
@@ -133,7 +133,7 @@ def cost_row(**changes: object) -> CostRow:
 def other_score(
     name: str, others: dict[str, tuple[float, float | None]], role: str = "held-out", **changes: object
 ) -> OtherScore:
-    """A recogniser with thresholds 0.4 and 0.6, of the family that `THRESHOLDS` names."""
+    """A score with thresholds 0.4 and 0.6, of the recogniser's family in `THRESHOLDS`."""
     fields: dict[str, object] = {
         "recogniser": name, "family": THRESHOLDS[name], "role": role, "far1": 0.4, "far01": 0.6, "others": others,
     }  # fmt: skip

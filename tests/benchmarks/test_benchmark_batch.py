@@ -1,4 +1,4 @@
-"""The measurement of a whole shoot: which faces are searched one by one, and what its time is compared with."""
+"""The measurement of a whole shoot: the faces searched one by one, and the comparison of times."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.data import sample_portrait
+from benchmarks.data import write_sample_portrait
 from benchmarks.suites import batch
 from benchmarks.suites.batch import Planning, choose_singles, make_shoot, measure_shoot, measure_singles
 from c2p_core.search import SearchSettings
@@ -24,54 +24,54 @@ def test_single_faces_are_chosen_evenly_over_the_faces_of_a_shoot() -> None:
     assert choose_singles(shoot[:2], 6) == [(shoot[0], 0), (shoot[1], 0), (shoot[1], 1)]
 
 
-def test_the_time_of_a_shoot_is_compared_with_single_searches_too(
+def test_the_time_of_a_shoot_is_also_compared_with_single_searches(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     summary = {"protected": 2, "faces": 4, "seconds": 44.0, "search_seconds": 43.0}
-    typed: list[list[str]] = []
+    commands: list[list[str]] = []
 
-    def run(words: list[str]) -> tuple[str, float, list[float]]:
-        typed.append(words)
+    def run(arguments: list[str]) -> tuple[str, float, list[float]]:
+        commands.append(arguments)
         return json.dumps(summary), 50.0, [100.0, 200.0, 300.0, 400.0]
 
     monkeypatch.setattr(batch, "run_command", run)
     shoot = measure_shoot(tmp_path, tmp_path / "out", 7, [9.0, 11.0])
-    # The searches within the run were slower than alone, which only the second ratio shows.
+    # Searches within the run were slower than single ones, which only the second ratio shows.
     assert (shoot.ratio, shoot.single_seconds, shoot.singles, shoot.ratio_to_singles) == (1.023, 10.0, 2, 1.1)
-    assert typed[0][-2:] == ["--steps", "7"] and (shoot.steps, shoot.first_mib, shoot.last_mib) == (7, 200, 400)
+    assert commands[0][-2:] == ["--steps", "7"] and (shoot.steps, shoot.first_mib, shoot.last_mib) == (7, 200, 400)
 
 
-def test_the_file_says_what_was_measured_with_and_under(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_file_has_the_steps_and_the_circumstances(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(batch, "measure_planning", lambda *_: Planning(10, 1.0, 50))
     monkeypatch.setattr(batch, "measure_singles", lambda chosen, steps: [2.0] * len(chosen))
     summary = {"protected": 2, "faces": 3, "seconds": 7.5, "search_seconds": 7.0}
-    monkeypatch.setattr(batch, "run_command", lambda words: (json.dumps(summary), 9.0, [100.0]))
-    monkeypatch.setattr(batch, "ProcessPoolExecutor", Here)
-    path = batch.run([sample_portrait(tmp_path)], tmp_path / "rows", 2, 2, None, 10, lambda line: None)
-    found = json.loads(path.read_text())
-    assert found["shoot"]["steps"] == SearchSettings().steps and found["cores"] >= 1
-    assert {"code", "load"} < set(found) and found["planning"]["photos"] == 10
-    assert (found["shoot"]["singles"], found["shoot"]["ratio_to_singles"]) == (3, 1.25)
+    monkeypatch.setattr(batch, "run_command", lambda arguments: (json.dumps(summary), 9.0, [100.0]))
+    monkeypatch.setattr(batch, "ProcessPoolExecutor", InProcessPool)
+    path = batch.run([write_sample_portrait(tmp_path)], tmp_path / "rows", 2, 2, None, 10, lambda line: None)
+    results = json.loads(path.read_text())
+    assert results["shoot"]["steps"] == SearchSettings().steps and results["cores"] >= 1
+    assert {"code", "load"} < set(results) and results["planning"]["photos"] == 10
+    assert (results["shoot"]["singles"], results["shoot"]["ratio_to_singles"]) == (3, 1.25)
 
 
-class Here:
-    """A pool of this process alone."""
+class InProcessPool:
+    """A pool that runs in this process."""
 
     def __init__(self, workers: int, mp_context: object) -> None: ...
 
-    def __enter__(self) -> Here:
+    def __enter__(self) -> InProcessPool:
         return self
 
     def __exit__(self, *_: object) -> None: ...
 
-    def submit(self, work: object, *words: object) -> Here:
-        self.result = lambda: work(*words)  # type: ignore[operator]
+    def submit(self, function: object, *arguments: object) -> InProcessPool:
+        self.result = lambda: function(*arguments)  # type: ignore[operator]
         return self
 
 
 @pytest.mark.slow
 def test_faces_are_searched_one_by_one(tmp_path: Path) -> None:
-    make_shoot([sample_portrait(tmp_path)], tmp_path / "shoot", 2, 2)
+    make_shoot([write_sample_portrait(tmp_path)], tmp_path / "shoot", 2, 2)
     shoot = sorted((tmp_path / "shoot").iterdir())
     seconds = measure_singles(choose_singles(shoot, 2, 2), 1)
-    assert len(seconds) == 2 and all(0 < one < 60 for one in seconds)
+    assert len(seconds) == 2 and all(0 < duration < 60 for duration in seconds)

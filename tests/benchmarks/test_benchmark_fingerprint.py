@@ -1,4 +1,4 @@
-"""What the fingerprint of embeddings leaves out has no part in them."""
+"""Code left out of the fingerprint of embeddings does not affect them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from benchmarks.fingerprint import CHANGES_ONLY
 from tests.test_imports import PACKAGE, find_reached, import_graph, module_name
 
 
-def test_code_that_is_left_out_exists_and_is_not_reached_by_what_detects_and_embeds_faces() -> None:
+def test_excluded_code_exists_and_is_not_imported_by_code_that_detects_and_embeds_faces() -> None:
     graph = import_graph({module_name(path): path.read_text(encoding="utf-8") for path in PACKAGE.rglob("*.py")})
     reached = {
         name

@@ -1,4 +1,4 @@
-"""The plain loop that full size is compared with computes the same, and both are timed with the product's networks."""
+"""The plain loop computes the same as the product's, and both are timed with the product's networks."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from benchmarks.suites import fullsize
-from benchmarks.suites.fullsize import Networks, build_networks, measure, plain_synthesis
+from benchmarks.suites.fullsize import Networks, build_networks, measure, synthesise_plainly
 from c2p_core import torchvision_ops
 from c2p_core.accelerated import Forward
 from c2p_core.faces.canvas import CanvasFace
@@ -22,32 +22,32 @@ CPU = torch.device("cpu")
 
 
 class Clip(nn.Module):
-    """A text model as far as it sees."""
+    """A text model with only an image encoder."""
 
     def __init__(self) -> None:
         super().__init__()
         self.dense = nn.Linear(3, 512)
 
     def encode_image(self, pictures: torch.Tensor, normalize: bool) -> torch.Tensor:
-        found: torch.Tensor = self.dense(pictures.mean((2, 3)))
-        return nn.functional.normalize(found) if normalize else found
+        features: torch.Tensor = self.dense(pictures.mean((2, 3)))
+        return nn.functional.normalize(features) if normalize else features
 
 
 def freeze(network: Any) -> Any:
     return network.eval().requires_grad_(False)
 
 
-def test_the_plain_loop_makes_the_same_picture() -> None:
+def test_the_plain_loop_synthesises_the_same_picture() -> None:
     torch.manual_seed(0)
     generator = Generator(GeneratorShape((8, 8, 6), style=8, mapping=1))
     for layer in generator.styled_layers():
         layer.noise_strength.data.fill_(0.2)
     codes = torch.randn(2, 6, 8)
     with torch.no_grad():
-        assert torch.allclose(plain_synthesis(generator, codes), generator(codes), atol=1e-4)
+        assert torch.allclose(synthesise_plainly(generator, codes), generator(codes), atol=1e-4)
 
 
-def test_networks_run_as_the_product_runs_them_and_each_loop_has_its_memory(
+def test_networks_run_as_in_the_product_and_memory_is_measured_for_each_loop(
     astronaut_canvas: CanvasFace, store: ModelStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shape = GeneratorShape((16, 16, 8, 8), style=16, mapping=1)
@@ -57,33 +57,33 @@ def test_networks_run_as_the_product_runs_them_and_each_loop_has_its_memory(
         ((freeze(MobileFaceNet()), TEMPLATE),),
         freeze(Clip()),
     )
-    done: list[str] = []
+    calls: list[str] = []
 
-    def watch(forward: Forward, device: torch.device, recorded: bool) -> Forward:
-        done.append("accelerate")
+    def record(forward: Forward, device: torch.device, recorded: bool) -> Forward:
+        calls.append("accelerate")
         return forward
 
-    monkeypatch.setattr(fullsize, "accelerate", watch)
-    monkeypatch.setattr(fullsize, "begin_measuring", lambda device: done.append("begin"))
-    monkeypatch.setattr(fullsize, "measure_peak_memory", lambda device: done.append("most") or 2**20 * len(done))
+    monkeypatch.setattr(fullsize, "accelerate", record)
+    monkeypatch.setattr(fullsize, "begin_measuring", lambda device: calls.append("begin"))
+    monkeypatch.setattr(fullsize, "measure_peak_memory", lambda device: calls.append("most") or 2**20 * len(calls))
     speed = measure(astronaut_canvas, store, 1, networks, CPU)
-    # The plain loop accelerates nothing, and is measured from its own beginning.
-    assert done == ["begin", "accelerate", "accelerate", "most", "begin", "most"]
+    # The plain loop accelerates nothing, and its measurement begins anew.
+    assert calls == ["begin", "accelerate", "accelerate", "most", "begin", "most"]
     assert (speed.gpu_mib, speed.plain_gpu_mib) == (4.0, 6.0)
     assert speed.plain_host_mib >= speed.host_mib > 0 and min(speed.tuning, speed.search, speed.plain_search) > 0
 
 
-def test_random_weights_make_values_of_the_size_that_trained_ones_make() -> None:
+def test_calibrated_random_networks_have_outputs_as_large_as_trained_ones() -> None:
     torch.manual_seed(0)
     network = MobileFaceNet()
     chips = torch.rand(2, 3, 112, 112)
     with torch.no_grad():
         assert float(freeze(network)(chips).std()) < 1e-3
-        fullsize.settle(network, 112)
+        fullsize.calibrate_batch_norms(network, 112)
         assert 0.1 < float(freeze(network)(chips).std()) < 10
 
 
-def test_they_are_the_papers_recognisers_with_random_weights(
+def test_the_networks_are_the_papers_recognisers_with_random_weights(
     store: ModelStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, network in (("Generator", nn.Identity), ("Encoder", nn.Identity)):

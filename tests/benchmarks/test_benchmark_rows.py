@@ -8,14 +8,14 @@ import pytest
 from synthetic import natural_row, pair_row, protect_row, robustness_row, setting
 
 from benchmarks import rows
-from benchmarks.data import RESULTS, NoData, RunFolders, list_faces, spread
+from benchmarks.data import RESULTS, NoData, RunFolders, list_faces, sample_evenly
 from benchmarks.suites import runner
-from benchmarks.suites.measurement import Done, Task
+from benchmarks.suites.measurement import Task, TaskRows
 
 FAMILIES = ("dlib", "faceres", "mobileface")
 
 
-def plan(**changes: object) -> runner.Plan:
+def make_plan(**changes: object) -> runner.Plan:
     fields: dict[str, object] = {
         "photos": (Path("a.jpg"), Path("b.jpg")), "methods": ("c2p",), "strengths": (0.7,), "hold_out": FAMILIES,
         "prompt": "natural makeup", "prior": "makeup", "steps": None, "seed": 0,
@@ -24,153 +24,157 @@ def plan(**changes: object) -> runner.Plan:
     return runner.Plan(**{**fields, **changes})  # type: ignore[arg-type]
 
 
-def go(folder: Path, wanted: runner.Plan, broken: str = "") -> tuple[runner.Outcome, list[Task], list[str]]:
+def run_plan(folder: Path, plan: runner.Plan, broken: str = "") -> tuple[runner.Outcome, list[Task], list[str]]:
     """A run with a fake measurement that fails for the face named ``broken``."""
-    seen: list[Task] = []
-    said: list[str] = []
+    tasks: list[Task] = []
+    messages: list[str] = []
 
-    def work(task: Task) -> Done:
-        seen.append(task)
+    def measure_task(task: Task) -> TaskRows:
+        tasks.append(task)
         if task.setting.face == broken:
             raise RuntimeError("the model has gone")
         task.folders.pictures.joinpath(task.setting.picture).parent.mkdir(parents=True, exist_ok=True)
         task.folders.pictures.joinpath(task.setting.picture).touch()
         make = {"protect": protect_row, "natural": natural_row, "robustness": robustness_row, "pairs": pair_row}
-        return Done(**{name: make[name](task.setting) for name in task.wants})
+        return TaskRows(**{name: make[name](task.setting) for name in task.missing})
 
     with ThreadPoolExecutor(1) as executor:
-        outcome = runner.run(wanted, RunFolders(folder, folder / "pictures"), "abc", executor, said.append, work)
-    return outcome, seen, said
+        outcome = runner.run(
+            plan, RunFolders(folder, folder / "pictures"), "abc", executor, messages.append, measure_task
+        )
+    return outcome, tasks, messages
 
 
-def test_a_row_survives_the_file(tmp_path: Path) -> None:
+def test_a_row_is_read_as_written(tmp_path: Path) -> None:
     row = protect_row(setting(), warnings=("Unknown word: “glitterish”.",))
     rows.append(tmp_path / "rows.jsonl", row)
     assert rows.read(tmp_path / "rows.jsonl", rows.ProtectRow) == [row]
 
 
 def test_every_face_and_family_has_a_row(tmp_path: Path) -> None:
-    outcome, seen, _ = go(tmp_path, plan())
-    assert (outcome.measured, outcome.kept, outcome.failed) == (6, 0, 0)
+    outcome, tasks, _ = run_plan(tmp_path, make_plan())
+    assert (outcome.measured, outcome.done_before, outcome.failed) == (6, 0, 0)
     assert len(rows.read(tmp_path / rows.PROTECT_FILE, rows.ProtectRow)) == 6
-    assert {(t.setting.face, t.setting.hold_out) for t in seen} == {(f, h) for f in "ab" for h in FAMILIES}
+    assert {(t.setting.face, t.setting.hold_out) for t in tasks} == {(f, h) for f in "ab" for h in FAMILIES}
 
 
 def test_a_second_run_measures_nothing_again(tmp_path: Path) -> None:
-    go(tmp_path, plan())
-    outcome, seen, _ = go(tmp_path, plan())
-    assert outcome.kept == 6
-    assert seen == []
+    run_plan(tmp_path, make_plan())
+    outcome, tasks, _ = run_plan(tmp_path, make_plan())
+    assert outcome.done_before == 6
+    assert tasks == []
 
 
-def test_a_line_cut_by_a_kill_is_measured_again(tmp_path: Path) -> None:
-    go(tmp_path, plan())
+def test_a_truncated_line_is_measured_again(tmp_path: Path) -> None:
+    run_plan(tmp_path, make_plan())
     file = tmp_path / rows.PROTECT_FILE
     file.write_bytes(file.read_bytes()[:-40])
-    _, seen, _ = go(tmp_path, plan())
-    assert len(seen) == 1
+    _, tasks, _ = run_plan(tmp_path, make_plan())
+    assert len(tasks) == 1
     assert [json.loads(line) for line in file.read_text().splitlines()]
     assert len(rows.read(file, rows.ProtectRow)) == 6
 
 
-def test_a_failure_stops_no_other_and_is_tried_again(tmp_path: Path) -> None:
-    outcome, _, said = go(tmp_path, plan(), broken="a")
+def test_a_failure_does_not_stop_others_and_is_retried(tmp_path: Path) -> None:
+    outcome, _, messages = run_plan(tmp_path, make_plan(), broken="a")
     assert (outcome.measured, outcome.failed) == (3, 3)
-    assert any("the model has gone" in line for line in said)
-    outcome, _, _ = go(tmp_path, plan())
-    assert (outcome.measured, outcome.kept) == (3, 3)
+    assert any("the model has gone" in line for line in messages)
+    outcome, _, _ = run_plan(tmp_path, make_plan())
+    assert (outcome.measured, outcome.done_before) == (3, 3)
 
 
-def test_methods_without_search_run_once_a_face(tmp_path: Path) -> None:
-    _, seen, _ = go(tmp_path, plan(methods=("nothing",)))
-    assert [t.setting.hold_out for t in seen] == [rows.NO_FAMILY] * 2
+def test_methods_without_a_search_run_once_per_face(tmp_path: Path) -> None:
+    _, tasks, _ = run_plan(tmp_path, make_plan(methods=("nothing",)))
+    assert [t.setting.hold_out for t in tasks] == [rows.NO_FAMILY] * 2
 
 
-def test_naturalness_alone_leaves_protection_alone(tmp_path: Path) -> None:
-    go(tmp_path, plan(suites=frozenset({"protect"})))
-    _, seen, _ = go(tmp_path, plan(suites=frozenset({"natural"})))
-    assert all(t.wants == {"natural"} for t in seen)
-    assert len(seen) == 6
+def test_naturalness_can_be_measured_without_protection(tmp_path: Path) -> None:
+    run_plan(tmp_path, make_plan(suites=frozenset({"protect"})))
+    _, tasks, _ = run_plan(tmp_path, make_plan(suites=frozenset({"natural"})))
+    assert all(t.missing == {"natural"} for t in tasks)
+    assert len(tasks) == 6
 
 
-def test_a_picture_that_is_gone_is_judged_again_in_all(tmp_path: Path) -> None:
-    go(tmp_path, plan())
-    (tmp_path / "pictures" / runner.list_settings(plan())[0].setting.picture).unlink()
-    _, seen, _ = go(tmp_path, plan(suites=frozenset({"protect", "natural", "robustness"})))
-    assert [sorted(t.wants) for t in seen] == [["natural", "protect", "robustness"], *[["robustness"]] * 5]
+def test_all_rows_of_a_missing_picture_are_measured_again(tmp_path: Path) -> None:
+    run_plan(tmp_path, make_plan())
+    (tmp_path / "pictures" / runner.list_settings(make_plan())[0].setting.picture).unlink()
+    _, tasks, _ = run_plan(tmp_path, make_plan(suites=frozenset({"protect", "natural", "robustness"})))
+    assert [sorted(t.missing) for t in tasks] == [["natural", "protect", "robustness"], *[["robustness"]] * 5]
 
 
-def test_robustness_of_a_picture_that_is_gone_is_measured_with_a_new_one_together_with_everything_else(
+def test_robustness_of_a_missing_picture_is_measured_together_with_its_other_rows(
     tmp_path: Path,
 ) -> None:
-    go(tmp_path, plan())
-    (tmp_path / "pictures" / runner.list_settings(plan())[0].setting.picture).unlink()
-    _, seen, _ = go(tmp_path, plan(suites=frozenset({"robustness"})))
-    assert [sorted(t.wants) for t in seen] == [["natural", "protect", "robustness"], *[["robustness"]] * 5]
+    run_plan(tmp_path, make_plan())
+    (tmp_path / "pictures" / runner.list_settings(make_plan())[0].setting.picture).unlink()
+    _, tasks, _ = run_plan(tmp_path, make_plan(suites=frozenset({"robustness"})))
+    assert [sorted(t.missing) for t in tasks] == [["natural", "protect", "robustness"], *[["robustness"]] * 5]
 
 
 def test_curves_are_measured_on_their_own_faces(tmp_path: Path) -> None:
-    drawn = plan(curves={"pgd": (0.25, 0.5), "c2p": (0.7,)}, curve_photos=(Path("a.jpg"),))
-    _, seen, _ = go(tmp_path, drawn)
-    assert sum(t.setting.method == "c2p" for t in seen) == 6
-    noise = [t.setting for t in seen if t.setting.method == "pgd"]
+    curve_plan = make_plan(curves={"pgd": (0.25, 0.5), "c2p": (0.7,)}, curve_photos=(Path("a.jpg"),))
+    _, tasks, _ = run_plan(tmp_path, curve_plan)
+    assert sum(t.setting.method == "c2p" for t in tasks) == 6
+    noise = [t.setting for t in tasks if t.setting.method == "pgd"]
     assert {s.face for s in noise} == {"a"} and len(noise) == 6
     assert {s.prompt for s in noise} == {""}
 
 
-def test_photos_of_one_person_are_compared_with_each_other_alone(tmp_path: Path) -> None:
-    _, seen, _ = go(tmp_path, plan(photos=(), pairs=(Path("p1.jpg"), Path("p2.jpg"), Path("p3.jpg"))))
-    assert {t.wants for t in seen} == {frozenset({"pairs"})}
-    assert [p.stem for p in seen[0].others] == ["p2", "p3"]
+def test_photos_of_one_person_are_compared_only_with_each_other(tmp_path: Path) -> None:
+    _, tasks, _ = run_plan(tmp_path, make_plan(photos=(), pairs=(Path("p1.jpg"), Path("p2.jpg"), Path("p3.jpg"))))
+    assert {t.missing for t in tasks} == {frozenset({"pairs"})}
+    assert [p.stem for p in tasks[0].others] == ["p2", "p3"]
     assert not (tmp_path / rows.PROTECT_FILE).exists()
 
 
-def test_another_recogniser_from_outside_is_asked_anew(tmp_path: Path) -> None:
+def test_another_external_recogniser_is_measured_separately(tmp_path: Path) -> None:
     key = setting()
     for name in ("protect", "natural"):
-        go(tmp_path, plan(suites=frozenset({name}), photos=(Path("a.jpg"),), hold_out=("dlib",)))
+        run_plan(tmp_path, make_plan(suites=frozenset({name}), photos=(Path("a.jpg"),), hold_out=("dlib",)))
     row = rows.ExtraRow(key, "mine:one", (), True, True, "abc")
     rows.append(tmp_path / rows.EXTRA_FILE, row)
     assert rows.read(tmp_path / rows.EXTRA_FILE, rows.ExtraRow) == [row]
     for source, count in (("mine:one", 0), ("mine:two", 1)):
-        wanted = plan(photos=(Path("a.jpg"),), hold_out=("dlib",), extra=source)
-        assert len(runner.list_tasks(wanted, RunFolders(tmp_path, tmp_path / "pictures"), "abc")) == count
+        extra_plan = make_plan(photos=(Path("a.jpg"),), hold_out=("dlib",), extra=source)
+        assert len(runner.list_tasks(extra_plan, RunFolders(tmp_path, tmp_path / "pictures"), "abc")) == count
 
 
 @pytest.mark.parametrize("row", [robustness_row(setting()), pair_row(setting())])
-def test_other_rows_survive_the_file(tmp_path: Path, row: rows.AnyRow) -> None:
+def test_other_rows_are_read_as_written(tmp_path: Path, row: rows.AnyRow) -> None:
     rows.append(tmp_path / "rows.jsonl", row)
     assert rows.read(tmp_path / "rows.jsonl", type(row)) == [row]
 
 
-def test_rows_of_runs_before_today_are_still_read() -> None:
+def test_committed_rows_can_be_read() -> None:
     committed = RESULTS / rows.PROTECT_FILE
     assert all(row.setting.face for row in rows.read(committed, rows.ProtectRow))
 
 
-def test_rows_of_other_code_are_kept_and_named(tmp_path: Path) -> None:
+def test_rows_of_other_code_are_kept_and_reported(tmp_path: Path) -> None:
     rows.append(tmp_path / rows.PROTECT_FILE, protect_row(setting(), code="old"))
-    _, _, said = go(tmp_path, plan())
-    assert any("1 rows" in line and "other code" in line for line in said)
+    _, _, messages = run_plan(tmp_path, make_plan())
+    assert any("1 rows" in line and "other code" in line for line in messages)
 
 
 def test_settings_never_share_a_picture() -> None:
-    settings = [wanted.setting for wanted in runner.list_settings(plan(strengths=(0.3, 0.7), methods=("c2p", "look")))]
+    settings = [
+        planned.setting for planned in runner.list_settings(make_plan(strengths=(0.3, 0.7), methods=("c2p", "look")))
+    ]
     assert len({s.picture for s in settings}) == len(settings)
 
 
-def test_missing_faces_are_said_loudly(tmp_path: Path) -> None:
+def test_a_missing_folder_of_faces_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(NoData, match="no folder"):
         list_faces(photos=tmp_path / "nowhere")
 
 
-def test_a_listed_photo_that_is_not_there_is_named(tmp_path: Path) -> None:
+def test_a_missing_listed_photo_is_named(tmp_path: Path) -> None:
     (tmp_path / "a.jpg").touch()
     (tmp_path / "list.txt").write_text("a\nb\n")
     with pytest.raises(NoData, match="the first is b"):
         list_faces(tmp_path / "list.txt", tmp_path)
 
 
-def test_quick_takes_six_faces_spread_over_the_list() -> None:
+def test_quick_samples_six_faces_evenly_from_the_list() -> None:
     photos = [Path(f"{i}.jpg") for i in range(40)]
-    assert [int(p.stem) for p in spread(photos, 6)] == [0, 6, 12, 18, 24, 30]
+    assert [int(p.stem) for p in sample_evenly(photos, 6)] == [0, 6, 12, 18, 24, 30]

@@ -1,4 +1,4 @@
-"""The measurement of shoots: grouping, and protected photos of a person beside each other."""
+"""The measurement of shoots: grouping, and comparisons of a person's protected photos."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ def test_the_adjusted_rand_index_is_1_for_the_same_groups_and_0_without_any_info
 
 def test_people_are_grouped_among_strangers() -> None:
     axes = np.eye(6, dtype=np.float32)
-    known = Gallery(("p1/1", "p1/2", "p2/1", "p2/2"), {"a": axes[[0, 0, 1, 1]]}, {})
+    people = Gallery(("p1/1", "p1/2", "p2/1", "p2/2"), {"a": axes[[0, 0, 1, 1]]}, {})
     strangers = Gallery(("x", "y"), {"a": axes[[1, 5]]}, {})
-    found = measure_grouping(known, strangers, Recogniser("a", "a"))  # type: ignore[arg-type]
-    assert found["ari"] == pytest.approx(1.0) and found["joined"] == 0.5
-    assert 0 < found["with_strangers"] < 1
-    assert measure_grouping(known, None, Recogniser("a", "a")) == {"ari": pytest.approx(1.0)}  # type: ignore[arg-type]
+    figures = measure_grouping(people, strangers, Recogniser("a", "a"))  # type: ignore[arg-type]
+    assert figures["ari"] == pytest.approx(1.0) and figures["joined"] == 0.5
+    assert 0 < figures["with_strangers"] < 1
+    assert measure_grouping(people, None, Recogniser("a", "a")) == {"ari": pytest.approx(1.0)}  # type: ignore[arg-type]
 
 
 def photo(before: tuple[float, float], after: tuple[float, float], red: float, label: str = "p1/1") -> Protected:
@@ -55,14 +55,14 @@ def photo(before: tuple[float, float], after: tuple[float, float], red: float, l
     return Protected(label, unit(before), unit(after), np.array([50.0, 0, 0]), lips, 100, 10.0, {"Lipstick": lips})
 
 
-def test_matches_with_others_and_between_protected_photos_are_counted_apart() -> None:
-    # Both protected photos went the same way: they lose the others, and match each other.
+def test_matches_with_others_and_between_protected_photos_are_counted_separately() -> None:
+    # Both protected photos move in the same direction: they lose the others, and match each other.
     same = [photo((1, 0), (0, 1), 20.0), photo((1, 0.1), (0.1, 1), 20.0, "p1/2")]
     recognisers = (Recogniser("a", "held"), Recogniser("b", "seen"))
-    found = summarise([same], recognisers, "held")  # type: ignore[arg-type]
-    assert found["held-out"] == {"others": 1.0, "protected": 0.0} == found["white-box"]
-    assert found["lips"] == pytest.approx(0.0) and found["steps"] == 100
-    assert found["measured_on"] == ["p1/1", "p1/2"] == summarise_products([same])["measured_on"]
+    summary = summarise([same], recognisers, "held")  # type: ignore[arg-type]
+    assert summary["held-out"] == {"others": 1.0, "protected": 0.0} == summary["white-box"]
+    assert summary["lips"] == pytest.approx(0.0) and summary["steps"] == 100
+    assert summary["measured_on"] == ["p1/1", "p1/2"] == summarise_products([same])["measured_on"]
     apart = summarise([[same[0], photo((1, 0.1), (0, -1), 40.0)]], recognisers, "held")  # type: ignore[arg-type]
     assert apart["held-out"] == {"others": 1.0, "protected": 1.0} and apart["lips"] > 5
     colours = summarise_products([[same[0], photo((1, 0.1), (0, -1), 40.0)], same])
@@ -70,36 +70,36 @@ def test_matches_with_others_and_between_protected_photos_are_counted_apart() ->
     assert (colours["products_alone"], summarise_products([])["products"]) == (0.0, None)
 
 
-def test_somebody_with_one_photo_is_left_out_and_nobody_with_two_is_an_error() -> None:
-    alone, recognisers = photo((1, 0), (0, 1), 20.0), (Recogniser("a", "held"),)
-    pair = [alone, photo((1, 0.1), (0.1, 1), 20.0)]
-    assert summarise([[alone], pair], recognisers, "held") == summarise([pair], recognisers, "held")  # type: ignore[arg-type]
+def test_people_with_one_photo_are_left_out_and_at_least_one_must_have_two() -> None:
+    single, recognisers = photo((1, 0), (0, 1), 20.0), (Recogniser("a", "held"),)
+    pair = [single, photo((1, 0.1), (0.1, 1), 20.0)]
+    assert summarise([[single], pair], recognisers, "held") == summarise([pair], recognisers, "held")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="two photos"):
-        summarise([[alone]], recognisers, "held")  # type: ignore[arg-type]
+        summarise([[single]], recognisers, "held")  # type: ignore[arg-type]
 
 
 def test_one_portrait_becomes_photos_in_several_lights(tmp_path: Path) -> None:
     grey = np.full((100, 80, 3), 128, np.uint8)
     grey[:, :20] = 0
     Image.fromarray(grey).save(tmp_path / "p.png")
-    taken = {
+    photos = {
         path.stem: np.asarray(Image.open(path)) for path in photograph_in_lights(tmp_path / "p.png", tmp_path / "p")
     }
-    np.testing.assert_array_equal(taken["daylight"], grey)
-    red, green, blue = taken["lamp"][50, 10]
-    assert red > green > blue > 0 and not taken["lamp"][:, -20:].any()
-    assert taken["shade"].shape == (90, 70, 3) and taken["flash"].max() > 128
+    np.testing.assert_array_equal(photos["daylight"], grey)
+    red, green, blue = photos["lamp"][50, 10]
+    assert red > green > blue > 0 and not photos["lamp"][:, -20:].any()
+    assert photos["shade"].shape == (90, 70, 3) and photos["flash"].max() > 128
 
 
 def layer(name: str, grey: int, alpha: int) -> Layer:
-    """Hard light of one grey, a pixel of it much fainter."""
+    """A hard-light layer of one grey, with one much fainter pixel."""
     pixels = np.full((4, 4, 4), grey, np.uint8)
     pixels[..., 3] = alpha
     pixels[0, 0] = 255, 255, 255, 1
     return Layer(name, 1, "hard-light", 0, 0, pixels)
 
 
-def test_a_products_colour_is_what_it_gives_to_one_and_the_same_skin() -> None:
+def test_a_products_colour_is_measured_on_a_reference_skin() -> None:
     half = measure_product_colours([layer("Lipstick", 128, 255), layer("Foundation", 0, 255)])
     assert set(half) == {"Lipstick"}
     np.testing.assert_allclose(half["Lipstick"], rgb2lab(np.array([0.78, 0.60, 0.50])), atol=0.5)
@@ -107,15 +107,15 @@ def test_a_products_colour_is_what_it_gives_to_one_and_the_same_skin() -> None:
     assert black["Lipstick"][0] < 0.1 < black["Blush"][0] < half["Lipstick"][0] - 20
 
 
-def test_products_are_compared_where_both_photos_wear_them() -> None:
-    one, two = {"Lipstick": np.array([50.0, 20, 0])}, {"Lipstick": np.array([50.0, 60, 0])}
-    with_blush = {**one, "Blush": np.array([60.0, 0, 0])}
-    assert compare_product_colours([one, with_blush]) == Differences((0.0,), 1)
-    found = compare_product_colours([one, two, with_blush])
-    assert len(found.colours) == 3 and found.alone == 2 and max(found.colours) > 5
+def test_products_are_compared_if_both_photos_have_them() -> None:
+    first, second = {"Lipstick": np.array([50.0, 20, 0])}, {"Lipstick": np.array([50.0, 60, 0])}
+    with_blush = {**first, "Blush": np.array([60.0, 0, 0])}
+    assert compare_product_colours([first, with_blush]) == Differences((0.0,), 1)
+    differences = compare_product_colours([first, second, with_blush])
+    assert len(differences.colours) == 3 and differences.unshared == 2 and max(differences.colours) > 5
 
 
-def test_the_report_has_a_line_for_every_recogniser_and_way_of_protecting(tmp_path: Path) -> None:
+def test_the_report_has_a_line_for_every_recogniser_and_method(tmp_path: Path) -> None:
     assert write_section(tmp_path / SHOOT_FILE) == ""
     figures = {
         "held-out": {"others": 0.79, "protected": 0.67},
@@ -127,7 +127,7 @@ def test_the_report_has_a_line_for_every_recogniser_and_way_of_protecting(tmp_pa
         "measured_on": ["p1/1", "p1/2", "p2/1", "p2/2"],
     }
     look = {"products": 1.54, "products_most": 4.0, "products_alone": 0.25, "measured_on": ["a/lamp", "a/flash"]}
-    found = {
+    results = {
         "code": "abc",
         "photos": 40,
         "people": 8,
@@ -137,7 +137,7 @@ def test_the_report_has_a_line_for_every_recogniser_and_way_of_protecting(tmp_pa
         "looks": {METHODS[1]: look},
         "shoot": {METHODS[0]: {**figures, "seconds": 18.0, "steps": 150.0}, METHODS[1]: figures},
     }
-    (tmp_path / SHOOT_FILE).write_text(json.dumps(found))
+    (tmp_path / SHOOT_FILE).write_text(json.dumps(results))
     section = write_section(tmp_path / SHOOT_FILE)
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in section.splitlines() if "|" in line]
     assert ["a", "0.95", "–", "–"] in rows and ["b", "0.50", "0.40", "25 %"] in rows

@@ -1,4 +1,4 @@
-"""Which threshold counts: `bundle/train/thresholds.py` on pairs whose answers are known."""
+"""Which threshold counts: `bundle/train/thresholds.py` on pairs with known results."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ def synthetic(far1: float, far01: float = 0.9) -> dict[str, float]:
 
 
 def test_one_in_a_hundred_pairs_is_above_the_threshold(script: ModuleType) -> None:
-    """Of 0.0000 to 0.9999, 1 % are above 0.9899 and 0.1 % above 0.9989: the figures are those that they exceed."""
+    """Of 0.0000 to 0.9999, 1 % are above 0.9899 and 0.1 % above 0.9989."""
     pairs = torch.arange(10_000).double() / 10_000
-    found = script.summarise(pairs)
-    assert found == {"far1": 0.99, "far01": 0.999, "pairs": 10_000}
-    assert float((pairs > found["far1"]).float().mean()) == pytest.approx(0.01, abs=2e-4)
+    summary = script.summarise(pairs)
+    assert summary == {"far1": 0.99, "far01": 0.999, "pairs": 10_000}
+    assert float((pairs > summary["far1"]).float().mean()) == pytest.approx(0.01, abs=2e-4)
 
 
-def test_too_few_pairs_say_nothing_of_a_rate(script: ModuleType) -> None:
+def test_too_few_pairs_give_no_threshold(script: ModuleType) -> None:
     """700 pairs hold seven false accepts at 1 %, and not one at 0.1 %; 499 hold fewer than five at 1 %."""
     assert threshold_at(torch.linspace(0, 1, 700), 0.001) is None
     assert threshold_at(torch.linspace(0, 1, 700), 0.01) is not None
@@ -60,7 +60,7 @@ def test_photos_of_one_person_are_no_impostor_pairs() -> None:
 
 
 @pytest.mark.parametrize(
-    ("photos", "vendor", "far1", "whose"),
+    ("photos", "vendor", "far1", "source"),
     [
         (0.5, 0.6, 0.5, "photos"),
         (0.8, 0.4, 0.4, "vendor"),
@@ -71,36 +71,36 @@ def test_photos_of_one_person_are_no_impostor_pairs() -> None:
         (None, None, 0.7, "synthetic"),
     ],
 )
-def test_the_lowest_of_the_three_counts(
-    script: ModuleType, photos: float | None, vendor: float | None, far1: float, whose: str
+def test_the_lowest_of_the_three_sources_decides(
+    script: ModuleType, photos: float | None, vendor: float | None, far1: float, source: str
 ) -> None:
     sources: dict[str, object] = {"synthetic": synthetic(0.7)}
     if photos is not None:
         sources["photos"] = {"far1": photos, "pairs": 700, "people": 8}
     if vendor is not None:
         sources["vendor"] = {"far1": vendor, "says": "somewhere"}
-    found = script.decide(sources)
-    assert (found["far1"], found["decided_by"]["far1"]) == (far1, whose)
-    assert (found["far01"], found["decided_by"]["far01"]) == (0.9, "synthetic")
-    assert (found["impostor_mean"], found["impostor_std"]) == (0.1, 0.2)
-    assert found["sources"] == sources
+    entry = script.decide(sources)
+    assert (entry["far1"], entry["decided_by"]["far1"]) == (far1, source)
+    assert (entry["far01"], entry["decided_by"]["far01"]) == (0.9, "synthetic")
+    assert (entry["impostor_mean"], entry["impostor_std"]) == (0.1, 0.2)
+    assert entry["sources"] == sources
 
 
-def test_photos_too_few_for_any_rate_decide_nothing(script: ModuleType) -> None:
-    found = script.decide({"synthetic": synthetic(0.7), "photos": {"pairs": 20, "people": 3}})
-    assert (found["far1"], found["decided_by"]["far1"]) == (0.7, "synthetic")
+def test_too_few_photos_for_any_rate_decide_nothing(script: ModuleType) -> None:
+    entry = script.decide({"synthetic": synthetic(0.7), "photos": {"pairs": 20, "people": 3}})
+    assert (entry["far1"], entry["decided_by"]["far1"]) == (0.7, "synthetic")
 
 
-def test_many_photos_decide_one_in_a_thousand_too(script: ModuleType) -> None:
+def test_many_photos_also_decide_the_threshold_at_one_in_a_thousand(script: ModuleType) -> None:
     photos = {"far1": 0.5, "far01": 0.6, "pairs": 6000}
     assert script.decide({"synthetic": synthetic(0.7), "photos": photos})["far01"] == 0.6
 
 
-def test_one_in_a_thousand_is_never_below_one_in_a_hundred(script: ModuleType) -> None:
+def test_the_threshold_at_one_in_a_thousand_is_never_below_that_at_one_in_a_hundred(script: ModuleType) -> None:
     """The photos' low threshold for 0.1 % lies below the vendor's for 1 %."""
     photos = {"far1": 0.65, "far01": 0.55, "pairs": 6000}
-    found = script.decide({"synthetic": synthetic(0.7), "photos": photos, "vendor": {"far1": 0.6, "says": ""}})
-    assert (found["far1"], found["far01"]) == (0.6, 0.6)
+    entry = script.decide({"synthetic": synthetic(0.7), "photos": photos, "vendor": {"far1": 0.6, "says": ""}})
+    assert (entry["far1"], entry["far01"]) == (0.6, 0.6)
 
 
 def test_a_recogniser_without_synthetic_pairs_is_refused(script: ModuleType) -> None:
@@ -108,9 +108,9 @@ def test_a_recogniser_without_synthetic_pairs_is_refused(script: ModuleType) -> 
         script.decide({"photos": {"far1": 0.5, "pairs": 700}})
 
 
-def test_a_file_that_knew_synthetic_pairs_alone_is_still_read(script: ModuleType) -> None:
+def test_the_older_format_with_synthetic_pairs_only_is_still_read(script: ModuleType) -> None:
     old = {"pairs": {"train": 9, "val": 4}, "recognisers": {"faceres": {"far1": 0.6, "far01": 0.7}}}
-    assert script.known_sources(old) == {
+    assert script.collect_sources(old) == {
         "faceres": {"synthetic": {"far1": 0.6, "far01": 0.7, "pairs": 9, "val_pairs": 4}}
     }
 
@@ -128,7 +128,7 @@ def test_the_shipped_file_holds_the_lowest_of_its_own_sources(script: ModuleType
 
 
 @pytest.mark.slow
-def test_a_folder_of_ones_own_gives_figures_and_nothing_else(script: ModuleType, tmp_path: Path) -> None:
+def test_measuring_a_folder_of_photos_returns_only_figures(script: ModuleType, tmp_path: Path) -> None:
     for name, factor in (("a1", 1.0), ("a2", 0.7), ("b1", 0.9)):
         Image.fromarray((data.astronaut() * factor).astype(np.uint8)).save(tmp_path / f"{name}.png")
     assert script.measure_photos(tmp_path, ["mobileface"], ModelStore()) == {"mobileface": {"pairs": 2, "people": 2}}

@@ -1,4 +1,4 @@
-"""The scripts of bundle/convert, the files that they convert, and pictures to try networks on."""
+"""The scripts of bundle/convert, the files that they convert, and pictures to test networks with."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import skimage.data
 import torch
 from filelock import FileLock
 
-# The scripts find each other as they do when Python runs one of them.
+# The scripts import each other from their own folder.
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "bundle/convert"))
 
 
@@ -28,8 +28,8 @@ def script(name: str) -> ModuleType:
 def published(name: str) -> Path:
     """The folder with the published files of a script: the installed package's, else fetched once per machine.
 
-    Skips the test where the package can't be had. Only what a script needs is kept of it: of the 100 MB of dlib's
-    models 22, and nothing of what a package would bring along.
+    Skips the test if the package is not available. Only the files that a script needs are kept, such as 22 of the 100
+    MB of dlib's models.
     """
     files = script(name).PUBLISHED
     folder: Path | None = files.find_installed()
@@ -43,9 +43,9 @@ def published(name: str) -> Path:
 
 @cache
 def _fetch(name: str, folder: Path) -> str:
-    """Puts the published files of a script into ``folder`` if they are not there; returns why that failed, or ""."""
+    """Fetch the published files of a script into ``folder`` if missing; returns the reason of a failure, or ""."""
     files = script(name).PUBLISHED
-    with FileLock(f"{folder}.lock"):  # pytest's other processes want them too
+    with FileLock(f"{folder}.lock"):  # pytest's other processes fetch them too
         if all((folder / file).is_file() for file in files.sha256):
             return ""
         if os.environ.get("C2P_OFFLINE"):

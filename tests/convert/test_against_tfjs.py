@@ -1,4 +1,4 @@
-"""The executor against TensorFlow.js itself, on the models that are converted with it."""
+"""The executor compared with TensorFlow.js, on the models that are converted with it."""
 
 from __future__ import annotations
 

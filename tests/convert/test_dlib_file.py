@@ -27,11 +27,11 @@ def test_a_missing_file_is_refused(tmp_path: Path) -> None:
 
 
 @settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(at=st.integers(0, 330), value=st.integers(0, 255))
-def test_a_damaged_header_never_hangs_or_crashes(dlib_weights: Path, tmp_path: Path, at: int, value: int) -> None:
+@given(position=st.integers(0, 330), value=st.integers(0, 255))
+def test_a_damaged_header_never_hangs_or_crashes(dlib_weights: Path, tmp_path: Path, position: int, value: int) -> None:
     with dlib_weights.open("rb") as file:
         data = bytearray(file.read(40_000))
-    data[at] = value
+    data[position] = value
     (tmp_path / "bad.dat").write_bytes(data)
     with pytest.raises(UnreadableNetwork):
         read_dlib_network(tmp_path / "bad.dat")

@@ -12,7 +12,7 @@ import torch
 from PIL import Image, ImageEnhance, ImageOps
 from skimage import data
 
-from benchmarks.data import NoData, list_people, person_of
+from benchmarks.data import NoData, list_people, parse_person
 from benchmarks.metrics.grouping import adjusted_rand_index
 from c2p_core.errors import BadRequest, Message, NoFace
 from c2p_core.faces import find_faces
@@ -119,5 +119,5 @@ def test_the_shared_photos_of_people_are_grouped_as_their_names_say(store: Model
     embedded, _ = embed_faces(photos.values(), next(iter(photos.values())).parent, store, recogniser, CPU, [])
     assert len(embedded) == len(photos)
     people = group_people(embedded, similarity_threshold(recogniser), Looks(), (), ())
-    truth = [person_of(label) for label in photos]
+    truth = [parse_person(label) for label in photos]
     assert adjusted_rand_index(truth, [face.group for face in people.faces]) >= 0.9

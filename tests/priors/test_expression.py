@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 from numpy.typing import NDArray
 
-from benchmarks.metrics.expression import expression
+from benchmarks.metrics.expression import measure_expression
 from c2p_core.faces.align import CANVAS
 from c2p_core.faces.canonical import cell_centres
 from c2p_core.faces.canvas import CanvasFace, warp_points
@@ -63,8 +63,8 @@ def test_no_measure_of_expression_changes(
     face: MakeupFace, astronaut_canvas: CanvasFace, code: NDArray[np.float32]
 ) -> None:
     mesh = astronaut_canvas.mesh
-    before = expression(mesh.numpy())
-    after = expression(warp_points(face.renderer.displacement({"shape": torch.from_numpy(code)}), mesh).numpy())
+    before = measure_expression(mesh.numpy())
+    after = measure_expression(warp_points(face.renderer.displacement({"shape": torch.from_numpy(code)}), mesh).numpy())
     assert len(before) == 14
     # In per cent of the eye distance.
     assert np.abs(after - before).max() < 0.1

@@ -57,9 +57,9 @@ def test_a_resumed_run_is_identical_to_an_uninterrupted_one(
     first = training.Training(plan, 0, CPU)
     for _ in range(3):
         first.advance(faces, None)
-    torch.save(first.state(), tmp_path / "state.pt")
+    torch.save(first.state_dict(), tmp_path / "state.pt")
     second = training.Training(plan, 0, CPU)
-    second.restore(torch.load(tmp_path / "state.pt", weights_only=True))
+    second.load_state_dict(torch.load(tmp_path / "state.pt", weights_only=True))
     assert [second.advance(faces, None) for _ in range(2)] == wanted[3:]
     assert {"judge", "adversarial", "path"} <= set(wanted[4])
 
@@ -80,8 +80,8 @@ def unpolished(polishing: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path:
     with torch.no_grad():
         faces = (maker(maker.map(torch.randn(6, 16))).clamp(-1, 1) * 127.5 + 127.5).byte()
     monkeypatch.setattr(polishing, "WARM_UP_STEPS", 1)
-    monkeypatch.setattr(polishing, "training_names", lambda folder, *limits: [])
-    monkeypatch.setattr(polishing, "benchmark_names", lambda folder: [])
+    monkeypatch.setattr(polishing, "list_training_names", lambda folder, *limits: [])
+    monkeypatch.setattr(polishing, "list_benchmark_names", lambda folder: [])
     monkeypatch.setattr(polishing, "load_faces", lambda folder, names: faces)
     return before, faces
 
