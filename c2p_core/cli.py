@@ -235,7 +235,7 @@ def check(
         return
     _print_similarities(faces)
     _print_robustness(faces)
-    for line in (*(report.face_sentence(face) for face in faces), *map(str, messages)):
+    for line in (*(report.describe_face_report(face) for face in faces), *map(str, messages)):
         click.echo(line)
     if report.judged_by_other_photos(faces):
         click.echo(report.OTHER_PHOTOS)

@@ -19,7 +19,7 @@ from c2p_core.batch.sources import REPORT_FOLDER, STATE_FOLDER
 from c2p_core.errors import CannotWrite, Message
 from c2p_core.io import report
 from c2p_core.io.atomic_files import cannot_write, find_free_name, find_parts, put_in_place, write_part, write_whole
-from c2p_core.io.sidecars import Carried, carry_sidecars
+from c2p_core.io.sidecars import CopiedSidecars, carry_sidecars
 
 BEFORE, AFTER = "before", "after"
 # After these errors no other result could be written either, or the journal could not say so.
@@ -158,13 +158,13 @@ class Recorder:
             target, replaced = self._choose_target(wanted)
             # Before the result, which is not looked at again once it is there.
             carried = self._carry_sidecars(row, target)
-            told = row.report | {"protected": str(target), "sidecars": [str(path) for path in carried.there]}
+            told = row.report | {"protected": str(target), "sidecars": [str(path) for path in carried.present]}
             told["warnings"] = [*told.get("warnings", ()), *(warning.described() for warning in carried.warnings)]
             row = replace(row, target=self._relative(target), report=told)
             try:
                 number = self.journal.write(row)
             except CannotWrite:
-                _remove(carried.made)
+                _remove(carried.created)
                 raise
             try:
                 put_in_place(part, target, replace=replaced)
@@ -174,7 +174,7 @@ class Recorder:
                     # It is there, but perhaps not yet on the disk; it stays announced, and the next run looks.
                     reason = error.strerror or str(error)
                     raise CannotWrite("folder-unusable", path=str(self.folder), reason=reason) from error
-                _remove(carried.made)
+                _remove(carried.created)
                 self.journal.forget(number)
                 if isinstance(error, FileExistsError):
                     return None
@@ -185,7 +185,7 @@ class Recorder:
         self.journal.finish(number, self._relative(target), changed)
         return replace(row, number=number, state="done", result_mtime_ns=changed)
 
-    def _carry_sidecars(self, row: Row, target: Path) -> Carried:
+    def _carry_sidecars(self, row: Row, target: Path) -> CopiedSidecars:
         with beside_sidecars(row.source) as source:
             return carry_sidecars(
                 source,

@@ -14,7 +14,7 @@ from c2p_core.batch.objects import Store, open_store
 from c2p_core.batch.urls import is_url
 from c2p_core.errors import CannotWrite
 from c2p_core.io.atomic_files import fit_name
-from c2p_core.io.sidecars import LARGEST, sidecar_names
+from c2p_core.io.sidecars import LARGEST, list_sidecar_names
 
 _FOLDERS = 64  # whose sidecars are remembered
 _LONGEST_ENDING = 64
@@ -38,7 +38,7 @@ def beside_sidecars(source: str) -> Iterator[Path]:
     own = fit_name(stem, f"{ending[:_LONGEST_ENDING]}.xmp").removesuffix(".xmp")
     with tempfile.TemporaryDirectory() as scratch:
         store, there = open_store(folder), _list_sidecars(folder)
-        for sidecar, copy in zip(sidecar_names(name), sidecar_names(own), strict=True):
+        for sidecar, copy in zip(list_sidecar_names(name), list_sidecar_names(own), strict=True):
             if sidecar in there and (data := _fetch(store, sidecar)) is not None:
                 (Path(scratch) / copy).write_bytes(data)
         yield Path(scratch) / own

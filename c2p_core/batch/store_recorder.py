@@ -141,7 +141,7 @@ class StoreRecorder(Recorder):
             term = row.report.get("digital_source_type")
             carried = carry_sidecars(source, target, personal=not self.strip_personal, source_type=term)
             warnings = list(carried.warnings)
-            for path in carried.made:
+            for path in carried.created:
                 sidecar, data = posixpath.join(posixpath.dirname(name), path.name), path.read_bytes()
                 try:
                     self.store.put_new(sidecar, data)

@@ -11,7 +11,7 @@ from worker_client.constants import PROGRESS, PROTOCOL
 from c2p_core import errors
 from c2p_core.api import Computation, FaceReport, Progress, ProtectRequest
 from c2p_core.faces.amounts import Amounts
-from c2p_core.io.report import NO_PROMISE, OTHER_PHOTOS, face_report, face_sentence, judged_by_other_photos
+from c2p_core.io.report import NO_PROMISE, OTHER_PHOTOS, describe_face_report, face_report, judged_by_other_photos
 from c2p_core.search import SearchSettings
 from c2p_core.version import __version__
 from c2p_core.worker.protocol import Header
@@ -41,7 +41,7 @@ def describe_reports(reports: Sequence[FaceReport]) -> dict[str, Any]:
     return {
         "faces": [face_report(face) for face in reports],
         "sentences": [
-            *(face_sentence(face) for face in reports),
+            *(describe_face_report(face) for face in reports),
             *([OTHER_PHOTOS] if judged_by_other_photos(reports) else []),
             NO_PROMISE,
         ],

@@ -346,7 +346,7 @@ def test_nothing_announces_a_gain_map_that_is_gone(tmp_path: Path) -> None:
     out, said = protect(tmp_path, with_segments(jpeg(), *segments) + jpeg(portrait(16, 16)), "a.jpg")
     assert said == ["parts-not-kept", "part-gain-map"]
     file = jpeg_file.parse(out)
-    assert file.rest == b"" and not any(s.marker == 0xE2 for s in file.segments)
+    assert file.trailer == b"" and not any(s.marker == 0xE2 for s in file.segments)
     assert jpeg_file.read_xmp(file) == (
         b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF><rdf:Description'
         b' xmlns:dc="http://purl.org/dc/elements/1.1/" dc:title="t"></rdf:Description></rdf:RDF></x:xmpmeta>'
@@ -372,7 +372,7 @@ def test_of_a_phones_file_with_several_pictures_the_others_are_named(tmp_path: P
     assert photo_files.ending_for(tmp_path / "a.mpo") == ".jpg"
     out, said = protect(tmp_path, (tmp_path / "a.mpo").read_bytes(), "a.mpo", "out.jpg")
     assert said == ["parts-not-kept", "part-pictures"]
-    assert b"MPF\0" not in out and out.endswith(b"\xff\xd9") and jpeg_file.parse(out).rest == b""
+    assert b"MPF\0" not in out and out.endswith(b"\xff\xd9") and jpeg_file.parse(out).trailer == b""
 
 
 def test_the_layers_of_an_image_editor_go_from_a_tiff(tmp_path: Path) -> None:
