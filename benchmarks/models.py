@@ -58,7 +58,7 @@ def list_own_models(store: ModelStore, models: Models) -> tuple[str, ...]:
     found = tuple(name for name in models.generator if name != SHIPPED_GENERATOR)
     if models.clip == DEFAULT_CLIP:
         return found
-    serving = [store.entry(name) for name in store.serving(models.clip)]
+    serving = [store.entry(name) for name in store.list_clip_models(models.clip)]
     known = any(all(file.sha256 for file in entry.files) for entry in serving)
     return found if known else (*found, models.clip)
 
@@ -90,7 +90,7 @@ def _list_files(store: ModelStore, models: Models) -> list[Path]:
 
 
 def _list_text_files(store: ModelStore, clip: str) -> list[Path]:
-    if serving := store.serving(clip):
+    if serving := store.list_clip_models(clip):
         return [store.path(serving[0])]
     from c2p_core.guidance.clip_weights import find_weights
 
@@ -105,4 +105,4 @@ def describe_licences(store: ModelStore, used: Models, recognisers: tuple[str, .
     known = {entry.name for entry in store.catalogue()}
     own = [name for name in used.generator if name not in known]
     messages = [Message("own-generator-used", files=own)] if own else []
-    return messages + licence_warnings(store, [*recognisers, *store.serving(used.clip), *used.generator])
+    return messages + licence_warnings(store, [*recognisers, *store.list_clip_models(used.clip), *used.generator])

@@ -439,7 +439,7 @@ def run(idle: float, tcp: bool) -> int:
     from c2p_core.worker import run as serve
 
     hint = "Plug-ins can use the worker while this runs; Ctrl-C ends it."
-    return serve.run(idle=idle, tcp=tcp, begun=lambda: click.echo(hint))
+    return serve.run(idle=idle, tcp=tcp, on_start=lambda: click.echo(hint))
 
 
 @worker.command()
@@ -460,7 +460,7 @@ def stop() -> None:
     """Ends the worker and cancels its current job."""
     from c2p_core.worker import control
 
-    click.echo(control.stop().words)
+    click.echo(control.stop().message)
 
 
 def _write_report(path: Path | None, reports: Sequence[dict[str, Any]]) -> None:

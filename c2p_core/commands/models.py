@@ -161,7 +161,7 @@ def _take_from(folder: Path, names: Sequence[str], store: ModelStore, accepted: 
     searched = [e for e in _choose(names, store, store.catalogue()) if e.profile != "embedded" or e.name in names]
     with show_progress(str(folder), human=True) as watch:
         watch(Progress("find"))
-        found, others = store.find_in(folder, [entry.name for entry in searched])
+        found, others = store.find_models(folder, [entry.name for entry in searched])
     for message in others:
         click.echo(message)
     held = {model.entry.name for model in found}
@@ -186,7 +186,7 @@ def _take_from(folder: Path, names: Sequence[str], store: ModelStore, accepted: 
     for model in coming:
         try:
             with show_progress(model.entry.name, human=True) as watch:
-                store.bring(model, _watch_bytes(watch))
+                store.import_found(model, _watch_bytes(watch))
         except ModelUnavailable as error:
             failed = fail(str(error), error.exit_code)
         else:

@@ -137,7 +137,7 @@ def load_models(
         lambda: TextGuidance(store, device, *parse_clip(request.clip), recorded=recorded),
         source=(request.clip, recorded),
     )
-    used = [*(r.name for r in recognisers), *store.serving(request.clip)]
+    used = [*(r.name for r in recognisers), *store.list_clip_models(request.clip)]
     if REGISTRY[request.prior].loads_generator:
         warnings += generator_warnings(store)
         used += list_used_generators(store, generator)

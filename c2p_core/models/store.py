@@ -79,7 +79,7 @@ class ModelStore:
         """All models that can be asked for, in the manifest's order, the user's own last."""
         return tuple(self._entries.values())
 
-    def serving(self, clip: str) -> tuple[str, ...]:
+    def list_clip_models(self, clip: str) -> tuple[str, ...]:
         """Names of the models that a value of ``--clip`` takes, whether they are here or not."""
         wanted = _spell_as_open_clip(clip)
         return tuple(e.name for e in self.catalogue() if e.clip and _spell_as_open_clip(e.clip) == wanted)
@@ -89,7 +89,7 @@ class ModelStore:
         taken, self._notices = self._notices, []
         return taken
 
-    def pass_on(self, notices: Sequence[Message]) -> None:
+    def add_notices(self, notices: Sequence[Message]) -> None:
         """Keep what another store with the same files had to tell."""
         self._notices += notices
 
@@ -178,7 +178,7 @@ class ModelStore:
 
         self._notices += fetch_model(entry, self.root, lambda: self.is_intact(name), progress)
 
-    def find_in(self, folder: Path, names: Sequence[str]) -> tuple[list[Found], list[Message]]:
+    def find_models(self, folder: Path, names: Sequence[str]) -> tuple[list[Found], list[Message]]:
         """Find models among the user's files; see ``importing.find_models``.
 
         Args:
@@ -189,8 +189,8 @@ class ModelStore:
 
         return find_models(folder, [self.entry(name) for name in names])
 
-    def bring(self, found: Found, progress: FetchProgress | None = None) -> None:
-        """Copy a model that ``find_in`` found into the store.
+    def import_found(self, found: Found, progress: FetchProgress | None = None) -> None:
+        """Copy a model that ``find_models`` found into the store.
 
         Raises:
             ModelUnavailable: a file differs from the one that was pinned.

@@ -676,7 +676,7 @@ def test_two_looks_for_a_large_photo_are_not_two_large_photos(
     jobs: Jobs, large: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     deep = large.astype(np.uint16) * np.uint16(257)
-    monkeypatch.setattr(protection, "MOST_BYTES", 2.2 * deep.nbytes)
+    monkeypatch.setattr(protection, "MAX_BYTES", 2.2 * deep.nbytes)
     first, second = (run(jobs, "search", [at(deep, 0, 0)], **LOOK, seed=seed)[0]["search"] for seed in (1, 2))
     for search in (first, second):
         rendered(jobs, search, area=[1900, 900, 300, 400])
@@ -833,10 +833,10 @@ def test_a_picture_is_not_compared_with_itself(jobs: Jobs) -> None:
 def test_models_are_listed_with_licence_and_size(jobs: Jobs) -> None:
     answer, _, _ = run(jobs, "models", [])
     assert "clip-mini" in answer["present"] and answer["licences"]["clip-mini"] == "MIT"
-    about = jobs.about()
-    assert about["device"] in ("cpu", "cuda") and about["defaults"]["steps"] > 10
-    assert about["defaults"]["keep_expression"] is True and about["defaults"]["locks"] == []
-    assert about["parts"] == ["brows", "mouth", "nose", "jaw"]
+    description = jobs.describe()
+    assert description["device"] in ("cpu", "cuda") and description["defaults"]["steps"] > 10
+    assert description["defaults"]["keep_expression"] is True and description["defaults"]["locks"] == []
+    assert description["parts"] == ["brows", "mouth", "nose", "jaw"]
 
 
 def test_on_a_full_card_the_worker_gets_ready_with_the_processor(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -848,7 +848,7 @@ def test_on_a_full_card_the_worker_gets_ready_with_the_processor(monkeypatch: py
             raise torch.AcceleratorError("CUDA error: out of memory")
 
     monkeypatch.setattr(loaded, "warm_up", full)
-    assert Jobs().about()["priors"] and asked == ["auto", "cpu"]
+    assert Jobs().describe()["priors"] and asked == ["auto", "cpu"]
 
 
 @pytest.fixture
