@@ -166,7 +166,7 @@ def test_a_folder_that_is_not_there_is_named(tmp_path: Path, models: ModelStore)
 def test_a_folder_with_far_too_many_files_is_refused(
     tmp_path: Path, models: ModelStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("c2p_core.models.importing.MOST_FILES", 3)
+    monkeypatch.setattr("c2p_core.models.importing.MAX_FILES", 3)
     for number in range(4):
         (tmp_path / f"mine/{number}").touch()
     with raising(BadRequest, "folder-of-models-large", limit=3):

@@ -328,7 +328,7 @@ def test_a_worker_that_hangs_is_stopped_by_force(make_location: MakeLocation, mo
     with worker_client.connect(location=location):
         processes = family(location)
         os.kill(pid(location), signal.SIGSTOP)
-        assert "killed" in control.stop(Path(location.run_folder)).words
+        assert "killed" in control.stop(Path(location.run_folder)).message
     until(lambda: all(is_gone(process) for process in processes))
 
 
