@@ -78,7 +78,7 @@ def _read_brands(data: bytes) -> list[bytes]:
     if len(data) < 12 or data[4:8] != b"ftyp":
         return []
     (size,) = struct.unpack_from(">L", data, 0)
-    return [data[8:12], *(data[at : at + 4] for at in range(16, min(size, len(data), 256), 4))]
+    return [data[8:12], *(data[offset : offset + 4] for offset in range(16, min(size, len(data), 256), 4))]
 
 
 def read_properties(data: bytes) -> Properties:

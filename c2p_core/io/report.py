@@ -33,16 +33,16 @@ def describe_face_report(face: FaceReport) -> str:
     if not face.similarities:
         return f"Face {face.number} was left as it is."
     references = _describe_references(face.similarities)
-    known = [similarity for similarity in face.similarities if similarity.other_photos is not None]
+    judged = [similarity for similarity in face.similarities if similarity.other_photos is not None]
     same_photo = _count_recognisers(
         sum(s.verdict == "protected" for s in face.similarities), len(face.similarities), "this same photo"
     )
     held_out = _describe_held_out(face.similarities)
-    if not known:
+    if not judged:
         return f"Face {face.number}: {same_photo}. {references}{held_out}."
-    lost = sum(similarity.other_photos == "lost" for similarity in known)
-    other_photos = _count_recognisers(lost, len(known), "other photos of the person")
-    remaining = f", {len(known) - lost} may still do so" if lost < len(known) else ""
+    lost = sum(similarity.other_photos == "lost" for similarity in judged)
+    other_photos = _count_recognisers(lost, len(judged), "other photos of the person")
+    remaining = f", {len(judged) - lost} may still do so" if lost < len(judged) else ""
     return f"Face {face.number}: {other_photos}{remaining}; {same_photo}. {references}{held_out}."
 
 

@@ -189,8 +189,8 @@ def make_tags(
 
 def make_exif(tags: Iterable[Tag]) -> bytes | None:
     """Make the EXIF block for other formats from a TIFF's tags."""
-    wanted = [tag for tag in tags if tag.tag in DESCRIPTIVE]
-    return exif.HEADER + b"II*\0" + struct.pack("<L", 8) + _write_directory(wanted, 8) if wanted else None
+    descriptive = [tag for tag in tags if tag.tag in DESCRIPTIVE]
+    return exif.HEADER + b"II*\0" + struct.pack("<L", 8) + _write_directory(descriptive, 8) if descriptive else None
 
 
 def strip_personal(tags: list[Tag]) -> list[Tag]:

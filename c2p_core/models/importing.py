@@ -61,15 +61,15 @@ def find_models(folder: Path, entries: Sequence[ModelEntry]) -> tuple[list[Found
         except (OSError, ModelUnavailable):
             # An unreadable file may have nothing to do with models.
             continue
-    found = [
+    models = [
         FoundModel(entry, tuple(paths[entry.name, file.name] for file in entry.files))
         for entry in entries
         if entry.files and all((entry.name, file.name) in paths for file in entry.files)
     ]
-    return found, altered
+    return models, altered
 
 
-def import_model(found: FoundModel, root: Path, progress: Progress) -> list[Message]:
+def import_model(model: FoundModel, root: Path, progress: Progress) -> list[Message]:
     """Copy a model into ``root``/name; each copy is checked, as a download is.
 
     Args:
@@ -84,7 +84,7 @@ def import_model(found: FoundModel, root: Path, progress: Progress) -> list[Mess
         ModelUnavailable: a file can't be read, or differs from the one that was pinned.
         CannotWrite: a file could not be copied.
     """
-    entry = found.entry
+    entry = model.entry
     with lock_model(entry.name, root, progress):
         try:
             with partial_folder(entry.name, root) as folder:
@@ -92,15 +92,15 @@ def import_model(found: FoundModel, root: Path, progress: Progress) -> list[Mess
                 for leftover in folder.glob(f"{_COPIES}*"):
                     shutil.rmtree(leftover, ignore_errors=True)
                 with tempfile.TemporaryDirectory(prefix=_COPIES, dir=folder) as copies:
-                    _copy_files(found, Path(copies), progress)
+                    _copy_files(model, Path(copies), progress)
                     return put_in_place(entry, Path(copies), root)
         except OSError as error:
             raise cannot_write(root, error) from error
 
 
-def _copy_files(found: FoundModel, folder: Path, progress: Progress) -> None:
-    done, total = 0, sum(map(_get_size, found.paths))
-    for file, path in zip(found.entry.files, found.paths, strict=True):
+def _copy_files(model: FoundModel, folder: Path, progress: Progress) -> None:
+    done, total = 0, sum(map(_get_size, model.paths))
+    for file, path in zip(model.entry.files, model.paths, strict=True):
         with (folder / file.name).open("wb") as copy:
             for block in _read(path):
                 copy.write(block)

@@ -41,18 +41,18 @@ def _make_tensor(storage: object, offset: object, size: object, *args: object) -
 _STAND_INS = {**CONTAINERS, ("torch._utils", "_rebuild_tensor_v2"): Builder(_make_tensor)}
 
 
-def has_layout(path: Path, wanted: LayoutRequirement) -> bool:
+def has_layout(path: Path, required: LayoutRequirement) -> bool:
     """Whether a file holds all of these tensors; always true for an empty layout.
 
     Raises:
         OSError: the file can't be read.
     """
-    return not wanted or covers(read_layout(path), wanted)
+    return not required or covers(read_layout(path), required)
 
 
-def covers(layout: Layout, wanted: LayoutRequirement) -> bool:
+def covers(layout: Layout, required: LayoutRequirement) -> bool:
     """Whether the layout of a file has all of these tensors."""
-    return all(layout.get(name) == shape for name, shape in wanted)
+    return all(layout.get(name) == shape for name, shape in required)
 
 
 def read_layout(path: Path) -> Layout:

@@ -189,7 +189,7 @@ class ModelStore:
 
         return find_models(folder, [self.entry(name) for name in names])
 
-    def import_found(self, found: FoundModel, progress: FetchProgress | None = None) -> None:
+    def import_found(self, model: FoundModel, progress: FetchProgress | None = None) -> None:
         """Copy a model that ``find_models`` found into the store.
 
         Raises:
@@ -198,8 +198,8 @@ class ModelStore:
         """
         from c2p_core.models.importing import import_model
 
-        self._forget_checks(found.entry)
-        self._notices += import_model(found, self.root, progress)
+        self._forget_checks(model.entry)
+        self._notices += import_model(model, self.root, progress)
 
     def remove(self, name: str) -> int:
         """Remove a fetched model; returns the number of bytes that were removed, 0 where there were none.

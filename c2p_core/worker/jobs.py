@@ -68,7 +68,7 @@ class Jobs:
     def describe(self) -> Header:
         """Describe this process for the hello message; loads the models that a default job needs."""
         device = pick_device("auto")
-        known = self._known_models()
+        models = self._known_models()
         # The plug-in offers to fetch missing models, and must be able to connect for that.
         with contextlib.suppress(ModelUnavailable, BadRequest):
             self._warm_up()
@@ -91,7 +91,7 @@ class Jobs:
                 "prior": PRIORS[0],
                 "steps": SearchSettings().steps,
             },
-            "models": {name: known[name] for name in ("present", "missing")},
+            "models": {name: models[name] for name in ("present", "missing")},
         }
 
     def _describe_profile(self, device: torch.device) -> Header:

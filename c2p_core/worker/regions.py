@@ -115,13 +115,13 @@ def assign_faces(request: FaceRequest, regions: Sequence[Picture]) -> list[Task]
     """
     if request == "all":
         return [Task(index, "all") for index in range(len(regions))]
-    known = [face for face in request if isinstance(face, KnownFace)]
-    if not known:
+    known_faces = [face for face in request if isinstance(face, KnownFace)]
+    if not known_faces:
         if len(regions) > 1:
             raise BadRequest("faces-without-places")
         return [Task(0, request)]  # type: ignore[arg-type]
     faces_by_region: dict[int, list[KnownFace]] = {}
-    for face in known:
+    for face in known_faces:
         x, y = (face.box[0] + face.box[2]) / 2, (face.box[1] + face.box[3]) / 2
         index = next((i for i, p in enumerate(regions) if contains(p, x, y)), None)
         if index is None:
