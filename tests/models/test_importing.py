@@ -63,13 +63,13 @@ def test_files_are_recognised_by_content_whatever_they_are_called(tmp_path: Path
     torch.save(NETWORK["second"].state_dict(), tmp_path / "mine/deep/first.pt")
     torch.save(NETWORK["first"].state_dict(), tmp_path / "mine/notes.txt")
     (tmp_path / "mine/picture.jpg").write_bytes(b"something else")
-    found, other = models.find_models(tmp_path / "mine", names(models))
+    found, messages = models.find_models(tmp_path / "mine", names(models))
     assert {f.entry.name: [path.name for path in f.paths] for f in found} == {
         "hashed": ["second.pt"],
         "first": ["notes.txt"],
         "second": ["first.pt"],
     }
-    assert other == []
+    assert messages == []
 
 
 def test_the_layout_of_a_file_is_read_once_for_all_models(
@@ -85,26 +85,26 @@ def test_the_layout_of_a_file_is_read_once_for_all_models(
 def test_only_models_that_are_asked_for_are_looked_for(tmp_path: Path, models: ModelStore) -> None:
     (tmp_path / "mine/a").write_bytes(KNOWN)
     torch.save(NETWORK["first"].state_dict(), tmp_path / "mine/b")
-    assert [found.entry.name for found in models.find_models(tmp_path / "mine", ["first"])[0]] == ["first"]
+    assert [model.entry.name for model in models.find_models(tmp_path / "mine", ["first"])[0]] == ["first"]
 
 
 def test_a_model_of_two_files_needs_both(tmp_path: Path, models: ModelStore) -> None:
     (tmp_path / "mine/x").write_bytes(b"one")
     assert models.find_models(tmp_path / "mine", ["both"])[0] == []
     (tmp_path / "mine/y").write_bytes(b"two")
-    (found,) = models.find_models(tmp_path / "mine", ["both"])[0]
-    models.import_found(found)
+    (model,) = models.find_models(tmp_path / "mine", ["both"])[0]
+    models.import_found(model)
     assert sorted(path.name for path in models.path("both").iterdir()) == ["b.bin", "c.bin"]
 
 
 def test_what_is_brought_is_a_checked_copy_under_the_manifests_name(tmp_path: Path, models: ModelStore) -> None:
     (tmp_path / "mine/a").write_bytes(KNOWN)
-    (found,) = models.find_models(tmp_path / "mine", ["hashed"])[0]
-    seen: list[tuple[int, int]] = []
-    models.import_found(found, lambda done, total: seen.append((done, total)))
+    (model,) = models.find_models(tmp_path / "mine", ["hashed"])[0]
+    calls: list[tuple[int, int]] = []
+    models.import_found(model, lambda done, total: calls.append((done, total)))
     assert models.path("hashed") == tmp_path / "root/hashed/h.bin"
     assert (tmp_path / "mine/a").read_bytes() == models.path("hashed").read_bytes() == KNOWN
-    assert seen[-1] == (len(KNOWN), len(KNOWN)) and models.take_notices() == []
+    assert calls[-1] == (len(KNOWN), len(KNOWN)) and models.take_notices() == []
 
 
 def test_a_file_that_is_known_by_layout_is_pinned_with_a_notice(tmp_path: Path, models: ModelStore) -> None:
@@ -146,16 +146,16 @@ def test_a_known_model_with_another_content_is_told_and_left_alone(tmp_path: Pat
     (tmp_path / "bundle").mkdir()
     (tmp_path / "bundle/manifest.toml").write_text(entry("hashed", listed))
     models = ModelStore(tmp_path / "root", bundle=tmp_path / "bundle")
-    found, other = models.find_models(tmp_path, ["hashed"])
-    assert found == [] and other == [Message("model-file-other", path=str(tmp_path / "a"), name="hashed")]
+    found, messages = models.find_models(tmp_path, ["hashed"])
+    assert found == [] and messages == [Message("model-file-other", path=str(tmp_path / "a"), name="hashed")]
 
 
 def test_what_is_no_file_or_cant_be_read_is_passed_over(tmp_path: Path, models: ModelStore) -> None:
     os.mkfifo(tmp_path / "mine/pipe")
     (tmp_path / "mine/link").symlink_to(tmp_path / "nowhere")
     (tmp_path / "mine/z").write_bytes(KNOWN)
-    (found,) = models.find_models(tmp_path / "mine", ["hashed"])[0]
-    assert found.paths[0].name == "z"
+    (model,) = models.find_models(tmp_path / "mine", ["hashed"])[0]
+    assert model.paths[0].name == "z"
 
 
 def test_a_folder_that_is_not_there_is_named(tmp_path: Path, models: ModelStore) -> None:
@@ -197,21 +197,21 @@ def stop(done: int, total: int) -> None:
 def test_a_broken_import_leaves_nothing(tmp_path: Path, models: ModelStore) -> None:
     (tmp_path / "mine/x").write_bytes(b"one")
     (tmp_path / "mine/y").write_bytes(b"two")
-    (found,) = models.find_models(tmp_path / "mine", ["both"])[0]
+    (model,) = models.find_models(tmp_path / "mine", ["both"])[0]
     with pytest.raises(Stopped):
-        models.import_found(found, stop)
+        models.import_found(model, stop)
     (tmp_path / "mine/y").write_bytes(b"owt")
     with raising(ModelUnavailable, "model-file-altered", file="c.bin"):
-        models.import_found(found)
+        models.import_found(model)
     assert [path for path in (tmp_path / "root").rglob("*") if path.is_file() and path.parent.name != LOCKS] == []
 
 
 def test_a_file_that_is_gone_when_it_is_copied_is_named(tmp_path: Path, models: ModelStore) -> None:
     (tmp_path / "mine/a").write_bytes(KNOWN)
-    (found,) = models.find_models(tmp_path / "mine", ["hashed"])[0]
+    (model,) = models.find_models(tmp_path / "mine", ["hashed"])[0]
     (tmp_path / "mine/a").unlink()
     with raising(ModelUnavailable, "model-unreadable", path=str(tmp_path / "mine/a")):
-        models.import_found(found)
+        models.import_found(model)
 
 
 def test_the_copies_of_a_killed_import_are_begun_anew(tmp_path: Path, models: ModelStore) -> None:
