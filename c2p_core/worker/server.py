@@ -309,7 +309,6 @@ class Server:
         client.send_header(
             {**description, **identity, **log, "proof": compute_proof(self._token, WORKER, client_challenge, challenge)}
         )
-        )
 
     def _wait_for_compute(self) -> Header:
         """Wait until the computing process is ready; returns its description."""
