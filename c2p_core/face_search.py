@@ -88,7 +88,7 @@ def _prepare(
     began = time.perf_counter()
     subject, request = subjects[index], run.request
     settings = choose_face_settings(subject.face, request)
-    run.tell("prepare", face=index + 1, faces=len(subjects))
+    run.report_progress("prepare", face=index + 1, faces=len(subjects))
     canvas = subject.canvas.to(run.device)
     inverted = models.prior.invert(canvas, settings.strength, request.keep_expression, settings.locks)
     look, hidden = leave_out_hidden(_choose_look(settings, inverted, canvas, models), canvas)
@@ -148,7 +148,7 @@ def _set_up(
 def _tell_step(run: Run, index: int, group: range, faces: int, step: int, steps: int) -> None:
     """Report a step; of faces that are searched at once, as if they were searched one after the other."""
     ahead, at = divmod(step * len(group) + index - group.start, steps)
-    run.tell("search", face=group.start + ahead + 1, faces=faces, step=at, steps=steps)
+    run.report_progress("search", face=group.start + ahead + 1, faces=faces, step=at, steps=steps)
 
 
 def _describe(prepared: _Prepared, result: SearchResult, seconds: float) -> FoundChange:
