@@ -60,7 +60,7 @@ def list_own_models(store: ModelStore, models: Models) -> tuple[str, ...]:
     generators = tuple(name for name in models.generator if name != SHIPPED_GENERATOR)
     if models.clip == DEFAULT_CLIP:
         return generators
-    serving = [store.entry(name) for name in store.serving(models.clip)]
+    serving = [store.entry(name) for name in store.list_clip_models(models.clip)]
     is_vouched = any(all(file.sha256 for file in entry.files) for entry in serving)
     return generators if is_vouched else (*generators, models.clip)
 
@@ -92,7 +92,7 @@ def _list_files(store: ModelStore, models: Models) -> list[Path]:
 
 
 def _list_text_files(store: ModelStore, clip: str) -> list[Path]:
-    if serving := store.serving(clip):
+    if serving := store.list_clip_models(clip):
         return [store.path(serving[0])]
     from c2p_core.guidance.clip_weights import find_weights
 
@@ -107,4 +107,4 @@ def describe_licences(store: ModelStore, models: Models, recognisers: tuple[str,
     catalogue_names = {entry.name for entry in store.catalogue()}
     own_generators = [name for name in models.generator if name not in catalogue_names]
     messages = [Message("own-generator-used", files=own_generators)] if own_generators else []
-    return messages + licence_warnings(store, [*recognisers, *store.serving(models.clip), *models.generator])
+    return messages + licence_warnings(store, [*recognisers, *store.list_clip_models(models.clip), *models.generator])

@@ -235,7 +235,7 @@ def check(
         return
     _print_similarities(faces)
     _print_robustness(faces)
-    for line in (*(report.face_sentence(face) for face in faces), *map(str, messages)):
+    for line in (*(report.describe_face_report(face) for face in faces), *map(str, messages)):
         click.echo(line)
     if report.judged_by_other_photos(faces):
         click.echo(report.OTHER_PHOTOS)
@@ -444,7 +444,7 @@ def run(idle: float, tcp: bool) -> int:
     from c2p_core.worker import run as serve
 
     hint = "Plug-ins can use the worker while this runs; Ctrl-C ends it."
-    return serve.run(idle=idle, tcp=tcp, begun=lambda: click.echo(hint))
+    return serve.run(idle=idle, tcp=tcp, on_start=lambda: click.echo(hint))
 
 
 @worker.command()
@@ -465,7 +465,7 @@ def stop() -> None:
     """Ends the worker and cancels its current job."""
     from c2p_core.worker import control
 
-    click.echo(control.stop().words)
+    click.echo(control.stop().message)
 
 
 def _write_report(path: Path | None, reports: Sequence[dict[str, Any]]) -> None:

@@ -83,7 +83,7 @@ def _protect(
     cancel: CancelToken,
 ) -> dict[str, Any]:
     from c2p_core.io import photo_files
-    from c2p_core.io.sidecars import Carried, carry_sidecars, find_turn
+    from c2p_core.io.sidecars import CopiedSidecars, carry_sidecars, find_turn
     from c2p_core.io.source_type import choose_source_type
 
     photo = photo_files.read(source)
@@ -100,13 +100,13 @@ def _protect(
     term = choose_source_type(result.generated) if writing.mark else None
     encoded = photo_files.encode_as(target, result.photo, personal=personal, source_type=term)
     write_whole(target, encoded.data)
-    carried = Carried()
+    carried = CopiedSidecars()
     if not takes_a_stream(target) and not target.parent.resolve().samefile(source.parent.resolve()):
         turn = find_turn(photo, photo_files.FORMATS[target.suffix.lower()])
         carried = carry_sidecars(source, target, personal=personal, source_type=encoded.source_type, turn=turn)
     warnings = result.warnings + encoded.warnings + carried.warnings
     written = report.photo_report(source, target, result.faces, warnings, request, result.stronger, result.computation)
-    return written | report.describe_metadata(encoded.source_type, carried.there)
+    return written | report.describe_metadata(encoded.source_type, carried.present)
 
 
 def describe_failure(error: Exception) -> tuple[Message, int]:

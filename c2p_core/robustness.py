@@ -20,7 +20,7 @@ from c2p_core.faces.canvas import CanvasFace
 from c2p_core.faces.landmarks import to_tensor
 from c2p_core.faces.view import View
 from c2p_core.io.colour_profiles import to_srgb
-from c2p_core.io.rgb8 import Rgb8, as_bytes, as_floats, tensor_as_bytes, through_file
+from c2p_core.io.rgb8 import Rgb8, as_bytes, as_floats, recompress, tensor_as_bytes
 from c2p_core.models.store import ModelStore
 from c2p_core.photo import Photo
 from c2p_core.recognition import Recogniser
@@ -59,7 +59,7 @@ class Degradation:
 def simulate_upload(picture: Rgb8, scale: float) -> Rgb8:
     """Resize a picture by ``scale`` (0..1), compress it as JPEG at ``UPLOAD_QUALITY`` and sharpen it."""
     small = _resize(picture, (round(picture.shape[1] * scale), round(picture.shape[0] * scale)))
-    return np.asarray(Image.fromarray(through_file(small, "JPEG", UPLOAD_QUALITY)).filter(_SHARPEN))
+    return np.asarray(Image.fromarray(recompress(small, "JPEG", UPLOAD_QUALITY)).filter(_SHARPEN))
 
 
 def simulate_photo_upload(photo: Photo, scale: float) -> Photo:
@@ -114,11 +114,11 @@ def _denoise_nlm(picture: Rgb8) -> Rgb8:
 
 
 DEGRADATIONS = (
-    Degradation("JPEG 95", lambda picture, _: through_file(picture, "JPEG", 95)),
-    Degradation("JPEG 85", lambda picture, _: through_file(picture, "JPEG", 85)),
-    Degradation("JPEG 70", lambda picture, _: through_file(picture, "JPEG", 70)),
-    Degradation("JPEG 50", lambda picture, _: through_file(picture, "JPEG", 50)),
-    Degradation("WebP 80", lambda picture, _: through_file(picture, "WEBP", 80)),
+    Degradation("JPEG 95", lambda picture, _: recompress(picture, "JPEG", 95)),
+    Degradation("JPEG 85", lambda picture, _: recompress(picture, "JPEG", 85)),
+    Degradation("JPEG 70", lambda picture, _: recompress(picture, "JPEG", 70)),
+    Degradation("JPEG 50", lambda picture, _: recompress(picture, "JPEG", 50)),
+    Degradation("WebP 80", lambda picture, _: recompress(picture, "WEBP", 80)),
     Degradation("resize 50 %", lambda picture, _: _resize_and_back(picture, 0.5)),
     Degradation("resize 25 %", lambda picture, _: _resize_and_back(picture, 0.25)),
     Degradation("mean 3x3", lambda picture, _: _blur(picture, 3)),

@@ -13,7 +13,7 @@ from c2p_core.faces.align import align, crop_canvas, transform_points
 from c2p_core.faces.canvas import CanvasFace
 from c2p_core.faces.landmarks import to_tensor
 from c2p_core.faces.view import View
-from c2p_core.io.rgb8 import as_floats, tensor_as_bytes, through_file
+from c2p_core.io.rgb8 import as_floats, recompress, tensor_as_bytes
 from c2p_core.recognition import Recogniser
 
 # Typical JPEG quality of photos on social networks.
@@ -117,4 +117,4 @@ def compare_with(
 
 def _recompress(canvas: Tensor) -> Tensor:
     """A (3, H, W) sRGB picture in 0..1 after JPEG compression at ``UPLOAD_QUALITY``."""
-    return to_tensor(as_floats(through_file(tensor_as_bytes(canvas), "JPEG", UPLOAD_QUALITY)))
+    return to_tensor(as_floats(recompress(tensor_as_bytes(canvas), "JPEG", UPLOAD_QUALITY)))

@@ -150,7 +150,7 @@ def test_a_result_is_written_beside_its_photo_and_summarised(photo: Path, run: R
     assert (code, err) == (0, "")
     assert photo_files.read(photo.with_name("me.protected.png")).pixels.max() == 100
     assert photo.read_bytes() == before
-    assert f"  {report.face_sentence(FACE)}\n  {WARNING}\n{report.NO_PROMISE}\n" in out
+    assert f"  {report.describe_face_report(FACE)}\n  {WARNING}\n{report.NO_PROMISE}\n" in out
 
 
 def test_every_option_reaches_the_request(
@@ -226,7 +226,7 @@ def test_json_is_all_that_is_printed_and_equals_the_report_file(photo: Path, tmp
         "verdict": "protected",
         "other_photos": None,
     }
-    assert face["sentence"] == report.face_sentence(FACE)
+    assert face["sentence"] == report.describe_face_report(FACE)
     assert printed["photos"][0]["stronger"] is None
     assert printed["photos"][0]["warnings"] == [WARNING.described()]
 
@@ -404,7 +404,7 @@ def test_on_a_terminal_bars_erase_neither_verdicts_nor_failures(
     assert screen(printed.result()) == [
         f"c2p: {Message('no-face')}",
         "[b]me.png -> [b]me.protected.png",
-        f"  {report.face_sentence(FACE)}",
+        f"  {report.describe_face_report(FACE)}",
         f"  {WARNING}",
         report.NO_PROMISE,
         "c2p: 1 of 2 photos failed: 'black.png'.",
@@ -417,22 +417,22 @@ def test_on_a_terminal_bars_erase_neither_verdicts_nor_failures(
 
 def test_a_skipped_face_gives_its_reason() -> None:
     skipped = FaceReport(2, (0, 0, 9, 9), 12.0, skipped=Message("face-not-chosen"))
-    assert report.face_sentence(skipped) == "Face 2 was skipped: not chosen."
+    assert report.describe_face_report(skipped) == "Face 2 was skipped: not chosen."
 
 
 def test_without_a_held_out_recogniser_there_is_no_honest_figure() -> None:
     face = FaceReport(1, (0, 0, 9, 9), 50.0, similarities=(SEEN,))
-    assert "no independent figure" in report.face_sentence(face)
+    assert "no independent figure" in report.describe_face_report(face)
 
 
 def test_the_closest_of_a_check_is_one_that_may_still_match_other_photos() -> None:
     close = replace(LOST, recogniser="close", held_out=True, after=0.24, far1=0.20)
     face = replace(FACE, similarities=(close, replace(MAY_MATCH, recogniser="far")))
-    assert " far: " in report.face_sentence(face) and " close: " not in report.face_sentence(face)
+    assert " far: " in report.describe_face_report(face) and " close: " not in report.describe_face_report(face)
 
 
 def test_a_held_out_recogniser_is_named_with_both_verdicts() -> None:
-    text = report.face_sentence(MATCHED_ELSEWHERE)
+    text = report.describe_face_report(MATCHED_ELSEWHERE)
     assert "dlib: other photos may still be matched, this same photo no longer matched" in text
     assert "similarity 0.31, threshold 0.43" in text
 
@@ -440,7 +440,7 @@ def test_a_held_out_recogniser_is_named_with_both_verdicts() -> None:
 def test_a_face_between_the_thresholds_does_not_count_as_lost() -> None:
     between = Similarity("dlib", "dlib", True, 0.99, 0.50, 0.43, 0.55)
     face = FaceReport(1, (0, 0, 9, 9), 50.0, similarities=(SEEN, between))
-    assert "1 of 2 recognisers" in report.face_sentence(face)
+    assert "1 of 2 recognisers" in report.describe_face_report(face)
 
 
 # Bad options

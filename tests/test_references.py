@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from c2p_core.api import FaceReport, Similarity
-from c2p_core.io.report import face_sentence
+from c2p_core.io.report import describe_face_report
 from c2p_core.references import average_embeddings, select_same_person
 from c2p_core.verify import Embeddings
 
@@ -52,5 +52,5 @@ def test_without_references_the_face_alone_counts() -> None:
 
 def test_only_matches_that_were_there_before_can_be_lost() -> None:
     row = Similarity("a", "a", True, 0.9, 0.3, 0.5, 0.6, references=((0.8, 0.4), (0.7, 0.6), (0.4, 0.1)))
-    sentence = face_sentence(FaceReport(1, (0, 0, 9, 9), 50.0, None, similarities=(row,)))
+    sentence = describe_face_report(FaceReport(1, (0, 0, 9, 9), 50.0, None, similarities=(row,)))
     assert "Matches with the reference photos lost: 1 of 2." in sentence

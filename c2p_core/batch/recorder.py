@@ -19,7 +19,7 @@ from c2p_core.batch.sources import REPORT_FOLDER, STATE_FOLDER
 from c2p_core.errors import CannotWrite, Message
 from c2p_core.io import report
 from c2p_core.io.atomic_files import cannot_write, find_free_name, find_parts, put_in_place, write_part, write_whole
-from c2p_core.io.sidecars import Carried, carry_sidecars
+from c2p_core.io.sidecars import CopiedSidecars, carry_sidecars
 
 BEFORE, AFTER = "before", "after"
 # After these errors no other result could be written or noted in the journal either.
@@ -158,13 +158,13 @@ class Recorder:
             target, replaced = self._choose_target(wanted)
             # Before the result, which is not touched again once it is in place.
             carried = self._carry_sidecars(row, target)
-            entry = row.report | {"protected": str(target), "sidecars": [str(path) for path in carried.there]}
+            entry = row.report | {"protected": str(target), "sidecars": [str(path) for path in carried.present]}
             entry["warnings"] = [*entry.get("warnings", ()), *(warning.described() for warning in carried.warnings)]
             row = replace(row, target=self._make_relative(target), report=entry)
             try:
                 number = self.journal.write(row)
             except CannotWrite:
-                _remove(carried.made)
+                _remove(carried.created)
                 raise
             try:
                 put_in_place(part, target, replace=replaced)
@@ -174,7 +174,7 @@ class Recorder:
                     # It is there, but perhaps not yet on the disk; it stays announced, and the next run checks.
                     reason = error.strerror or str(error)
                     raise CannotWrite("folder-unusable", path=str(self.folder), reason=reason) from error
-                _remove(carried.made)
+                _remove(carried.created)
                 self.journal.forget(number)
                 if isinstance(error, FileExistsError):
                     return None
@@ -185,7 +185,7 @@ class Recorder:
         self.journal.finish(number, self._make_relative(target), mtime_ns)
         return replace(row, number=number, state="done", result_mtime_ns=mtime_ns)
 
-    def _carry_sidecars(self, row: Row, target: Path) -> Carried:
+    def _carry_sidecars(self, row: Row, target: Path) -> CopiedSidecars:
         with beside_sidecars(row.source) as source:
             return carry_sidecars(
                 source,

@@ -14,7 +14,7 @@ from c2p_core.batch.objects import Store, open_store
 from c2p_core.batch.urls import is_url
 from c2p_core.errors import CannotWrite
 from c2p_core.io.atomic_files import fit_name
-from c2p_core.io.sidecars import LARGEST, sidecar_names
+from c2p_core.io.sidecars import LARGEST, list_sidecar_names
 
 _MAX_CACHED_FOLDERS = 64
 _LONGEST_ENDING = 64
@@ -38,7 +38,7 @@ def beside_sidecars(source: str) -> Iterator[Path]:
     photo_name = fit_name(stem, f"{ending[:_LONGEST_ENDING]}.xmp").removesuffix(".xmp")
     with tempfile.TemporaryDirectory() as scratch:
         store, sidecars = open_store(folder), _list_sidecars(folder)
-        for sidecar, copy in zip(sidecar_names(name), sidecar_names(photo_name), strict=True):
+        for sidecar, copy in zip(list_sidecar_names(name), list_sidecar_names(photo_name), strict=True):
             if sidecar in sidecars and (data := _fetch(store, sidecar)) is not None:
                 (Path(scratch) / copy).write_bytes(data)
         yield Path(scratch) / photo_name

@@ -141,7 +141,7 @@ class StoreRecorder(Recorder):
             source_type = row.report.get("digital_source_type")
             carried = carry_sidecars(source, target, personal=not self.strip_personal, source_type=source_type)
             warnings = list(carried.warnings)
-            for path in carried.made:
+            for path in carried.created:
                 sidecar, data = posixpath.join(posixpath.dirname(name), path.name), path.read_bytes()
                 try:
                     self.store.put_new(sidecar, data)

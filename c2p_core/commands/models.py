@@ -167,7 +167,7 @@ def _take_from(folder: Path, names: Sequence[str], store: ModelStore, accept_lic
     ]
     with show_progress(str(folder), human=True) as watch:
         watch(Progress("find"))
-        matches, messages = store.find_in(folder, [entry.name for entry in candidates])
+        matches, messages = store.find_models(folder, [entry.name for entry in candidates])
     for message in messages:
         click.echo(message)
     matched_names = {model.entry.name for model in matches}
@@ -194,7 +194,7 @@ def _take_from(folder: Path, names: Sequence[str], store: ModelStore, accept_lic
     for model in to_import:
         try:
             with show_progress(model.entry.name, human=True) as watch:
-                store.bring(model, _track_bytes(watch))
+                store.import_found(model, _track_bytes(watch))
         except ModelUnavailable as error:
             failed = fail(str(error), error.exit_code)
         else:

@@ -37,7 +37,7 @@ from c2p_core.faces.paste import (
     to_unit,
     write_strip,
 )
-from c2p_core.io.colour_profiles import own_gamma
+from c2p_core.io.colour_profiles import measure_gamma
 from c2p_core.photo import Layer, Photo
 from c2p_core.products.catalogue import CATALOGUE
 
@@ -60,7 +60,7 @@ def build_layers(photo: Photo, changes: list[tuple[Alignment, Change]]) -> list[
     below = photo.pixels
     built: list[Layer] = []
     for face, (alignment, change) in enumerate(changes):
-        stack, below = _build_face_layers(below, alignment, change, own_gamma(photo))
+        stack, below = _build_face_layers(below, alignment, change, measure_gamma(photo))
         built += [replace(layer, face=face) for layer in stack]
     return built
 

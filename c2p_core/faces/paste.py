@@ -19,7 +19,7 @@ from torch import Tensor
 from c2p_core.colour import LUMINANCE, decode, encode
 from c2p_core.faces.align import CANVAS, Alignment, transform_points
 from c2p_core.faces.canvas import Change
-from c2p_core.io.colour_profiles import own_gamma
+from c2p_core.io.colour_profiles import measure_gamma
 from c2p_core.photo import Photo
 from c2p_core.tone_curve import ToneCurve, fit_tone_curve
 
@@ -73,7 +73,7 @@ def paste(photo: Photo, changes: list[tuple[Alignment, Change]]) -> Photo:
         changes: one alignment and change per face.
     """
     pixels = photo.pixels.copy()
-    gamma = own_gamma(photo)
+    gamma = measure_gamma(photo)
     for alignment, change in changes:
         # Read from the result of earlier faces, so that changes of overlapping faces add up.
         source = pixels.copy() if len(changes) > 1 else photo.pixels

@@ -178,7 +178,7 @@ def _load(store: ModelStore, model: str, pretrained: str | None) -> tuple[Any, A
         raise ModelUnavailable("text-model-without-weights", model=model)
     else:
         # For models of the manifest, licence and size were shown before fetching, and the hash is verified.
-        serving = store.serving(f"{model}:{pretrained}")
+        serving = store.list_clip_models(f"{model}:{pretrained}")
         fetched = store.path(serving[0]) if serving else None
         weights = find_weights(model, pretrained, store.offline, fetched)
     try:

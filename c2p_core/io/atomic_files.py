@@ -1,4 +1,4 @@
-"""Atomic file writes: a file is either complete or not there. What is no file, such as a pipe, is written to."""
+"""Atomic file writes: a file is either complete or absent. Pipes and devices are written to directly."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from pathlib import Path
 
 from c2p_core.errors import CannotWrite, Message
 
-# File systems, most of them on a network, that can't say when data are on the disk; the data are written all the same.
+# Errors of file systems, mostly network ones, that can't confirm when data are on the disk; they are written anyway.
 _WITHOUT_SYNC = {errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EBADF}
-# Errors of file systems without hard links, such as those of memory cards and many on a network.
+# Errors of file systems without hard links, such as those of memory cards and many network ones.
 _WITHOUT_LINKS = {errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EACCES, errno.EINVAL, errno.EMLINK}
 # Bytes of a file name that every usual file system takes.
 _LONGEST_NAME = 255
-# Names that systems give to what this process has opened.
+# Names that systems give to the open files of this process.
 _DESCRIPTOR = re.compile(r"(?:/dev/fd|/proc/self/fd)/(\d+)")
 
 
 def write_whole(path: Path, data: bytes) -> None:
-    """Write a file atomically, replacing an older one: a temporary file beside ``path`` is renamed.
+    """Write a file atomically, replacing an existing one: a temporary file beside ``path`` is renamed.
 
-    A symbolic link stays and the file that it leads to is written. A pipe or a device, such as ``/dev/null``, stays too
-    and gets the data.
+    A symbolic link stays, and the file that it points to is written. A pipe or a device, such as ``/dev/null``, gets
+    the data.
 
     Raises:
         CannotWrite: the folder is missing or read-only, or there is no space; nothing is left behind.
@@ -51,7 +51,7 @@ def write_whole(path: Path, data: bytes) -> None:
 
 
 def write_part(folder: Path, data: bytes) -> Path:
-    """Write data, down to the disk, into a new file of a folder, which ``put_in_place`` then gives its name.
+    """Write and sync data to a new file in a folder, to which ``put_in_place`` then gives its name.
 
     Raises:
         OSError: it can't be written; nothing is left behind.
@@ -60,12 +60,12 @@ def write_part(folder: Path, data: bytes) -> Path:
 
 
 def put_in_place(part: Path, path: Path, *, replace: bool = False) -> None:
-    """Give a file of ``write_part`` its name, at once.
+    """Atomically give a file of ``write_part`` its name.
 
     Args:
-        part: on the same file system; it is there no more afterwards, also not after an error.
+        part: on the same file system; it is gone afterwards, even after an error.
         path: its name.
-        replace: whether a file of that name is replaced.
+        replace: whether an existing file of that name is replaced.
 
     Raises:
         FileExistsError: there is a file of that name, which stays.
@@ -80,7 +80,7 @@ def put_in_place(part: Path, path: Path, *, replace: bool = False) -> None:
 
 
 def find_parts(folder: Path) -> list[Path]:
-    """Files of ``write_part`` and ``write_whole`` in a folder that were never given their name."""
+    """Files of ``write_part`` and ``write_whole`` in a folder that never got their final name."""
     return sorted(folder.glob(".c2p.*.part"))
 
 
@@ -97,7 +97,7 @@ def _write_part(folder: Path, data: bytes, mode: int) -> Path:
 
 def _move_to_new(part: Path, path: Path) -> None:
     if os.name == "nt":
-        part.rename(path)  # refuses to replace a file there
+        part.rename(path)  # on Windows, this refuses to replace a file
         return
     try:
         os.link(part, path)
@@ -106,7 +106,7 @@ def _move_to_new(part: Path, path: Path) -> None:
     except OSError as error:
         if error.errno not in _WITHOUT_LINKS:
             raise
-        # Such file systems can't do it at once; nobody else writes there as a rule.
+        # Not atomic, but usually nobody else writes to such file systems.
         if os.path.lexists(path):
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST)) from None
         part.rename(path)
@@ -115,7 +115,7 @@ def _move_to_new(part: Path, path: Path) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Wait until a new name is on the disk, where folders can be synchronised."""
+    """Wait until a new name is on the disk, where folders can be synced."""
     if os.name == "nt":
         return
     handle = os.open(folder, os.O_RDONLY)
@@ -136,7 +136,7 @@ def _removed_on_error(part: Path) -> Iterator[None]:
 
 
 def fit_name(stem: str, ending: str) -> str:
-    """A file name of a stem and an ending, the stem cut where the name would be longer than file systems allow."""
+    """Join a stem and an ending, truncating the stem where the name would be longer than file systems allow."""
     room = _LONGEST_NAME - len(os.fsencode(ending))
     while len(os.fsencode(stem)) > room:
         stem = stem[:-1]
@@ -144,7 +144,7 @@ def fit_name(stem: str, ending: str) -> str:
 
 
 def find_free_name(path: Path) -> Path:
-    """The path itself, or with the first number from 2 that makes it new: photo-2.jpg."""
+    """The path itself if it is free, else with the first free number from 2: photo-2.jpg."""
     number, free = 1, path
     while os.path.lexists(free):
         number += 1
@@ -153,13 +153,13 @@ def find_free_name(path: Path) -> Path:
 
 
 def check_folder(path: Path) -> None:
-    """Fail early where ``write_whole`` would fail after all the work, as far as that can be known.
+    """Fail early where ``write_whole`` would fail after all the work, as far as that is predictable.
 
     Raises:
         CannotWrite: the folder of ``path`` is missing or not writable, or ``path`` is a folder, a disk or read-only.
     """
     try:
-        # Fails where no such name can be; from Python 3.14 on Path.exists() takes such a name for a free one.
+        # Raises for impossible names, for which Path.exists() returns False from Python 3.14 on.
         with contextlib.suppress(FileNotFoundError, NotADirectoryError):
             path.lstat()
         if takes_a_stream(path):
@@ -191,7 +191,7 @@ def make_folder(folder: Path) -> None:
 
 
 def takes_a_stream(path: Path) -> bool:
-    """Whether a path, or what its links lead to, is neither file nor folder: a pipe, a terminal or another device.
+    """Whether a path, after following links, is neither file nor folder: a pipe, a terminal or another device.
 
     Raises:
         OSError: it is a disk, whose content would be lost.
@@ -207,19 +207,19 @@ def takes_a_stream(path: Path) -> bool:
 
 
 def _send(path: Path, data: bytes) -> None:
-    """Write to a pipe, a device or a descriptor of this process, which stay as they are."""
-    opened = _DESCRIPTOR.fullmatch(str(path))
-    with path.open("wb") if opened is None else os.fdopen(os.dup(int(opened[1])), "wb") as stream:
+    """Write to a pipe, a device or a descriptor of this process."""
+    descriptor = _DESCRIPTOR.fullmatch(str(path))
+    with path.open("wb") if descriptor is None else os.fdopen(os.dup(int(descriptor[1])), "wb") as stream:
         stream.write(data)
 
 
 def _follow(path: Path) -> Path:
-    """The file that a symbolic link leads to, or the path itself."""
+    """The target of a symbolic link, or the path itself."""
     return path.resolve() if path.is_symlink() else path
 
 
 def _sync(handle: int) -> None:
-    """Wait until the data are on the disk, where the file system can say so; a failure of the disk counts."""
+    """Wait until the data are on the disk, where the file system can confirm it; a disk failure raises."""
     try:
         os.fsync(handle)
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Colour profiles: conversion to the sRGB that models take, and the encoding curve of a profile."""
+"""Colour profiles: conversion to sRGB, which models take, and the encoding curve of a profile."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from c2p_core.errors import Message
 from c2p_core.io.vips import to_vips
 from c2p_core.photo import Photo
 
-_MIDDLE = 128
+_MIDDLE_GREY = 128
 
 
 def to_srgb(photo: Photo) -> NDArray[np.float32]:
-    """Convert a photo to what models take: (height, width, 3) float32 in 0..1, sRGB, without alpha.
+    """Convert a photo to the input of models: (height, width, 3) float32 in 0..1, sRGB, without alpha.
 
-    A photo of 8 bits with a profile is converted in 8 bits, all others in 16, because 8 bits of linear light have few
+    8-bit photos with a profile are converted in 8 bits, all others in 16, because 8 bits of linear light have too few
     steps in the shadows. Pixels that are written to a file are never converted. Where a profile can't be used, sRGB is
     assumed (see ``profile_warnings``).
     """
@@ -32,16 +32,16 @@ def to_srgb(photo: Photo) -> NDArray[np.float32]:
     return np.repeat(_scale_to_unit(colour), 3, axis=2) if colour.shape[2] == 1 else _scale_to_unit(colour)
 
 
-def own_gamma(photo: Photo) -> float | None:
-    """Exponent of the photo's encoding curve, measured with its profile at middle grey; None for sRGB."""
+def measure_gamma(photo: Photo) -> float | None:
+    """Measure the exponent of the photo's encoding curve at middle grey with its profile; None for sRGB."""
     if not photo.icc:
         return None
-    grey = np.full((1, 1, 1 if photo.pixels.shape[2] < 3 else 3), _MIDDLE, np.uint8)
+    grey = np.full((1, 1, 1 if photo.pixels.shape[2] < 3 else 3), _MIDDLE_GREY, np.uint8)
     converted = _convert_in_8_bits(grey, photo.icc)
-    if converted is None or abs(int(converted.ravel()[0]) - _MIDDLE) <= 1:
+    if converted is None or abs(int(converted.ravel()[0]) - _MIDDLE_GREY) <= 1:
         return None
     linear = ((float(converted.ravel()[0]) / 255 + 0.055) / 1.055) ** 2.4
-    return math.log(linear) / math.log(_MIDDLE / 255)
+    return math.log(linear) / math.log(_MIDDLE_GREY / 255)
 
 
 def profile_warnings(photo: Photo) -> list[Message]:
@@ -55,7 +55,7 @@ def profile_warnings(photo: Photo) -> list[Message]:
 
 
 def _convert_in_16_bits(colour: NDArray[Any], icc: bytes) -> NDArray[np.uint16] | None:
-    # libvips silently replaces a profile that does not fit with sRGB.
+    # libvips silently replaces an unsuitable profile with sRGB.
     if _convert_in_8_bits(np.zeros((1, 1, colour.shape[2]), np.uint8), icc) is None:
         return None
     pixels = colour if colour.dtype == np.uint16 else np.rint(_scale_to_unit(colour) * 65535).astype(np.uint16)

@@ -1,10 +1,10 @@
-"""EXIF blocks and TIFF directories, edited as bytes: what is not touched keeps its bytes, its type and its place.
+"""EXIF blocks and TIFF directories, edited as bytes, so that all other tags keep their bytes, types and offsets.
 
 An EXIF block is a small TIFF file. Its values lie at offsets from its start, and maker notes refer to such offsets in
-ways that only their makers know; so blocks are edited in place and never written anew. Only TIFF files, whose
-directories have to be written anew, are rebuilt (``tiff_file``).
+ways that only their makers know; so blocks are edited in place and never rebuilt. Only the directories of TIFF files
+have to be rebuilt (``tiff_file``).
 
-Second copies of the picture are removed (thumbnails, previews in maker notes): they would show the unprotected face.
+Embedded copies of the picture (thumbnails, previews in maker notes) are removed: they would show the unprotected face.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _PREVIEW_DIRECTORIES = int(Base.SubIFDs)
 # The start of a JPEG. Minolta and Sony write previews with a wrong first byte; for these the start of the segment must
 # match too, or small negative numbers in harmless maker notes would look like a JPEG.
 _JPEG_START = re.compile(rb"\xff\xd8\xff|\xd8\xff(?:\xdb[\x00\x01]|\xe0\x00|\xe1..Exif)", re.DOTALL)
-# Personal data besides places: owner, serial numbers, names, comments and everything that makers note.
+# Personal data: places, owner, serial numbers, names, comments and maker notes.
 PERSONAL = {
     *(int(tag) for tag in (Base.Artist, Base.HostComputer, Base.XPAuthor, Base.XPComment, Base.XPKeywords)),
     *(int(tag) for tag in (Base.CameraOwnerName, Base.BodySerialNumber, Base.LensSerialNumber, Base.UserComment)),
@@ -43,19 +43,19 @@ PERSONAL = {
     0xC634,  # DNGPrivateData
     0xFDE8,  # OwnerName, as Adobe's raw converters write it
     0xFDE9,  # SerialNumber
-    *(33550, 33922, 34264, 34735, 34736, 34737),  # places on the earth, as GeoTIFF has them
+    *(33550, 33922, 34264, 34735, 34736, 34737),  # GeoTIFF's coordinates
 }
-# XMP, IPTC and Photoshop's settings inside of an EXIF block, where they don't belong. In a TIFF they are cleaned.
+# XMP, IPTC and Photoshop's settings in an EXIF block, where they don't belong. In a TIFF they are cleaned.
 _FOREIGN = {700, 33723, 34377}
 
 
 class Damaged(Exception):
-    """A directory leads outside of its data or into itself."""
+    """A directory points outside its data or to itself."""
 
 
 @dataclass(frozen=True)
 class Form:
-    """How the numbers of a TIFF structure are written: byte order "<" or ">", and whether it is a BigTIFF."""
+    """The number format of a TIFF structure: byte order "<" or ">", and whether it is a BigTIFF."""
 
     order: str
     big: bool = False
@@ -72,13 +72,13 @@ class Form:
 
 @dataclass(frozen=True)
 class Entry:
-    """One tag: where its entry and its value lie, and the value's bytes in the byte order of its file."""
+    """One tag: the offsets of its entry and its value, and the value's bytes in the byte order of its file."""
 
     tag: int
     kind: int
     count: int
-    at: int
-    value_at: int
+    offset: int
+    value_offset: int
     value: bytes
 
     def numbers(self, form: Form) -> tuple[int, ...]:
@@ -89,9 +89,9 @@ class Entry:
 
 @dataclass(frozen=True)
 class Directory:
-    """A directory at its place, and where the next one is (0: nowhere)."""
+    """A directory with its offset, and that of the next one (0: none)."""
 
-    at: int
+    offset: int
     entries: tuple[Entry, ...]
     next: int
 
@@ -100,10 +100,10 @@ class Directory:
 
 
 def read_form(data: Data) -> tuple[Form, int]:
-    """Form of a TIFF structure, and the offset of its first directory.
+    """The form of a TIFF structure, and the offset of its first directory.
 
     Raises:
-        Damaged: it does not begin like one.
+        Damaged: the header is not a TIFF's.
     """
     order = {b"II": "<", b"MM": ">"}.get(bytes(data[:2]))
     if order is None or len(data) < 8:
@@ -116,48 +116,50 @@ def read_form(data: Data) -> tuple[Form, int]:
     return Form(order), struct.unpack_from(order + "L", data, 4)[0]
 
 
-def read_directory(data: Data, at: int, form: Form) -> Directory:
-    """The directory at an offset, without entries whose type is unknown or whose value lies outside of the data.
+def read_directory(data: Data, offset: int, form: Form) -> Directory:
+    """The directory at an offset, without entries whose type is unknown or whose value lies outside the data.
 
     Raises:
-        Damaged: the directory itself lies outside of the data.
+        Damaged: the directory itself lies outside the data.
     """
     head = 8 if form.big else 2
-    if at < 8 or at + head > len(data):
+    if offset < 8 or offset + head > len(data):
         raise Damaged
-    (count,) = struct.unpack_from(form.order + ("Q" if form.big else "H"), data, at)
-    end = at + head + count * form.entry_size
+    (count,) = struct.unpack_from(form.order + ("Q" if form.big else "H"), data, offset)
+    end = offset + head + count * form.entry_size
     if end > len(data):
         raise Damaged
     entries = []
-    for entry_at in range(at + head, end, form.entry_size):
-        tag, kind = struct.unpack_from(form.order + "HH", data, entry_at)
-        (values,) = struct.unpack_from(form.word, data, entry_at + 4)
+    for entry_offset in range(offset + head, end, form.entry_size):
+        tag, kind = struct.unpack_from(form.order + "HH", data, entry_offset)
+        (values,) = struct.unpack_from(form.word, data, entry_offset + 4)
         size = SIZES.get(kind, 0) * values
-        value_at = entry_at + (12 if form.big else 8)
+        value_offset = entry_offset + (12 if form.big else 8)
         if size > (8 if form.big else 4):
-            (value_at,) = struct.unpack_from(form.word, data, value_at)
-        if kind in SIZES and value_at + size <= len(data):
-            entries.append(Entry(tag, kind, values, entry_at, value_at, bytes(data[value_at : value_at + size])))
-    # Some writers leave out the offset of the next directory at the end of the data.
+            (value_offset,) = struct.unpack_from(form.word, data, value_offset)
+        if kind in SIZES and value_offset + size <= len(data):
+            entries.append(
+                Entry(tag, kind, values, entry_offset, value_offset, bytes(data[value_offset : value_offset + size]))
+            )
+    # Some writers omit the offset of the next directory at the end of the data.
     width = 8 if form.big else 4
     following = struct.unpack_from(form.word, data, end)[0] if end + width <= len(data) else 0
-    return Directory(at, tuple(entries), following)
+    return Directory(offset, tuple(entries), following)
 
 
-def sub_directories(data: Data, directory: Directory, form: Form) -> dict[int, Directory]:
+def read_sub_directories(data: Data, directory: Directory, form: Form) -> dict[int, Directory]:
     """The EXIF, GPS and interoperability directories below a directory, by the tag that leads to them."""
-    found = {}
+    directories = {}
     for entry in directory.entries:
         if entry.tag in SUB_DIRECTORIES and (numbers := entry.numbers(form)):
             try:
-                found[entry.tag] = read_directory(data, numbers[0], form)
+                directories[entry.tag] = read_directory(data, numbers[0], form)
             except Damaged:
                 continue
-    return found
+    return directories
 
 
-def all_directories(data: Data) -> dict[int, Directory]:
+def read_all_directories(data: Data) -> dict[int, Directory]:
     """The main directory of a block (as 0), EXIF, GPS and interoperability directories by the tags that lead to them.
 
     Raises:
@@ -165,21 +167,21 @@ def all_directories(data: Data) -> dict[int, Directory]:
     """
     form, first = read_form(data)
     main = read_directory(data, first, form)
-    below = sub_directories(data, main, form)
-    if int(IFD.Exif) in below:
-        below |= sub_directories(data, below[int(IFD.Exif)], form)
-    return {0: main, **below}
+    sub_directories = read_sub_directories(data, main, form)
+    if int(IFD.Exif) in sub_directories:
+        sub_directories |= read_sub_directories(data, sub_directories[int(IFD.Exif)], form)
+    return {0: main, **sub_directories}
 
 
 def find(block: bytes | None, directory: int, tag: int) -> Entry | None:
-    """One tag of an EXIF block: in the main directory (0), or in the one that a tag leads to."""
+    """Find a tag of an EXIF block: in the main directory (0), or in the one that the tag ``directory`` points to."""
     if not block:
         return None
     try:
-        found = all_directories(block.removeprefix(HEADER)).get(directory)
+        searched = read_all_directories(block.removeprefix(HEADER)).get(directory)
     except Damaged:
         return None
-    return found.find(tag) if found else None
+    return searched.find(tag) if searched else None
 
 
 def read_orientation(block: bytes | None) -> int | None:
@@ -193,35 +195,35 @@ def read_orientation(block: bytes | None) -> int | None:
 
 
 def make_block(orientation: int) -> bytes:
-    """A block that says an orientation and nothing else."""
+    """A block with an orientation and nothing else."""
     return HEADER + b"II*\0" + struct.pack("<LHHHLHHL", 8, 1, ORIENTATION, SHORT, 1, orientation, 0, 0)
 
 
 def holds_picture(value: bytes) -> bool:
-    """Whether there is a JPEG inside of a value."""
+    """Whether a value contains a JPEG."""
     return _JPEG_START.search(value) is not None
 
 
 def clean_exif(block: bytes) -> bytes | None:
-    """The block without second copies of the picture; None where it is damaged or they can't be separated from it.
+    """Remove embedded copies of the picture from a block; None where it is damaged or they can't be removed.
 
-    Thumbnail directories, tags that hold a picture, and maker notes with a preview are removed; all other tags keep
-    their bytes and places.
+    Thumbnail directories, tags that contain a picture, and maker notes with a preview are removed; all other tags keep
+    their bytes and offsets.
     """
     data = bytearray(block.removeprefix(HEADER))
     try:
         form, _ = read_form(data)
-        before = set(_values(data))
+        before = set(_list_values(data))
         _cut_further_directories(data, form)
         for pointer in (0, *SUB_DIRECTORIES):
-            for entry in _entries_with_pictures(data, pointer):
+            for entry in _find_entries_with_pictures(data, pointer):
                 _remove(data, pointer, entry, form)
-        for start, end in _gaps(0, len(data), _used(data)):
+        for start, end in _find_gaps(0, len(data), _list_used_ranges(data)):
             if holds_picture(bytes(data[start:end])):
                 data[start:end] = bytes(end - start)
-        if not before.issuperset(_values(data)) or holds_picture(bytes(data)):
+        if not before.issuperset(_list_values(data)) or holds_picture(bytes(data)):
             return None
-        end = max(end for _, end in _used(data))
+        end = max(end for _, end in _list_used_ranges(data))
     except (Damaged, struct.error):
         return None
     if not any(data[end:]):
@@ -229,8 +231,8 @@ def clean_exif(block: bytes) -> bytes | None:
     return HEADER + bytes(data)
 
 
-def lost_with_pictures(block: bytes, cleaned: bytes | None) -> set[str]:
-    """Names of the parts of a block that ``clean_exif`` removed and that somebody may miss: not thumbnails."""
+def list_lost_parts(block: bytes, cleaned: bytes | None) -> set[str]:
+    """Names of the parts that ``clean_exif`` removed from a block, except those that nobody misses (thumbnails)."""
     if cleaned is None:
         return {"exif"}
     before, after = (find(data, int(IFD.Exif), MAKER_NOTE) for data in (block, cleaned))
@@ -238,13 +240,13 @@ def lost_with_pictures(block: bytes, cleaned: bytes | None) -> set[str]:
 
 
 def strip_personal(block: bytes) -> bytes | None:
-    """The block without places, names, serial numbers, comments and maker notes; None where it is damaged."""
+    """Remove places, names, serial numbers, comments and maker notes from a block; None where it is damaged."""
     data = bytearray(block.removeprefix(HEADER))
     try:
         form, _ = read_form(data)
         for pointer in (0, *SUB_DIRECTORIES):
             for tag in PERSONAL | _FOREIGN:
-                directory = all_directories(data).get(pointer)
+                directory = read_all_directories(data).get(pointer)
                 if directory and (entry := directory.find(tag)):
                     _erase_below(data, entry, form)
                     _remove(data, pointer, entry, form)
@@ -253,36 +255,36 @@ def strip_personal(block: bytes) -> bytes | None:
     return HEADER + bytes(data)
 
 
-def without_orientation(block: bytes) -> bytes:
-    """The block without its orientation, for encoders that would write it anew to move that into a box of theirs."""
+def strip_orientation(block: bytes) -> bytes:
+    """Remove the orientation from a block, for encoders that would otherwise rewrite the block to move it elsewhere."""
     data = bytearray(block.removeprefix(HEADER))
     form, _ = read_form(data)
-    if entry := all_directories(data)[0].find(ORIENTATION):
+    if entry := read_all_directories(data)[0].find(ORIENTATION):
         _remove(data, 0, entry, form)
     return HEADER + bytes(data)
 
 
 def turn_exif(block: bytes, orientation: int, width: int, height: int) -> bytes:
-    """The block for pixels that were turned upright: orientation 1; sizes, resolutions and subject turned with them.
+    """Adapt a block to pixels that were turned upright: orientation 1; sizes, resolutions and subject turned too.
 
     Args:
         block: a block that ``clean_exif`` returned.
         orientation: 1 to 8, as it was applied to the pixels.
-        width, height: of the picture before.
+        width, height: of the picture before it was turned.
     """
     data = bytearray(block.removeprefix(HEADER))
     form, _ = read_form(data)
-    directories = all_directories(data)
-    main, details = directories[0], directories.get(int(IFD.Exif))
+    directories = read_all_directories(data)
+    main, exif_directory = directories[0], directories.get(int(IFD.Exif))
     if entry := main.find(ORIENTATION):
         _put_numbers(data, entry, form, (1,))
     if orientation >= 5:
         _swap(data, main, int(Base.XResolution), int(Base.YResolution))
-        if details:
-            _swap(data, details, int(Base.ExifImageWidth), int(Base.ExifImageHeight))
-            _swap(data, details, int(Base.FocalPlaneXResolution), int(Base.FocalPlaneYResolution))
+        if exif_directory:
+            _swap(data, exif_directory, int(Base.ExifImageWidth), int(Base.ExifImageHeight))
+            _swap(data, exif_directory, int(Base.FocalPlaneXResolution), int(Base.FocalPlaneYResolution))
     for tag in (0x9214, 0xA214):  # SubjectArea, SubjectLocation
-        entry = details.find(tag) if details else None
+        entry = exif_directory.find(tag) if exif_directory else None
         numbers = entry.numbers(form) if entry else ()
         if entry and len(numbers) >= 2:
             x, y = turn_point(numbers[0], numbers[1], orientation, width, height)
@@ -293,7 +295,7 @@ def turn_exif(block: bytes, orientation: int, width: int, height: int) -> bytes:
 
 
 def turn_point(x: float, y: float, orientation: int, width: float, height: float) -> tuple[float, float]:
-    """Where a point of a stored picture of this size lies once the orientation is applied."""
+    """Map a point of a stored picture of this size to the upright picture."""
     if orientation in (2, 3, 7, 8):
         x = width - x
     if orientation in (3, 4, 6, 7):
@@ -302,31 +304,31 @@ def turn_point(x: float, y: float, orientation: int, width: float, height: float
 
 
 def _cut_further_directories(data: bytearray, form: Form) -> None:
-    """Remove what follows the main directory: thumbnails, with their bytes."""
-    main = all_directories(data)[0]
-    at, seen = main.next, {main.at}
-    while at and at not in seen:
-        seen.add(at)
+    """Remove the directories after the main one, which are thumbnails, with their bytes."""
+    main = read_all_directories(data)[0]
+    offset, seen = main.next, {main.offset}
+    while offset and offset not in seen:
+        seen.add(offset)
         try:
-            directory = read_directory(data, at, form)
+            directory = read_directory(data, offset, form)
         except Damaged:
             break
-        for start, length in _pictures(directory, form):
+        for start, length in _list_picture_ranges(directory, form):
             data[start : start + length] = bytes(max(0, min(length, len(data) - start)))
-        _blank(data, at, 2 + len(directory.entries) * form.entry_size + 4)
-        at = directory.next
+        _blank_unused(data, offset, 2 + len(directory.entries) * form.entry_size + 4)
+        offset = directory.next
     _put_next(data, main, form, 0)
 
 
-def _pictures(directory: Directory, form: Form) -> Iterator[tuple[int, int]]:
+def _list_picture_ranges(directory: Directory, form: Form) -> Iterator[tuple[int, int]]:
     for start, length in _PICTURES:
         starts, lengths = directory.find(start), directory.find(length)
         if starts and lengths:
             yield from zip(starts.numbers(form), lengths.numbers(form), strict=False)
 
 
-def _entries_with_pictures(data: bytearray, pointer: int) -> list[Entry]:
-    directory = all_directories(data).get(pointer)
+def _find_entries_with_pictures(data: bytearray, pointer: int) -> list[Entry]:
+    directory = read_all_directories(data).get(pointer)
     entries = directory.entries if directory else ()
     return [
         entry
@@ -339,52 +341,52 @@ def _entries_with_pictures(data: bytearray, pointer: int) -> list[Entry]:
 
 
 def _remove(data: bytearray, pointer: int, entry: Entry, form: Form) -> None:
-    """Take one tag out of a directory, and its value out of the block unless another tag shares it."""
-    directory = all_directories(data)[pointer]
-    found = directory.find(entry.tag)
-    if found is None:
+    """Remove a tag from a directory, and blank its value unless another tag shares it."""
+    directory = read_all_directories(data)[pointer]
+    match = directory.find(entry.tag)
+    if match is None:
         return
     head = 8 if form.big else 2
-    (count,) = struct.unpack_from(form.order + ("Q" if form.big else "H"), data, directory.at)
-    end = directory.at + head + count * form.entry_size
+    (count,) = struct.unpack_from(form.order + ("Q" if form.big else "H"), data, directory.offset)
+    end = directory.offset + head + count * form.entry_size
     tail = min(len(data), end + (8 if form.big else 4))
-    data[found.at : tail] = data[found.at + form.entry_size : tail] + bytes(form.entry_size)
-    struct.pack_into(form.order + ("Q" if form.big else "H"), data, directory.at, count - 1)
-    for start, stop in _gaps(found.value_at, found.value_at + len(found.value), _used(data)):
+    data[match.offset : tail] = data[match.offset + form.entry_size : tail] + bytes(form.entry_size)
+    struct.pack_into(form.order + ("Q" if form.big else "H"), data, directory.offset, count - 1)
+    for start, stop in _find_gaps(match.value_offset, match.value_offset + len(match.value), _list_used_ranges(data)):
         data[start:stop] = bytes(stop - start)
 
 
 def _erase_below(data: bytearray, entry: Entry, form: Form) -> None:
-    """Blank the values and entries of a directory that is going to be removed."""
+    """Blank the values and entries of the directory that a tag points to."""
     if entry.tag not in SUB_DIRECTORIES or not (numbers := entry.numbers(form)):
         return
     directory = read_directory(data, numbers[0], form)
-    for below in directory.entries:
-        data[below.value_at : below.value_at + len(below.value)] = bytes(len(below.value))
-        data[below.at : below.at + form.entry_size] = bytes(form.entry_size)
+    for child in directory.entries:
+        data[child.value_offset : child.value_offset + len(child.value)] = bytes(len(child.value))
+        data[child.offset : child.offset + form.entry_size] = bytes(form.entry_size)
 
 
-def _values(data: bytearray) -> list[tuple[int, int, int, bytes]]:
+def _list_values(data: bytearray) -> list[tuple[int, int, int, bytes]]:
     return [
         (pointer, entry.tag, entry.kind, entry.value)
-        for pointer, directory in all_directories(data).items()
+        for pointer, directory in read_all_directories(data).items()
         for entry in directory.entries
     ]
 
 
-def _used(data: bytearray) -> list[tuple[int, int]]:
-    """Ranges of the header, of directories and of the values of their tags, in order."""
+def _list_used_ranges(data: bytearray) -> list[tuple[int, int]]:
+    """Ranges of the header, of directories and of the values of their tags, sorted."""
     form, _ = read_form(data)
     ranges = [(0, 16 if form.big else 8)]
-    for directory in all_directories(data).values():
+    for directory in read_all_directories(data).values():
         head, tail = (8, 8) if form.big else (2, 4)
-        (count,) = struct.unpack_from(form.order + ("Q" if form.big else "H"), data, directory.at)
-        ranges.append((directory.at, min(len(data), directory.at + head + count * form.entry_size + tail)))
-        ranges += [(entry.value_at, entry.value_at + len(entry.value)) for entry in directory.entries]
+        (count,) = struct.unpack_from(form.order + ("Q" if form.big else "H"), data, directory.offset)
+        ranges.append((directory.offset, min(len(data), directory.offset + head + count * form.entry_size + tail)))
+        ranges += [(entry.value_offset, entry.value_offset + len(entry.value)) for entry in directory.entries]
     return sorted(ranges)
 
 
-def _gaps(start: int, end: int, ranges: list[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+def _find_gaps(start: int, end: int, ranges: list[tuple[int, int]]) -> Iterator[tuple[int, int]]:
     for begin, stop in ranges:
         if begin >= end:
             break
@@ -395,34 +397,34 @@ def _gaps(start: int, end: int, ranges: list[tuple[int, int]]) -> Iterator[tuple
         yield start, end
 
 
-def _blank(data: bytearray, at: int, size: int) -> None:
-    """Zero a range as far as nothing that is kept lies in it."""
+def _blank_unused(data: bytearray, offset: int, size: int) -> None:
+    """Blank the bytes of a range that nothing else uses."""
     form, _ = read_form(data)
-    main = all_directories(data)[0]
+    main = read_all_directories(data)[0]
     _put_next(data, main, form, 0)
-    for start, end in _gaps(at, min(len(data), at + size), _used(data)):
+    for start, end in _find_gaps(offset, min(len(data), offset + size), _list_used_ranges(data)):
         data[start:end] = bytes(end - start)
 
 
 def _put_next(data: bytearray, directory: Directory, form: Form, value: int) -> None:
     head = 8 if form.big else 2
-    (count,) = struct.unpack_from(form.order + ("Q" if form.big else "H"), data, directory.at)
-    at = directory.at + head + count * form.entry_size
-    if at + (8 if form.big else 4) <= len(data):
-        struct.pack_into(form.word, data, at, value)
+    (count,) = struct.unpack_from(form.order + ("Q" if form.big else "H"), data, directory.offset)
+    offset = directory.offset + head + count * form.entry_size
+    if offset + (8 if form.big else 4) <= len(data):
+        struct.pack_into(form.word, data, offset, value)
 
 
 def _put_numbers(data: bytearray, entry: Entry, form: Form, values: tuple[int, ...]) -> None:
     code = {1: "B", SHORT: "H", LONG: "L"}.get(entry.kind)
     if code and len(values) == entry.count:
-        struct.pack_into(f"{form.order}{entry.count}{code}", data, entry.value_at, *values)
+        struct.pack_into(f"{form.order}{entry.count}{code}", data, entry.value_offset, *values)
 
 
-def _swap(data: bytearray, directory: Directory, one: int, other: int) -> None:
-    """Exchange two tags: their types too, as a width may be short where the height is long."""
-    first, second = directory.find(one), directory.find(other)
+def _swap(data: bytearray, directory: Directory, first_tag: int, second_tag: int) -> None:
+    """Swap two tags with their types, since a width may be SHORT where the height is LONG."""
+    first, second = directory.find(first_tag), directory.find(second_tag)
     if first is None or second is None:
         return
-    # Both entries keep their tag and exchange all that follows it: type, count, and value or its offset.
-    one_body, other_body = (slice(entry.at + 2, entry.at + 12) for entry in (first, second))
-    data[one_body], data[other_body] = data[other_body], data[one_body]
+    # Both entries keep their tag and swap everything after it: type, count, and value or offset.
+    first_body, second_body = (slice(entry.offset + 2, entry.offset + 12) for entry in (first, second))
+    data[first_body], data[second_body] = data[second_body], data[first_body]

@@ -1,7 +1,7 @@
-"""Changes a JPEG in the blocks that a change touches, and keeps the coefficients of all others.
+"""Changes only the blocks of a JPEG in which pixels differ, and keeps the coefficients of all others.
 
-Decoding a JPEG and encoding it again changes every pixel a little. Here the change alone, the difference of two
-pictures, goes through the cosine transform and is added to the coefficients of the file.
+Decoding a JPEG and encoding it again changes every pixel a little. Here only the difference of two pictures goes
+through the cosine transform and is added to the coefficients of the file.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ _SIDE = 8
 _GREY, _RGB, _YCBCR = 1, 2, 3
 # Coefficients of a JPEG of 8 bits have at most 10 bits and a sign.
 _LARGEST = 1023
-# ITU-R BT.601, as JFIF takes it; differences have no offset.
+# ITU-R BT.601, as in JFIF; differences have no offset.
 _TO_YCBCR = np.array(
     [[0.299, 0.587, 0.114], [-0.168735892, -0.331264108, 0.5], [0.5, -0.418687589, -0.081312411]], np.float32
 )
 
 
 class Unsuitable(Exception):
-    """The coefficients can't be changed; ``why`` says the reason."""
+    """The coefficients can't be changed; ``why`` is the reason."""
 
     def __init__(self, why: Message) -> None:
         super().__init__(why.code)
@@ -39,11 +39,11 @@ class Unsuitable(Exception):
 
 
 def change_blocks(file: jpeg_file.JpegFile, before: NDArray[np.uint8], after: NDArray[np.uint8]) -> jpeg_file.JpegFile:
-    """The file with a picture changed where two pictures differ.
+    """Change a file where two versions of its picture differ.
 
     Args:
         file: the original.
-        before: (height, width, 1 or 3) its pixels, as they are stored, not turned.
+        before: (height, width, 1 or 3) its pixels as stored, not turned upright.
         after: the pixels that it should have.
 
     Returns:
@@ -58,10 +58,10 @@ def change_blocks(file: jpeg_file.JpegFile, before: NDArray[np.uint8], after: ND
 
     with tempfile.TemporaryDirectory(prefix="c2p-") as folder:
         path = Path(folder, "a.jpg")
-        path.write_bytes(file.picture())
+        path.write_bytes(file.strip_metadata())
         try:
             coefficients = jpegio.read(path)
-            _add_change(coefficients, jpeg_file.defined_tables(file), before, after)
+            _add_change(coefficients, jpeg_file.list_quantisation_tables(file), before, after)
             coefficients.optimize_coding = 1
             jpegio.write(coefficients, path)
             return jpeg_file.parse(path.read_bytes())
@@ -72,44 +72,46 @@ def change_blocks(file: jpeg_file.JpegFile, before: NDArray[np.uint8], after: ND
 def _add_change(coefficients: Any, tables: list[int], before: NDArray[np.uint8], after: NDArray[np.uint8]) -> None:
     if before.shape != after.shape:
         raise ValueError("the pictures differ in size or colours")
-    parts = coefficients.comp_info
+    components = coefficients.comp_info
     colours = coefficients.jpeg_color_space
-    if coefficients.data_precision != 8 or colours not in (_GREY, _RGB, _YCBCR) or len(parts) != before.shape[2]:
+    if coefficients.data_precision != 8 or colours not in (_GREY, _RGB, _YCBCR) or len(components) != before.shape[2]:
         raise ValueError("neither grey nor three colours of 8 bits")
-    # The factors of a single component mean nothing.
-    factors = [(part.h_samp_factor, part.v_samp_factor) for part in parts] if len(parts) > 1 else [(1, 1)]
-    wide, high = (max(numbers) for numbers in zip(*factors, strict=True))
-    if any(wide % across or high % down for across, down in factors):
+    factors = [(component.h_samp_factor, component.v_samp_factor) for component in components]
+    if len(components) == 1:
+        factors = [(1, 1)]  # those of a single component have no meaning
+    max_horizontal, max_vertical = (max(numbers) for numbers in zip(*factors, strict=True))
+    if any(max_horizontal % across or max_vertical % down for across, down in factors):
         raise ValueError("an unusual subsampling")
-    steps = [coefficients.quant_tables[tables.index(part.quant_tbl_no)] for part in parts]
-    touched = np.flatnonzero((before != after).any(axis=(1, 2)))
-    unit = (high * _SIDE, wide * _SIDE)
-    for row in np.unique(touched // unit[0]):
+    steps = [coefficients.quant_tables[tables.index(component.quant_tbl_no)] for component in components]
+    changed_rows = np.flatnonzero((before != after).any(axis=(1, 2)))
+    unit = (max_vertical * _SIDE, max_horizontal * _SIDE)
+    for row in np.unique(changed_rows // unit[0]):
         top, bottom = row * unit[0], min((row + 1) * unit[0], before.shape[0])
-        differs = np.flatnonzero((before[top:bottom] != after[top:bottom]).any(axis=(0, 2)))
-        left = differs[0] // unit[1] * unit[1]
-        right = min((differs[-1] // unit[1] + 1) * unit[1], before.shape[1])
+        changed_columns = np.flatnonzero((before[top:bottom] != after[top:bottom]).any(axis=(0, 2)))
+        left = changed_columns[0] // unit[1] * unit[1]
+        right = min((changed_columns[-1] // unit[1] + 1) * unit[1], before.shape[1])
         change = after[top:bottom, left:right].astype(np.float32) - before[top:bottom, left:right]
-        # Beyond the edges of the picture, its last pixels go on, as encoders continue it.
+        # Repeat the pixels at the edges up to whole units, as encoders do.
         change = np.pad(change, [(0, -change.shape[0] % unit[0]), (0, -change.shape[1] % unit[1]), (0, 0)], "edge")
         if colours == _YCBCR:
             change = change @ _TO_YCBCR.T
         for index, (horizontal, vertical) in enumerate(factors):
-            down, across = high // vertical, wide // horizontal
+            down, across = max_vertical // vertical, max_horizontal // horizontal
             plane = change[..., index]
             plane = plane.reshape(plane.shape[0] // down, down, plane.shape[1] // across, across).mean(axis=(1, 3))
-            added = np.rint(_transform(plane) / np.tile(steps[index], np.array(plane.shape) // _SIDE)).astype(np.int32)
+            delta = np.rint(_transform(plane) / np.tile(steps[index], np.array(plane.shape) // _SIDE)).astype(np.int32)
             stored = coefficients.coef_arrays[index][top // down :, left // across :]
-            stored = stored[: added.shape[0], : added.shape[1]]
-            added = added[: stored.shape[0], : stored.shape[1]]
-            stored[...] = np.where(added, np.clip(stored + added, -_LARGEST, _LARGEST), stored)
+            stored = stored[: delta.shape[0], : delta.shape[1]]
+            delta = delta[: stored.shape[0], : stored.shape[1]]
+            stored[...] = np.where(delta, np.clip(stored + delta, -_LARGEST, _LARGEST), stored)
 
 
 def _transform(plane: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The cosine transform of every block of a plane, in its place."""
+    """The cosine transform of every block of a plane, at the position of the block."""
     waves = np.arange(_SIDE)
     basis = np.cos(np.outer(waves, 2 * waves + 1) * np.pi / (2 * _SIDE)) * np.sqrt(2 / _SIDE)
     basis[0] = np.sqrt(1 / _SIDE)
     blocks = plane.reshape(plane.shape[0] // _SIDE, _SIDE, plane.shape[1] // _SIDE, _SIDE)
-    moved = np.einsum("ui,aibj,vj->aubv", basis.astype(np.float32), blocks, basis.astype(np.float32), optimize=True)
-    return np.asarray(moved.reshape(plane.shape), np.float32)
+    basis = basis.astype(np.float32)
+    transformed = np.einsum("ui,aibj,vj->aubv", basis, blocks, basis, optimize=True)
+    return np.asarray(transformed.reshape(plane.shape), np.float32)

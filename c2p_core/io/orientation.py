@@ -1,4 +1,4 @@
-"""The orientation of a picture, as EXIF numbers it from 1 to 8, applied to pixels and taken back."""
+"""Applies and reverts the orientation of a picture, which EXIF numbers from 1 to 8."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _INVERSE = {6: 8, 8: 6}
 
 
 def turn_upright(pixels: NDArray[Any], orientation: int) -> NDArray[Any]:
-    """Pixels as they are shown, of pixels as they are stored."""
+    """Turn stored pixels upright."""
     if orientation >= 5:
         pixels = pixels.swapaxes(0, 1)
     if orientation in (2, 3, 6, 7):
@@ -23,5 +23,5 @@ def turn_upright(pixels: NDArray[Any], orientation: int) -> NDArray[Any]:
 
 
 def turn_back(pixels: NDArray[Any], orientation: int) -> NDArray[Any]:
-    """Pixels as they are stored, of pixels as they are shown."""
+    """Turn upright pixels back to the stored orientation."""
     return turn_upright(pixels, _INVERSE.get(orientation, orientation))

@@ -1,6 +1,6 @@
-"""Reads and writes photos as JPEG, PNG, TIFF, WebP and AVIF, reads HEIF; keeps metadata, colours, alpha and bit depth.
+"""Reads and writes JPEG, PNG, TIFF, WebP and AVIF, reads HEIF; keeps metadata, colours, alpha and bit depth.
 
-A picture is upright after reading. ``docs/files.md`` says what each format keeps.
+Pictures are turned upright when read. ``docs/files.md`` lists what each format keeps.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import pyvips  # type: ignore[import-untyped]
 
 from c2p_core.errors import BadRequest, CannotWrite, Message, UnreadableImage, first_line
 from c2p_core.io.atomic_files import write_whole
-from c2p_core.io.decode import decode, format_of
+from c2p_core.io.decode import decode, detect_format
 from c2p_core.io.encode import Encoded, encode
 from c2p_core.io.raw_file import has_raw_ending, is_raw
 from c2p_core.io.unusable import Unusable
@@ -31,14 +31,14 @@ FORMATS: dict[str, Format] = {
     ".webp": "WEBP",
     ".avif": "AVIF",
 }
-# Endings of files whose result has another one. Of a phone's JPEG with several pictures, the first is protected. HEIF
-# is not written; what cameras call .hif has more bits than JPEG takes.
+# Extensions that results replace. In a phone's JPEG with several pictures, the first is protected. HEIF is not
+# written; cameras' .hif files have more bits than JPEG can store.
 _ENDINGS = {".mpo": ".jpg", ".heic": ".jpg", ".heif": ".jpg", ".hif": ".png"}
 # Pixels; the longest side that libjpeg and libwebp can write.
 _LONGEST_SIDE = {"JPEG": 65_500, "WEBP": 16_383, "AVIF": 16_384}
 # Bytes of EXIF and of XMP that fit into one segment of a JPEG, after its identifier.
 _JPEG_EXIF, _JPEG_XMP = 65_533, 65_504
-# What Pillow and libvips raise on damaged pictures, and on pictures that they can't encode.
+# Raised by Pillow and libvips for damaged pictures, and for pictures that they can't encode.
 _LIBRARY_ERRORS = (
     OSError,
     SyntaxError,
@@ -56,15 +56,15 @@ def read(path: Path) -> Photo:
     """Read one picture, upright, with the profile and metadata that must be kept.
 
     Raises:
-        UnreadableImage: missing, not a file, empty, damaged, camera raw, not of the six formats, too large, too small,
-            CMYK, HDR, in colours that nothing describes, animated or of several pages, of a compression that no library
-            here reads, or of a number type that a photo doesn't have.
+        UnreadableImage: missing, not a file, empty, damaged, camera raw, not one of the six formats, too large, too
+            small, CMYK, HDR, without a known colour space, animated or multi-page, or with an unsupported compression
+            or number type.
     """
     return parse(path, read_bytes(path))
 
 
 def read_bytes(path: Path) -> bytes:
-    """The whole file of a photo.
+    """Read a photo's file.
 
     Raises:
         UnreadableImage: missing, not a file, not readable, or empty.
@@ -87,8 +87,8 @@ def read_bytes(path: Path) -> bytes:
 
 
 def parse(path: Path | str, data: bytes) -> Photo:
-    """The photo in the bytes of a file; ``path``, or its URL, is its name in errors, which are those of ``read``."""
-    kind = format_of(data)
+    """Decode the bytes of a file; errors are those of ``read`` and name the file by ``path``, or its URL."""
+    kind = detect_format(data)
     if is_raw(data) or (kind in (None, "TIFF") and has_raw_ending(str(path))):
         raise UnreadableImage("image-raw", path=str(path))
     if kind is None:
@@ -104,17 +104,17 @@ def parse(path: Path | str, data: bytes) -> Photo:
 def write(path: Path, photo: Photo, *, personal: bool = True, source_type: str | None = None) -> tuple[Message, ...]:
     """Write a photo atomically, in the format given by the file's extension.
 
-    Lossless formats give the same pixels back. A JPEG that was read from a JPEG keeps the coefficients of all blocks in
-    which no pixel changed.
+    Lossless formats preserve all pixels. A JPEG that was read from a JPEG keeps the coefficients of all blocks in which
+    no pixel changed.
 
     Args:
-        path: the file; an older one is replaced.
+        path: the file; an existing one is replaced.
         photo: what to write.
         personal: whether places, names, serial numbers, comments and face regions stay in the metadata.
-        source_type: the term of ``io.source_type`` that the metadata say of the picture; None leaves them as they are.
+        source_type: the term of ``io.source_type`` to set in the metadata; None leaves them unchanged.
 
     Returns:
-        What the file lacks of the one that the photo was read from, as messages for the user.
+        Messages for the user on what the file lacks compared with the one that the photo was read from.
 
     Raises:
         BadRequest: the extension is unknown, or its format can't hold the photo (see ``check_target``).
@@ -126,7 +126,7 @@ def write(path: Path, photo: Photo, *, personal: bool = True, source_type: str |
 
 
 def encode_as(path: Path, photo: Photo, *, personal: bool = True, source_type: str | None = None) -> Encoded:
-    """The file that ``write``, which takes the same arguments, would write.
+    """Encode a photo as ``write`` would, with the same arguments.
 
     Raises:
         BadRequest: see ``write``.
@@ -141,7 +141,7 @@ def encode_as(path: Path, photo: Photo, *, personal: bool = True, source_type: s
 
 
 def ending_for(source: Path) -> str:
-    """The ending of a result that has the format of a photo's name; PNG's where that names none."""
+    """The extension of a result in the format that a photo's name indicates; PNG's where it indicates none."""
     ending = source.suffix
     return ending if ending.lower() in FORMATS else _ENDINGS.get(ending.lower(), ".png")
 
@@ -169,11 +169,11 @@ def check_target(path: Path, photo: Photo | None = None) -> None:
         raise BadRequest("png-without-floats", instead=f"{path.stem}.tif")
     if kind == "WEBP" and channels < 3 and photo.icc:
         raise BadRequest("webp-without-grey-profile", instead=f"{path.stem}.png")
-    if (longest := max(photo.width, photo.height)) > (most := _LONGEST_SIDE.get(kind, longest)):
-        raise BadRequest("format-too-small", format=kind, most=most, count=longest, instead=f"{path.stem}.png")
-    for name, block, most in (("EXIF", photo.exif, _JPEG_EXIF), ("XMP", photo.xmp, _JPEG_XMP)):
-        # A result of the same format takes the segments of its source, which fit.
-        own = photo.source is not None and photo.format == "JPEG"
-        if kind == "JPEG" and block and len(block) > most and not own:
+    if (longest := max(photo.width, photo.height)) > (limit := _LONGEST_SIDE.get(kind, longest)):
+        raise BadRequest("format-too-small", format=kind, most=limit, count=longest, instead=f"{path.stem}.png")
+    # A result of the same format takes the segments of its source, which fit.
+    from_jpeg = photo.source is not None and photo.format == "JPEG"
+    for name, block, limit in (("EXIF", photo.exif, _JPEG_EXIF), ("XMP", photo.xmp, _JPEG_XMP)):
+        if kind == "JPEG" and block and len(block) > limit and not from_jpeg:
             instead = f"{path.stem}.png"
-            raise BadRequest("jpeg-metadata-too-long", block=name, most=most, count=len(block), instead=instead)
+            raise BadRequest("jpeg-metadata-too-long", block=name, most=limit, count=len(block), instead=instead)

@@ -1,4 +1,4 @@
-"""PNG files as chunks: which of them a protected copy keeps, byte for byte."""
+"""Splits PNG files into chunks, and decides which of them a protected copy keeps byte for byte."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _XMP = b"XML:com.adobe.xmp"
 _RAW_PROFILE = b"Raw profile type "
 _EXIF_PROFILES, _XMP_PROFILES, _RESOURCES = (b"exif", b"APP1"), (b"xmp",), (b"iptc", b"8bim")
-_TEXTS = (b"tEXt", b"zTXt", b"iTXt")
-_PIXELS = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")
-# What describes colours that the protected copy has in the same way.
+_TEXT_CHUNKS = (b"tEXt", b"zTXt", b"iTXt")
+_PIXEL_CHUNKS = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")
+# Chunks about colours, which the protected copy shares.
 _COLOURS = (b"iCCP", b"sRGB", b"gAMA", b"cHRM", b"cICP", b"mDCV", b"cLLI", b"mDCv", b"cLLi")
 _KEPT = (*_COLOURS, b"pHYs", b"sPLT", b"tIME", b"oFFs", b"sCAL", b"pCAL", b"sTER", b"gIFg", b"vpAg", b"caNv", b"orNT")
-_PERSONAL_WORDS = (b"Author", b"Artist", b"Comment", b"Source", b"Creator", b"Owner", b"Location")
-# Bytes that a chunk may unpack to.
+_PERSONAL_KEYWORDS = (b"Author", b"Artist", b"Comment", b"Source", b"Creator", b"Owner", b"Location")
+# The most bytes that a chunk may decompress to.
 _LARGEST = 16 << 20
 
 
@@ -31,7 +31,7 @@ class Chunk:
     body: bytes
     intact: bool = True
 
-    def written(self) -> bytes:
+    def to_bytes(self) -> bytes:
         checksum = zlib.crc32(self.kind + self.body)
         return struct.pack(">L", len(self.body)) + self.kind + self.body + struct.pack(">L", checksum)
 
@@ -40,17 +40,17 @@ class Chunk:
         return not self.kind[0] & 32
 
     @property
-    def copied_by_strangers(self) -> bool:
-        """Whether programs that don't know the chunk may copy it to a file whose pixels they changed."""
+    def safe_to_copy(self) -> bool:
+        """Whether programs that don't know the chunk may copy it to a file whose pixels they have changed."""
         return bool(self.kind[3] & 32)
 
 
 @dataclass(frozen=True)
 class Kept:
-    """What a protected copy keeps: chunks before and behind the pixels; and names of the parts that it lacks."""
+    """The metadata that a protected copy keeps: chunks before and after the pixels; and names of the lost parts."""
 
     before: tuple[Chunk, ...]
-    behind: tuple[Chunk, ...]
+    after: tuple[Chunk, ...]
     lost: frozenset[str]
 
 
@@ -60,17 +60,17 @@ def parse(data: bytes) -> list[Chunk]:
     Raises:
         ValueError: a chunk is cut short.
     """
-    chunks, at = [], len(SIGNATURE)
-    while at < len(data):
-        if at + 12 > len(data):
+    chunks, offset = [], len(SIGNATURE)
+    while offset < len(data):
+        if offset + 12 > len(data):
             raise ValueError("the file is cut short")
-        size, kind = struct.unpack_from(">L4s", data, at)
-        body = data[at + 8 : at + 8 + size]
-        if at + 12 + size > len(data):
+        size, kind = struct.unpack_from(">L4s", data, offset)
+        body = data[offset + 8 : offset + 8 + size]
+        if offset + 12 + size > len(data):
             raise ValueError("the file is cut short")
-        (checksum,) = struct.unpack_from(">L", data, at + 8 + size)
+        (checksum,) = struct.unpack_from(">L", data, offset + 8 + size)
         chunks.append(Chunk(kind, body, checksum == zlib.crc32(kind + body)))
-        at += 12 + size
+        offset += 12 + size
         if kind == b"IEND":
             break
     return chunks
@@ -78,19 +78,19 @@ def parse(data: bytes) -> list[Chunk]:
 
 def compose(chunks: list[Chunk]) -> bytes:
     """The bytes of a PNG file."""
-    return SIGNATURE + b"".join(chunk.written() for chunk in chunks)
+    return SIGNATURE + b"".join(chunk.to_bytes() for chunk in chunks)
 
 
-def picture(chunks: list[Chunk]) -> bytes:
-    """The file without metadata: what a decoder of pixels needs. A missing end is added.
+def strip_metadata(chunks: list[Chunk]) -> bytes:
+    """The bytes of the file without metadata, for decoders; a missing end chunk is added.
 
     Raises:
         ValueError: the pixels' checksum is wrong.
     """
-    needed = [chunk for chunk in chunks if chunk.kind in _PIXELS]
-    wrong = next((chunk for chunk in needed if not chunk.intact), None)
-    if wrong is not None:
-        raise ValueError(f"wrong checksum in {wrong.kind.decode('ascii', 'replace')}")
+    needed = [chunk for chunk in chunks if chunk.kind in _PIXEL_CHUNKS]
+    damaged = next((chunk for chunk in needed if not chunk.intact), None)
+    if damaged is not None:
+        raise ValueError(f"wrong checksum in {damaged.kind.decode('ascii', 'replace')}")
     return compose(needed if needed and needed[-1].kind == b"IEND" else [*needed, Chunk(b"IEND", b"")])
 
 
@@ -100,10 +100,10 @@ def find(chunks: list[Chunk], kind: bytes) -> bytes | None:
 
 
 def read_exif(chunks: list[Chunk]) -> bytes | None:
-    """The EXIF block, with its header; old programs put it into text."""
+    """The EXIF block, with its header; old programs store it in a text chunk."""
     block = find(chunks, b"eXIf")
     if block is None:
-        block = next((profile for name, profile in _raw_profiles(chunks) if name in _EXIF_PROFILES), None)
+        block = next((profile for name, profile in _read_raw_profiles(chunks) if name in _EXIF_PROFILES), None)
     return None if block is None else exif.HEADER + block.removeprefix(exif.HEADER)
 
 
@@ -111,7 +111,7 @@ def read_xmp(chunks: list[Chunk]) -> bytes | None:
     for chunk in chunks:
         if chunk.kind == b"iTXt" and chunk.intact and (text := _read_text(chunk)) and text[0] == _XMP:
             return text[1]
-    return next((profile for name, profile in _raw_profiles(chunks) if name in _XMP_PROFILES), None)
+    return next((profile for name, profile in _read_raw_profiles(chunks) if name in _XMP_PROFILES), None)
 
 
 def read_icc(chunks: list[Chunk]) -> bytes | None:
@@ -120,7 +120,7 @@ def read_icc(chunks: list[Chunk]) -> bytes | None:
 
 
 def read_iptc(chunks: list[Chunk]) -> bytes | None:
-    for name, profile in _raw_profiles(chunks):
+    for name, profile in _read_raw_profiles(chunks):
         if name in _RESOURCES:
             return profile if profile.startswith(b"\x1c") else photoshop.find_iptc(profile)
     return None
@@ -128,18 +128,18 @@ def read_iptc(chunks: list[Chunk]) -> bytes | None:
 
 def read_comments(chunks: list[Chunk]) -> tuple[bytes, ...]:
     """The texts, each with its keyword unless that is Comment, as UTF-8."""
-    found = []
+    comments = []
     for chunk in chunks:
-        if chunk.kind in _TEXTS and chunk.intact and (text := _read_text(chunk)):
-            keyword, words = text
+        if chunk.kind in _TEXT_CHUNKS and chunk.intact and (text := _read_text(chunk)):
+            keyword, content = text
             if keyword != _XMP and not keyword.startswith(_RAW_PROFILE):
-                words = words if chunk.kind == b"iTXt" else words.decode("latin-1").encode()
-                found.append(words if keyword == b"Comment" else keyword + b": " + words)
-    return tuple(found)
+                content = content if chunk.kind == b"iTXt" else content.decode("latin-1").encode()
+                comments.append(content if keyword == b"Comment" else keyword + b": " + content)
+    return tuple(comments)
 
 
 def read_density(chunks: list[Chunk]) -> tuple[float, float] | None:
-    """Dots per inch; None where the file gives proportions only."""
+    """Dots per inch; None where the file gives an aspect ratio only."""
     body = find(chunks, b"pHYs")
     if body is None or len(body) != 9 or body[8] != 1:
         return None
@@ -148,50 +148,50 @@ def read_density(chunks: list[Chunk]) -> tuple[float, float] | None:
 
 
 def keep_metadata(chunks: list[Chunk], colour_type: int, personal: bool = True) -> Kept:
-    """What a protected copy keeps of a file's metadata, in its order.
+    """Choose the metadata that a protected copy of a file keeps, in its order.
 
     Args:
         chunks: of the original.
-        colour_type: of the copy; chunks that give colours by number fit the original's type alone.
+        colour_type: of the copy; chunks with colour values are valid for the original's type only.
         personal: whether personal data stay.
     """
     header = find(chunks, b"IHDR") or b""
-    same = len(header) > 9 and header[9] == colour_type
+    same_colour_type = len(header) > 9 and header[9] == colour_type
     before: list[Chunk] = []
-    behind: list[Chunk] = []
+    after: list[Chunk] = []
     lost: set[str] = set()
-    place = before
+    kept = before
     for chunk in chunks:
         if chunk.kind == b"IDAT":
-            place = behind
+            kept = after
         if chunk.critical or chunk.kind == b"tRNS":
             continue
         if not chunk.intact:
             lost.add("damaged")
-        elif chunk.kind in _KEPT or (chunk.kind in (b"bKGD", b"sBIT") and same):
-            place.append(chunk)
+        elif chunk.kind in _KEPT or (chunk.kind in (b"bKGD", b"sBIT") and same_colour_type):
+            kept.append(chunk)
         elif chunk.kind == b"eXIf":
             cleaned = exif.clean_exif(chunk.body)
-            lost |= exif.lost_with_pictures(chunk.body, cleaned)
+            lost |= exif.list_lost_parts(chunk.body, cleaned)
             if cleaned and not personal:
                 cleaned = exif.strip_personal(cleaned)
             if cleaned:
-                place.append(Chunk(b"eXIf", cleaned.removeprefix(exif.HEADER)))
-        elif chunk.kind in _TEXTS:
-            kept, gone = _keep_text(chunk, personal)
-            place += kept
-            lost |= gone
+                kept.append(Chunk(b"eXIf", cleaned.removeprefix(exif.HEADER)))
+        elif chunk.kind in _TEXT_CHUNKS:
+            text_chunks, removed = _keep_text(chunk, personal)
+            kept += text_chunks
+            lost |= removed
         elif chunk.kind == b"caBX":
             lost.add("credentials")
         elif chunk.kind in (b"bKGD", b"sBIT", b"hIST", b"iDOT"):
-            continue  # they describe how the original's pixels were stored
+            continue  # about the storage of the original's pixels
         elif not personal:
-            continue  # nobody here can read it
-        elif chunk.copied_by_strangers and not exif.holds_picture(chunk.body):
-            place.append(chunk)
+            continue  # an unknown chunk, which may have personal data
+        elif chunk.safe_to_copy and not exif.holds_picture(chunk.body):
+            kept.append(chunk)
         else:
             lost.add("further-data")
-    return Kept(tuple(before), tuple(behind), frozenset(lost))
+    return Kept(tuple(before), tuple(after), frozenset(lost))
 
 
 def make_metadata(
@@ -202,7 +202,7 @@ def make_metadata(
     comments: tuple[bytes, ...],
     density: tuple[float, float] | None,
 ) -> tuple[Chunk, ...]:
-    """Chunks for metadata that come from another format."""
+    """Make chunks for metadata from another format."""
     chunks = []
     if icc:
         chunks.append(Chunk(b"iCCP", b"ICC profile\0\0" + zlib.compress(icc)))
@@ -214,7 +214,7 @@ def make_metadata(
     if packet:
         chunks.append(Chunk(b"iTXt", _XMP + b"\0" * 5 + packet))
     if iptc:
-        chunks.append(_raw_profile(b"iptc", photoshop.wrap_iptc(iptc)))
+        chunks.append(_make_raw_profile(b"iptc", photoshop.wrap_iptc(iptc)))
     for comment in comments:
         text = comment if xmp.is_utf8(comment) else comment.decode("latin-1").encode()
         chunks.append(Chunk(b"iTXt", b"Comment" + b"\0" * 5 + text.replace(b"\0", b"")))
@@ -222,99 +222,99 @@ def make_metadata(
 
 
 def change_xmp(
-    before: list[Chunk], behind: list[Chunk], change: Callable[[bytes | None], bytes | None]
+    before: list[Chunk], after: list[Chunk], change: Callable[[bytes | None], bytes | None]
 ) -> tuple[list[Chunk], list[Chunk]]:
-    """Change the XMP packets, however they are stored, or add one to those before the pixels where there is none.
+    """Change the XMP packets, however they are stored, or add one before the pixels where there is none.
 
-    ``change`` takes a packet, or None; it returns what is written.
+    ``change`` takes a packet, or None; it returns the new packet.
     """
-    found = False
+    has_packet = False
 
-    def changed(chunk: Chunk) -> Chunk:
-        nonlocal found
-        text = _read_text(chunk) if chunk.kind in _TEXTS else None
+    def change_chunk(chunk: Chunk) -> Chunk:
+        nonlocal has_packet
+        text = _read_text(chunk) if chunk.kind in _TEXT_CHUNKS else None
         if text is None:
             return chunk
         name = text[0].removeprefix(_RAW_PROFILE).strip() if text[0].startswith(_RAW_PROFILE) else b""
         packet = _unhex(text[1]) if name in _XMP_PROFILES else text[1] if text[0] == _XMP else None
         if packet is None:
             return chunk
-        found = True
-        written = change(packet) or packet
-        return _raw_profile(name, written) if name else Chunk(b"iTXt", _XMP + b"\0" * 5 + written)
+        has_packet = True
+        new_packet = change(packet) or packet
+        return _make_raw_profile(name, new_packet) if name else Chunk(b"iTXt", _XMP + b"\0" * 5 + new_packet)
 
-    before, behind = [changed(chunk) for chunk in before], [changed(chunk) for chunk in behind]
-    if not found and (packet := change(None)):
+    before, after = [change_chunk(chunk) for chunk in before], [change_chunk(chunk) for chunk in after]
+    if not has_packet and (packet := change(None)):
         before.append(Chunk(b"iTXt", _XMP + b"\0" * 5 + packet))
-    return before, behind
+    return before, after
 
 
 def _keep_text(chunk: Chunk, personal: bool) -> tuple[list[Chunk], set[str]]:
     text = _read_text(chunk)
     if text is None:
         return [], {"damaged"}
-    keyword, words = text
+    keyword, content = text
     if keyword == _XMP:
-        packet, lost = xmp.clean_xmp(words)
+        packet, lost = xmp.clean_xmp(content)
         if packet and not personal:
             packet = xmp.strip_personal(packet)
-        if packet == words:
+        if packet == content:
             return [chunk], lost
         return ([Chunk(b"iTXt", _XMP + b"\0" * 5 + packet)] if packet else []), lost
     if keyword.startswith(_RAW_PROFILE):
-        return _keep_raw_profile(chunk, keyword.removeprefix(_RAW_PROFILE).strip(), words, personal)
-    if not personal and keyword in _PERSONAL_WORDS:
+        return _keep_raw_profile(chunk, keyword.removeprefix(_RAW_PROFILE).strip(), content, personal)
+    if not personal and keyword in _PERSONAL_KEYWORDS:
         return [], set()
-    if xmp.PICTURE_START.search(words):
+    if xmp.PICTURE_START.search(content):
         return [], {"pictures"}
     return [chunk], set()
 
 
-def _keep_raw_profile(chunk: Chunk, name: bytes, words: bytes, personal: bool) -> tuple[list[Chunk], set[str]]:
-    profile = _unhex(words)
+def _keep_raw_profile(chunk: Chunk, name: bytes, text: bytes, personal: bool) -> tuple[list[Chunk], set[str]]:
+    profile = _unhex(text)
     if profile is None:
         return [], {"damaged"}
-    wanted: bytes | None = profile
+    cleaned: bytes | None = profile
     lost: set[str] = set()
     if name in _EXIF_PROFILES and not profile.startswith(b"http"):
-        wanted = exif.clean_exif(profile)
-        lost = exif.lost_with_pictures(profile, wanted)
-        if wanted and not personal:
-            wanted = exif.strip_personal(wanted)
-        if wanted and not profile.startswith(exif.HEADER):
-            wanted = wanted.removeprefix(exif.HEADER)
+        cleaned = exif.clean_exif(profile)
+        lost = exif.list_lost_parts(profile, cleaned)
+        if cleaned and not personal:
+            cleaned = exif.strip_personal(cleaned)
+        if cleaned and not profile.startswith(exif.HEADER):
+            cleaned = cleaned.removeprefix(exif.HEADER)
     elif name in _XMP_PROFILES:
-        wanted, lost = xmp.clean_xmp(profile)
-        if wanted and not personal:
-            wanted = xmp.strip_personal(wanted)
+        cleaned, lost = xmp.clean_xmp(profile)
+        if cleaned and not personal:
+            cleaned = xmp.strip_personal(cleaned)
     elif name in _RESOURCES and profile.startswith(b"\x1c"):
-        wanted = photoshop.clean_iptc(profile, personal)
+        cleaned = photoshop.clean_iptc(profile, personal)
     elif name in _RESOURCES:
-        wanted, lost = photoshop.clean_resources(profile, personal)
+        cleaned, lost = photoshop.clean_resources(profile, personal)
     elif exif.holds_picture(profile):
-        wanted, lost = None, {"pictures"}
+        cleaned, lost = None, {"pictures"}
     elif not personal and name not in (b"icc", b"icm"):
-        wanted = None
-    if wanted == profile:
+        cleaned = None
+    if cleaned == profile:
         return [chunk], lost
-    return ([_raw_profile(name, wanted)] if wanted else []), lost
+    return ([_make_raw_profile(name, cleaned)] if cleaned else []), lost
 
 
-def _raw_profiles(chunks: list[Chunk]) -> list[tuple[bytes, bytes]]:
-    found = []
+def _read_raw_profiles(chunks: list[Chunk]) -> list[tuple[bytes, bytes]]:
+    profiles = []
     for chunk in chunks:
-        if chunk.kind in _TEXTS and chunk.intact and chunk.body.startswith(_RAW_PROFILE):
+        if chunk.kind in _TEXT_CHUNKS and chunk.intact and chunk.body.startswith(_RAW_PROFILE):
             text = _read_text(chunk)
             profile = _unhex(text[1]) if text else None
             if text and profile is not None:
-                found.append((text[0].removeprefix(_RAW_PROFILE).strip(), profile))
-    return found
+                profiles.append((text[0].removeprefix(_RAW_PROFILE).strip(), profile))
+    return profiles
 
 
-def _raw_profile(name: bytes, profile: bytes) -> Chunk:
-    """ImageMagick's way to put any block into text: its name, its length, and itself in hexadecimal."""
+def _make_raw_profile(name: bytes, profile: bytes) -> Chunk:
+    """Store a block in a text chunk as ImageMagick does: its name, its length, and its bytes in hexadecimal."""
     digits = profile.hex()
-    lines = "\n".join(digits[at : at + 72] for at in range(0, len(digits), 72))
+    lines = "\n".join(digits[offset : offset + 72] for offset in range(0, len(digits), 72))
     text = b"\n%s\n%8d\n%s\n" % (name, len(profile), lines.encode())
     return Chunk(b"zTXt", _RAW_PROFILE + name + b"\0\0" + zlib.compress(text))
 
@@ -329,9 +329,9 @@ def _unhex(text: bytes) -> bytes | None:
 
 
 def _read_text(chunk: Chunk) -> tuple[bytes, bytes] | None:
-    """Keyword and text of a text chunk; None where it is damaged or unpacks to more than a text can have."""
-    keyword, found, rest = chunk.body.partition(b"\0")
-    if not found:
+    """Keyword and text of a text chunk; None where it is damaged or decompresses to too many bytes."""
+    keyword, separator, rest = chunk.body.partition(b"\0")
+    if not separator:
         return None
     if chunk.kind == b"tEXt":
         return keyword, rest
@@ -340,11 +340,11 @@ def _read_text(chunk: Chunk) -> tuple[bytes, bytes] | None:
         return None if text is None else (keyword, text)
     if len(rest) < 2:
         return None
-    packed = rest[0] == 1
+    compressed = rest[0] == 1
     parts = rest[2:].split(b"\0", 2)  # language, translated keyword, text
     if len(parts) < 3:
         return None
-    text = _inflate(parts[2]) if packed else parts[2]
+    text = _inflate(parts[2]) if compressed else parts[2]
     return None if text is None else (keyword, text)
 
 

@@ -1,4 +1,4 @@
-"""Camera raw: recognised, so that it is refused with advice. What it shows is decided by whoever develops it."""
+"""Recognises camera raw, which is refused with advice: its look is decided when it is developed."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ ENDINGS = frozenset(
     }
 )
 # fmt: on
-"""Of files that cameras write before anybody has developed them."""
-# Fujifilm, Olympus (three forms), Panasonic, Minolta, Sigma, Canon's older ones.
+"""File extensions of camera raw."""
+# Fujifilm, Olympus (three forms), Panasonic, Minolta, Sigma, older Canon.
 _STARTS = (b"FUJIFILMCCD-RAW", b"IIRO", b"IIRS", b"MMOR", b"IIU\0", b"\0MRM", b"FOVb", b"II\x1a\0\0\0HEAPCCDR")
-_CANON_2 = b"CR"  # at byte 8 of what else is a TIFF
+_CANON_2 = b"CR"  # at byte 8 of an otherwise regular TIFF
 _CANON_3 = b"crx "
-# TIFF: the tags that only Adobe's DNG has, that says how numbers become colours, and that leads to further pictures.
+# TIFF: the tags DNGVersion, PhotometricInterpretation and SubIFDs.
 _DNG_VERSION, _PHOTOMETRIC, _FURTHER = 50706, 262, 330
-# A mosaic of colour filters; its colours before they are developed.
+# PhotometricInterpretation: colour filter array, and linear raw.
 _UNDEVELOPED = {32803, 34892}
 
 
 def has_raw_ending(name: str) -> bool:
-    """Whether a file says by its name that it is camera raw."""
+    """Whether a file's name has an extension of camera raw."""
     return f".{name.rpartition('.')[2].lower()}" in ENDINGS
 
 
@@ -36,23 +36,25 @@ def is_raw(data: bytes) -> bool:
     if data.startswith(_STARTS) or (data[4:8] == b"ftyp" and data[8:12] == _CANON_3):
         return True
     try:
-        form, at = read_form(data)
-        return data[8:10] == _CANON_2 or _is_undeveloped(data, at, form)
+        form, offset = read_form(data)
+        return data[8:10] == _CANON_2 or _is_undeveloped(data, offset, form)
     except (Damaged, struct.error):
         return False
 
 
-def _is_undeveloped(data: bytes, at: int, form: Form) -> bool:
-    """Whether a TIFF's main picture, or one below it, as behind the preview in a Nikon's, is not developed."""
-    main = read_directory(data, at, form)
+def _is_undeveloped(data: bytes, offset: int, form: Form) -> bool:
+    """Whether a TIFF's main picture or one of its sub-pictures, as in Nikon's files, is not developed."""
+    main = read_directory(data, offset, form)
     if main.find(_DNG_VERSION) is not None:
         return True
     directories = [main]
-    further = main.find(_FURTHER)
-    for place in further.numbers(form) if further else ():
+    sub_ifds = main.find(_FURTHER)
+    for sub_offset in sub_ifds.numbers(form) if sub_ifds else ():
         try:
-            directories.append(read_directory(data, place, form))
+            directories.append(read_directory(data, sub_offset, form))
         except Damaged:
             continue
-    kinds = [directory.find(_PHOTOMETRIC) for directory in directories]
-    return any(kind is not None and set(kind.numbers(form)) & _UNDEVELOPED for kind in kinds)
+    photometrics = [directory.find(_PHOTOMETRIC) for directory in directories]
+    return any(
+        photometric is not None and set(photometric.numbers(form)) & _UNDEVELOPED for photometric in photometrics
+    )

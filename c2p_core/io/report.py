@@ -1,4 +1,4 @@
-"""Reports on a run: short sentences for people and JSON for programs, claiming no more than was measured."""
+"""Reports on a run: short sentences for people and JSON for programs, which claim no more than was measured."""
 
 from __future__ import annotations
 
@@ -18,31 +18,32 @@ OTHER_PHOTOS = (
     "Other photos count as no longer matched where at least four of five such matches were lost at this similarity in "
     "our measurements."
 )
-_OTHERS = {"lost": "other photos no longer matched", "may match": "other photos may still be matched"}
-_SAME = {
+_OTHER_VERDICTS = {"lost": "other photos no longer matched", "may match": "other photos may still be matched"}
+_SAME_VERDICTS = {
     "protected": "this same photo no longer matched",
     "mostly protected": "this same photo possibly matched",
     "recognised": "this same photo still matched",
 }
 
 
-def face_sentence(face: FaceReport) -> str:
+def describe_face_report(face: FaceReport) -> str:
     """A sentence on a face: matches with other photos of the person and with this same one, and held-out verdicts."""
     if face.skipped:
         return f"Face {face.number} was skipped: {face.skipped}."
     if not face.similarities:
         return f"Face {face.number} was left as it is."
     references = _describe_references(face.similarities)
-    known = [similarity for similarity in face.similarities if similarity.other_photos is not None]
-    same = _count_recognisers(
+    judged = [similarity for similarity in face.similarities if similarity.other_photos is not None]
+    same_photo = _count_recognisers(
         sum(s.verdict == "protected" for s in face.similarities), len(face.similarities), "this same photo"
     )
-    if not known:
-        return f"Face {face.number}: {same}. {references}{_describe_held_out(face.similarities)}."
-    lost = sum(similarity.other_photos == "lost" for similarity in known)
-    others = _count_recognisers(lost, len(known), "other photos of the person")
-    remaining = f", {len(known) - lost} may still do so" if lost < len(known) else ""
-    return f"Face {face.number}: {others}{remaining}; {same}. {references}{_describe_held_out(face.similarities)}."
+    held_out = _describe_held_out(face.similarities)
+    if not judged:
+        return f"Face {face.number}: {same_photo}. {references}{held_out}."
+    lost = sum(similarity.other_photos == "lost" for similarity in judged)
+    other_photos = _count_recognisers(lost, len(judged), "other photos of the person")
+    remaining = f", {len(judged) - lost} may still do so" if lost < len(judged) else ""
+    return f"Face {face.number}: {other_photos}{remaining}; {same_photo}. {references}{held_out}."
 
 
 def judged_by_other_photos(faces: Sequence[FaceReport]) -> bool:
@@ -50,8 +51,8 @@ def judged_by_other_photos(faces: Sequence[FaceReport]) -> bool:
     return any(similarity.other_photos is not None for face in faces for similarity in face.similarities)
 
 
-def stronger_sentence(stronger: Stronger | None, faces: Sequence[FaceReport]) -> str:
-    """What a higher strength would achieve; empty where that is unknown or no recogniser may still match a face."""
+def describe_stronger(stronger: Stronger | None, faces: Sequence[FaceReport]) -> str:
+    """The effect of a higher strength; empty where it is unknown or no recogniser may still match a face."""
     if stronger is None or not any(s.other_photos == "may match" for face in faces for s in face.similarities):
         return ""
     return (
@@ -84,9 +85,10 @@ def _describe_held_out(similarities: Sequence[Similarity]) -> str:
 
 def _describe_similarity(similarity: Similarity) -> str:
     """One recogniser's verdicts; the figures are those of this same photo."""
-    parts = [_OTHERS[similarity.other_photos]] if similarity.other_photos else []
-    parts += [f"{_SAME[similarity.verdict]} (similarity {similarity.after:.2f}, threshold {similarity.far1:.2f})"]
-    return f"{similarity.recogniser}: {', '.join(parts)}"
+    verdicts = [_OTHER_VERDICTS[similarity.other_photos]] if similarity.other_photos else []
+    figures = f"similarity {similarity.after:.2f}, threshold {similarity.far1:.2f}"
+    verdicts.append(f"{_SAME_VERDICTS[similarity.verdict]} ({figures})")
+    return f"{similarity.recogniser}: {', '.join(verdicts)}"
 
 
 def photo_report(
@@ -104,15 +106,15 @@ def photo_report(
         source: path or URL of the photo that was read.
         target: the protected photo.
         faces: the measurements.
-        warnings: what the user should know about the run.
+        warnings: messages for the user about the run.
         request: the settings of the run, None for ``c2p check``.
-        stronger: what a higher strength would achieve, None where that is unknown.
-        computation: what it was computed with, None for ``c2p check``.
+        stronger: the effect of a higher strength, None where it is unknown.
+        computation: device and models of the run, None for ``c2p check``.
     """
     report: dict[str, Any] = {"photo": str(source), "protected": str(target) if target else None}
     if request is not None:
-        left_out = ("photo", "original", "layers", "references", "looks")
-        settings = {name: value for name, value in vars(request).items() if name not in left_out}
+        omitted = ("photo", "original", "layers", "references", "looks")
+        settings = {name: value for name, value in vars(request).items() if name not in omitted}
         settings["references"] = len(request.references)
         settings["looks"] = [
             {
@@ -133,7 +135,7 @@ def photo_report(
 
 
 def describe_metadata(source_type: str | None, sidecars: Sequence[Path]) -> dict[str, Any]:
-    """What the report says of a result's metadata: IPTC's Digital Source Type, where it has one, and its sidecars."""
+    """A result's metadata in the report: IPTC's Digital Source Type, where it has one, and its sidecars."""
     return {"digital_source_type": source_type, "sidecars": [str(path) for path in sidecars]}
 
 
@@ -155,16 +157,16 @@ def face_report(face: FaceReport) -> dict[str, Any]:
     ]
     rows = {"similarities": _similarity_rows(face.similarities), "robustness": robustness}
     skipped = face.skipped.described() if face.skipped else None
-    return asdict(face) | rows | {"skipped": skipped, "sentence": face_sentence(face)}
+    return asdict(face) | rows | {"skipped": skipped, "sentence": describe_face_report(face)}
 
 
 def stronger_report(stronger: Stronger | None, faces: Sequence[FaceReport]) -> dict[str, Any] | None:
-    """What a higher strength would achieve, ready for ``json.dumps``; None where that is unknown."""
-    return None if stronger is None else asdict(stronger) | {"sentence": stronger_sentence(stronger, faces)}
+    """The effect of a higher strength, ready for ``json.dumps``; None where it is unknown."""
+    return None if stronger is None else asdict(stronger) | {"sentence": describe_stronger(stronger, faces)}
 
 
 def computation_report(computation: Computation | None) -> dict[str, Any] | None:
-    """What a result was computed with, ready for ``json.dumps``; None where that is unknown."""
+    """The device and models of a run, ready for ``json.dumps``; None where they are unknown."""
     return None if computation is None else vars(computation) | {"why": computation.why.described()}
 
 

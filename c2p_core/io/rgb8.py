@@ -30,7 +30,7 @@ def tensor_as_bytes(pixels: Tensor) -> Rgb8:
     return (pixels.clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0).cpu().numpy()
 
 
-def through_file(picture: Rgb8, kind: str, quality: int) -> Rgb8:
+def recompress(picture: Rgb8, kind: str, quality: int) -> Rgb8:
     """The picture after lossy compression as "JPEG" or "WEBP"."""
     file = io.BytesIO()
     Image.fromarray(picture).save(file, kind, quality=quality)

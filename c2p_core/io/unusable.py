@@ -1,4 +1,4 @@
-"""Pictures that are whole and can't be used."""
+"""The error for intact pictures that can't be used."""
 
 from __future__ import annotations
 

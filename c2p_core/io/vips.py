@@ -1,4 +1,4 @@
-"""Photos as images of libvips, which supports 16 bits and floats where Pillow does not."""
+"""Converts photos to images of libvips, which supports 16 bits and floats where Pillow does not."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pyvips  # type: ignore[import-untyped]
 from c2p_core.photo import Photo
 
 NUMBER_TYPES: dict[str, Any] = {"uchar": np.uint8, "ushort": np.uint16, "float": np.float32}
-"""Types of a photo's pixels by libvips' names for them."""
+"""Number types of a photo's pixels by libvips' names."""
 
 
 def to_vips(photo: Photo) -> Any:

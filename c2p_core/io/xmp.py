@@ -1,6 +1,6 @@
-"""XMP packets, edited as text: what is not touched keeps its bytes.
+"""XMP packets, edited as text, so that everything else keeps its bytes.
 
-Second copies of the picture are removed, and so is what refers to parts of the file that are gone (gain maps, videos,
+Embedded copies of the picture are removed, and so are references to parts of the file that are gone (gain maps, videos,
 depth maps): programs refuse a file whose announced parts are missing.
 """
 
@@ -13,13 +13,13 @@ from c2p_core.io.exif import turn_point
 
 # The prefix is the writer's choice: older ones write "xap" for what newer ones call "xmp".
 _THUMBNAILS = re.compile(rb"<((?:[\w.-]+:)?Thumbnails)\b[^>]*>.*?</\1\s*>", re.DOTALL)
-# JPEG, PNG or WebP in base64, as an attribute or as text, as phones store depth maps and the photo before their blur;
-# any format where a data URI declares a picture.
+# JPEG, PNG or WebP in base64, as an attribute or as text: phones store depth maps and the photo before blurring this
+# way. In a data URI that declares a picture, any format.
 _PICTURE = re.compile(rb"""(["'>])\s*(?:data:image/|/9j/|iVBORw0KGgo|UklGR)[^"'<]*""")
 PICTURE_START = re.compile(rb"data:image/|/9j/|iVBORw0KGgo|UklGR")
 """The start of a picture in base64."""
 _ORIENTATION = re.compile(rb"""(tiff:Orientation(?:\s*=\s*["']|>\s*))([0-9])""")
-# Namespaces that describe other parts of the file, each with its usual prefixes and the part that goes with it.
+# Namespaces that describe other parts of the file, each with its usual prefixes and the name of the part.
 _PARTS: dict[bytes, tuple[tuple[bytes, ...], str]] = {
     b"http://ns.adobe.com/hdr-gain-map/1.0/": ((b"hdrgm",), "gain-map"),
     b"http://ns.apple.com/HDRGainMap/1.0/": ((b"HDRGainMap",), "gain-map"),
@@ -40,9 +40,9 @@ _PARTS: dict[bytes, tuple[tuple[bytes, ...], str]] = {
 }
 _CAMERA = b"http://ns.google.com/photos/1.0/camera/"
 _VIDEO = rb"(?:MotionPhoto|MicroVideo)\w*"
-# What the items of a container say of themselves, by the part that they are.
+# Semantics of a container's items, and the part that each stands for.
 _SEMANTICS = {b"GainMap": "gain-map", b"MotionPhoto": "video", b"Depth": "depth", b"RecoveryMap": "gain-map"}
-# Face regions, and what else programs note of who is in a photo: all of these namespaces.
+# Face regions and other notes on who is in a photo: everything in these namespaces.
 _REGIONS = {b"http://www.metadataworkinggroup.com/schemas/regions/": (b"mwg-rs",), **{
     b"http://www.metadataworkinggroup.com/schemas/keywords/": (b"mwg-kw",),
     b"http://ns.microsoft.com/photo/1.2/": (b"MP",),
@@ -90,31 +90,31 @@ _NUMBER = rb"-?[0-9]*\.?[0-9]+"
 
 
 def clean_xmp(packet: bytes | None) -> tuple[bytes | None, set[str]]:
-    """The packet without pictures and without what refers to other parts of the file.
+    """Remove pictures and references to other parts of the file.
 
     Returns:
-        The packet, None for one that is not UTF-8 (it could hide a picture); and what it spoke of that is gone:
+        The packet, None for one that is not UTF-8 (it could hide a picture); and the parts that it referred to:
         "gain-map", "video", "depth", "audio", "pictures", or "xmp" for the packet itself.
     """
     if not packet:
         return None, set()
     if not is_utf8(packet):
         return None, {"xmp"}
-    lost = {part for namespace, (names, part) in _PARTS.items() if part and _speaks(packet, namespace, names)}
+    lost = {part for namespace, (names, part) in _PARTS.items() if part and _uses_namespace(packet, namespace, names)}
     for semantic, part in _SEMANTICS.items():
         if re.search(rb"""Semantic\s*=\s*["']%s["']|Semantic>\s*%s\s*<""" % (semantic, semantic), packet):
             lost.add(part)
     packet = _THUMBNAILS.sub(b"", packet)
     for namespace, (names, _) in _PARTS.items():
         packet = _cut(packet, namespace, names, rb"[\w.-]+")
-    shorter = _cut(packet, _CAMERA, (b"GCamera",), _VIDEO)
-    if shorter != packet:
+    without_video = _cut(packet, _CAMERA, (b"GCamera",), _VIDEO)
+    if without_video != packet:
         lost.add("video")
-    return _PICTURE.sub(rb"\1", shorter), lost
+    return _PICTURE.sub(rb"\1", without_video), lost
 
 
 def strip_personal(packet: bytes) -> bytes:
-    """The packet without face regions, names of persons, places, owners and serial numbers."""
+    """Remove face regions, names of persons, places, owners and serial numbers."""
     for namespace, names in _REGIONS.items():
         packet = _cut(packet, namespace, names, rb"[\w.-]+")
     for namespace, (name, properties) in _PERSONAL.items():
@@ -122,8 +122,8 @@ def strip_personal(packet: bytes) -> bytes:
     return packet
 
 
-def without_camera_raw(packet: bytes) -> bytes:
-    """The packet without the settings that Camera Raw and Lightroom develop a photo with."""
+def strip_camera_raw(packet: bytes) -> bytes:
+    """Remove the settings with which Camera Raw and Lightroom develop a photo."""
     return _cut(packet, b"http://ns.adobe.com/camera-raw-settings/1.0/", (b"crs",), rb"[\w.-]+")
 
 
@@ -134,12 +134,12 @@ def read_orientation(packet: bytes | None) -> int:
 
 
 def turn_xmp(packet: bytes, orientation: int, width: int, height: int) -> bytes:
-    """The packet for pixels that were turned upright: orientation 1; sizes, subject and face regions turned with them.
+    """Adapt a packet to pixels that were turned upright: orientation 1; sizes, subject and face regions turned too.
 
     Args:
         packet: UTF-8.
         orientation: 1 to 8, as it was applied to the pixels.
-        width, height: of the picture before.
+        width, height: of the picture before it was turned.
     """
     packet = _ORIENTATION.sub(rb"\g<1>1", packet)
     if orientation == 1:
@@ -158,7 +158,7 @@ def turn_xmp(packet: bytes, orientation: int, width: int, height: int) -> bytes:
 
 
 def is_utf8(packet: bytes) -> bool:
-    """Whether a packet is UTF-8 and not UTF-16, whose ASCII is UTF-8 with zero bytes and matches no pattern above."""
+    """Whether a packet is UTF-8; UTF-16 text can be valid UTF-8 with zero bytes, which no pattern above matches."""
     try:
         packet.decode()
     except UnicodeDecodeError:
@@ -167,19 +167,19 @@ def is_utf8(packet: bytes) -> bool:
 
 
 def merge_extended(packet: bytes, extended: bytes) -> bytes:
-    """One packet of a JPEG's main packet and its extension."""
+    """Merge a JPEG's main packet and its extension into one packet."""
     packet = re.sub(rb"""\sxmpNote:HasExtendedXMP\s*=\s*(?:"[^"]*"|'[^']*')""", b"", packet)
     packet = re.sub(rb"<xmpNote:HasExtendedXMP>[^<]*</xmpNote:HasExtendedXMP>", b"", packet)
-    inside = re.search(rb"<rdf:RDF\b[^>]*>(.*)</rdf:RDF\s*>", extended, re.DOTALL)
+    content = re.search(rb"<rdf:RDF\b[^>]*>(.*)</rdf:RDF\s*>", extended, re.DOTALL)
     end = packet.rfind(b"</rdf:RDF")
-    if inside is None or end < 0:
+    if content is None or end < 0:
         return packet
-    # Prefixes that the extension declares outside of its descriptions would be unknown in the main packet.
-    outer = re.findall(rb"""\sxmlns:[\w.-]+\s*=\s*(?:"[^"]*"|'[^']*')""", extended[: inside.start(1)])
-    body = inside[1]
-    if outer:
-        wanted = b"".join(dict.fromkeys(outer))
-        body = re.sub(rb"<rdf:Description\b", lambda _: b"<rdf:Description" + wanted, body, count=0)
+    # Prefixes that the extension declares outside its descriptions would be unknown in the main packet.
+    declarations = re.findall(rb"""\sxmlns:[\w.-]+\s*=\s*(?:"[^"]*"|'[^']*')""", extended[: content.start(1)])
+    body = content[1]
+    if declarations:
+        added = b"".join(dict.fromkeys(declarations))
+        body = re.sub(rb"<rdf:Description\b", lambda _: b"<rdf:Description" + added, body, count=0)
         body = _drop_repeated_declarations(body)
     return packet[:end] + body + packet[end:]
 
@@ -187,7 +187,7 @@ def merge_extended(packet: bytes, extended: bytes) -> bytes:
 def _drop_repeated_declarations(body: bytes) -> bytes:
     """Keep the first declaration of each prefix in a tag, as XML demands."""
 
-    def once(tag: re.Match[bytes]) -> bytes:
+    def drop_repeats(tag: re.Match[bytes]) -> bytes:
         seen: set[bytes] = set()
 
         def keep(declaration: re.Match[bytes]) -> bytes:
@@ -198,27 +198,28 @@ def _drop_repeated_declarations(body: bytes) -> bytes:
 
         return re.sub(rb"""\s(xmlns:[\w.-]+)\s*=\s*(?:"[^"]*"|'[^']*')""", keep, tag[0])
 
-    return re.sub(rb"<rdf:Description\b[^>]*>", once, body)
+    return re.sub(rb"<rdf:Description\b[^>]*>", drop_repeats, body)
 
 
-def _prefixes(packet: bytes, namespace: bytes, usual: tuple[bytes, ...]) -> list[bytes]:
-    """The prefixes that a packet gives to a namespace; the usual ones where it declares none."""
-    found = re.findall(rb"""xmlns:([\w.-]+)\s*=\s*["']%s["']""" % re.escape(namespace), packet)
-    if found:
-        return list(dict.fromkeys(found))
+def _find_prefixes(packet: bytes, namespace: bytes, usual: tuple[bytes, ...]) -> list[bytes]:
+    """The prefixes that a packet declares for a namespace; the usual ones where it declares none."""
+    declared = re.findall(rb"""xmlns:([\w.-]+)\s*=\s*["']%s["']""" % re.escape(namespace), packet)
+    if declared:
+        return list(dict.fromkeys(declared))
     return [prefix for prefix in usual if not re.search(rb"xmlns:%s\s*=" % re.escape(prefix), packet)]
 
 
-def _speaks(packet: bytes, namespace: bytes, usual: tuple[bytes, ...]) -> bool:
+def _uses_namespace(packet: bytes, namespace: bytes, usual: tuple[bytes, ...]) -> bool:
     return any(
-        re.search(rb"[<\s]%s:[\w.-]+" % re.escape(prefix), packet) for prefix in _prefixes(packet, namespace, usual)
+        re.search(rb"[<\s]%s:[\w.-]+" % re.escape(prefix), packet)
+        for prefix in _find_prefixes(packet, namespace, usual)
     )
 
 
 def _cut(packet: bytes, namespace: bytes, usual: tuple[bytes, ...], names: bytes) -> bytes:
     """Cut elements and attributes of a namespace, and its declaration once it is unused."""
-    # No pattern begins with any number of spaces: packets have thousands of them for programs to write into.
-    for prefix in map(re.escape, _prefixes(packet, namespace, usual)):
+    # No pattern may begin with an unbounded number of spaces: packets are padded with thousands of them.
+    for prefix in map(re.escape, _find_prefixes(packet, namespace, usual)):
         packet = re.sub(rb"""\s%s:%s\s*=\s*(?:"[^"]*"|'[^']*')""" % (prefix, names), b"", packet)
         packet = re.sub(rb"""<%s:%s(?:\s(?:[^>"']|"[^"]*"|'[^']*')*)?/>""" % (prefix, names), b"", packet)
         element = rb"""<(%s:%s)(?:\s[^>]*)?(?<!/)>.*?</\1\s*>""" % (prefix, names)
@@ -228,42 +229,45 @@ def _cut(packet: bytes, namespace: bytes, usual: tuple[bytes, ...], names: bytes
     return packet
 
 
-def _value_of(name: bytes) -> re.Pattern[bytes]:
-    """Finds the value of a property, as attribute or element: before it (1), the value (2)."""
+def _compile_value(name: bytes) -> re.Pattern[bytes]:
+    """A pattern for a property, as attribute or element: group 1 is what precedes its value, group 2 the value."""
     return re.compile(rb"""(%s(?:\s*=\s*["']|\s*>\s*))([^"'<]*)""" % re.escape(name))
 
 
 def _swap_values(packet: bytes, one: bytes, other: bytes) -> bytes:
-    firsts, seconds = _value_of(one).findall(packet), _value_of(other).findall(packet)
-    if len(firsts) != len(seconds):
+    first_matches, second_matches = (
+        _compile_value(one).findall(packet),
+        _compile_value(other).findall(packet),
+    )
+    if len(first_matches) != len(second_matches):
         return packet
-    ones, others = iter(firsts), iter(seconds)
-    packet = _value_of(one).sub(lambda match: match[1] + next(others)[1], packet)
-    return _value_of(other).sub(lambda match: match[1] + next(ones)[1], packet)
+    first_values, second_values = iter(first_matches), iter(second_matches)
+    packet = _compile_value(one).sub(lambda match: match[1] + next(second_values)[1], packet)
+    return _compile_value(other).sub(lambda match: match[1] + next(first_values)[1], packet)
 
 
 def _turn_areas(packet: bytes, orientation: int) -> bytes:
-    """Turn the areas of the Metadata Working Group: centre and extent in shares of the picture."""
+    """Turn the areas of the Metadata Working Group: centre and extent as fractions of the picture."""
 
     def turn(match: re.Match[bytes]) -> bytes:
         text = match[0]
-        found = {name: _value_of(b"stArea:" + name).search(text) for name in (b"x", b"y", b"w", b"h", b"d")}
-        values = {name: float(value[2]) for name, value in found.items() if value and _is_number(value[2])}
+        matches = {name: _compile_value(b"stArea:" + name).search(text) for name in (b"x", b"y", b"w", b"h", b"d")}
+        values = {name: float(value[2]) for name, value in matches.items() if value and _is_number(value[2])}
         if b"x" not in values or b"y" not in values:
             return text
         values[b"x"], values[b"y"] = turn_point(values[b"x"], values[b"y"], orientation, 1, 1)
         if orientation >= 5 and b"w" in values and b"h" in values:
             values[b"w"], values[b"h"] = values[b"h"], values[b"w"]
         for name, value in values.items():
-            written = b"%s" % f"{value:.6f}".rstrip("0").rstrip(".").encode()
-            text = _value_of(b"stArea:" + name).sub(lambda part, new=written: part[1] + new, text)  # type: ignore[misc]
+            new_text = b"%s" % f"{value:.6f}".rstrip("0").rstrip(".").encode()
+            text = _compile_value(b"stArea:" + name).sub(lambda match, new=new_text: match[1] + new, text)  # type: ignore[misc]
         return text
 
     return re.sub(rb"<mwg-rs:Area\b(?:[^>]*/>|.*?</mwg-rs:Area\s*>)", turn, packet, flags=re.DOTALL)
 
 
 def _turn_rectangles(packet: bytes, orientation: int) -> bytes:
-    """Turn Microsoft's rectangles: left, top, width and height in shares of the picture."""
+    """Turn Microsoft's rectangles: left, top, width and height as fractions of the picture."""
 
     def turn(match: re.Match[bytes]) -> bytes:
         parts = match[2].split(b",")
@@ -275,7 +279,7 @@ def _turn_rectangles(packet: bytes, orientation: int) -> bytes:
         turned = (min(x0, x1), min(y0, y1), abs(x1 - x0), abs(y1 - y0))
         return match[1] + ", ".join(f"{value:.6f}".rstrip("0").rstrip(".") for value in turned).encode()
 
-    return _value_of(b"MPReg:Rectangle").sub(turn, packet)
+    return _compile_value(b"MPReg:Rectangle").sub(turn, packet)
 
 
 def _turn_subject(packet: bytes, orientation: int, width: int, height: int) -> bytes:

@@ -12,7 +12,7 @@ from c2p_core.models.resume import NotReceived, Part, receive
 
 Progress = Callable[[int, int], None] | None
 PART = ".part"
-"""What the name of an incomplete file ends in."""
+"""The ending of an incomplete file's name."""
 
 
 class DownloadFailed(Exception):
@@ -24,48 +24,48 @@ class DownloadFailed(Exception):
 
 
 def download_files(source: HttpsSource, files: Sequence[ModelFile], folder: Path, progress: Progress) -> None:
-    """Download every file from a source into ``folder``, continuing what an earlier call left there.
+    """Download every file from a source into ``folder``, resuming incomplete files of earlier calls.
 
     Raises:
-        DownloadFailed: no connection, not found, or unexpected content; incomplete files stay, wrong ones don't.
+        DownloadFailed: no connection, not found, or unexpected content; incomplete files are kept, wrong ones removed.
         OSError: a file could not be written.
     """
     done, total = 0, sum(file.at_most for file in files)
     for file in files:
 
-        def watch(received: int, before: int = done) -> None:
+        def report(received: int, before: int = done) -> None:
             if progress:
                 progress(before + received, total)
 
         url = source.address(file.name)
         try:
-            # Pieces of two versions of a file have the hash of neither.
-            if _download(url, file, folder, watch) and not _is_there(file, folder):
-                _download(url, file, folder, watch)
+            # A file joined from pieces may mix two versions, which a download from the start can't.
+            if _download(url, file, folder, report) and not _exists(file, folder):
+                _download(url, file, folder, report)
         except NotReceived as error:
             raise DownloadFailed(Message("download-failed", url=url, why=error.message)) from error
-        if not _is_there(file, folder):
+        if not _exists(file, folder):
             raise DownloadFailed(Message("download-failed", url=url, why=Message("download-wrong")))
         done += file.at_most
 
 
-def _is_there(file: ModelFile, folder: Path) -> bool:
+def _exists(file: ModelFile, folder: Path) -> bool:
     return (folder / file.name).is_file()
 
 
-def _download(url: str, file: ModelFile, folder: Path, watch: Callable[[int], None]) -> bool:
-    """Download a file, which is there afterwards if its hash is right; returns whether pieces were put together."""
+def _download(url: str, file: ModelFile, folder: Path, on_bytes: Callable[[int], None]) -> bool:
+    """Download a file, which exists afterwards if its hash is right; returns whether it was joined from pieces."""
     target, part = folder / file.name, Part(folder / f"{file.name}{PART}")
-    if _is_right(target, file):
+    if _is_intact(target, file):
         return False
     target.unlink(missing_ok=True)
-    joined = receive(url, part, file, watch)
-    if _is_right(part.path, file):
+    was_joined = receive(url, part, file, on_bytes)
+    if _is_intact(part.path, file):
         part.finish(target)
     else:
         part.discard()
-    return joined
+    return was_joined
 
 
-def _is_right(path: Path, file: ModelFile) -> bool:
+def _is_intact(path: Path, file: ModelFile) -> bool:
     return fits(path, file) and (not file.sha256 or compute_hash(path) == file.sha256)

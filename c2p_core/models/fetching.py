@@ -1,7 +1,7 @@
-"""Puts model files into the user's folder: one process at a time for each model, and only after they were checked.
+"""Installs model files in the user's folder: one process at a time for each model, and only after verification.
 
-What is incomplete lies in a folder beside the models, so that it is never taken for a model and the next call
-continues it.
+Incomplete files are kept in a folder beside the models, so that they are never mistaken for a model and the next call
+can resume them.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from c2p_core.models.layouts import has_layout
 from c2p_core.models.manifest import HttpsSource, ModelEntry, ModelFile
 from c2p_core.models.pins import pin_path, read_pin, write_pin
 
-# What nobody continued for so long is removed.
+# Incomplete files that were not resumed for this time are removed.
 _STALE_SECONDS = 14 * 24 * 3600.0
 _POLL_SECONDS = 0.5
 
@@ -33,7 +33,7 @@ def fetch_model(entry: ModelEntry, root: Path, is_intact: Callable[[], bool], pr
     Args:
         entry: has at least one source for downloads.
         root: folder of fetched models.
-        is_intact: whether the model is there, asked again once no other process is fetching it.
+        is_intact: whether the model is present; called again once no other process is fetching it.
         progress: called with the bytes received so far and their total.
 
     Returns:
@@ -62,20 +62,21 @@ def fetch_model(entry: ModelEntry, root: Path, is_intact: Callable[[], bool], pr
 
 
 def put_in_place(entry: ModelEntry, folder: Path, root: Path) -> list[Message]:
-    """Move the files of a model from ``folder`` to ``root``/name once each is what the manifest says or the first of
-    its kind, which is then pinned; the lock of the model must be held.
+    """Move the files of a model from ``folder`` to ``root``/name after checking all of them.
+
+    A file whose hash the manifest doesn't give is pinned to its first version. The lock of the model must be held.
 
     Returns:
         a message for each file that was pinned.
 
     Raises:
-        ModelUnavailable: a file is another one, or holds something else; nothing was moved, and it is gone.
+        ModelUnavailable: a file has the wrong hash or content; it was removed, and nothing was moved.
         OSError: a file can't be moved.
     """
     hashes = {}
     for file in entry.files:
         try:
-            hashes[file.name] = _accept(entry, file, folder / file.name, root)
+            hashes[file.name] = _verify(entry, file, folder / file.name, root)
         except ModelUnavailable:
             (folder / file.name).unlink(missing_ok=True)
             raise
@@ -91,34 +92,34 @@ def put_in_place(entry: ModelEntry, folder: Path, root: Path) -> list[Message]:
 
 
 def remove_model(entry: ModelEntry, root: Path) -> int:
-    """Remove the fetched files of a model, and what is incomplete of it; its pins stay.
+    """Remove the fetched and incomplete files of a model; its pins stay.
 
     Returns:
-        bytes that were removed.
+        the number of bytes that were removed.
 
     Raises:
         CannotWrite: a file can't be removed.
     """
     with lock_model(entry.name, root, None):
-        removed, folder = 0, root / entry.name
+        removed_bytes, folder = 0, root / entry.name
         partial = root / f"{PARTIAL_PREFIX}{entry.name}"
         # Other files in the model's folder are the user's.
         for path in [*(folder / file.name for file in entry.files), *partial.rglob("*")]:
             try:
                 if path.is_file():
-                    removed += path.stat().st_size
+                    removed_bytes += path.stat().st_size
                     path.unlink()
             except OSError as error:
                 raise cannot_write(folder, error) from error
-        with contextlib.suppress(OSError):  # it has other files, or was never there
+        with contextlib.suppress(OSError):  # it has other files, or never existed
             folder.rmdir()
         shutil.rmtree(partial, ignore_errors=True)
-        return removed
+        return removed_bytes
 
 
 @contextlib.contextmanager
 def lock_model(name: str, root: Path, progress: Progress) -> Iterator[None]:
-    """Keep other processes from changing a model; waits for one that does, and calls ``progress`` meanwhile.
+    """Keep other processes from changing a model; waits for one that is doing so, and calls ``progress`` meanwhile.
 
     Raises:
         CannotWrite: the folder can't be written, or its file system has no locks.
@@ -135,8 +136,8 @@ def lock_model(name: str, root: Path, progress: Progress) -> Iterator[None]:
                     progress(0, 1)
     # filelock raises the second where a file system has no locks.
     except (OSError, NotImplementedError) as error:
-        known = error if isinstance(error, OSError) else OSError(0, str(error))
-        raise cannot_write(root, known) from error
+        cause = error if isinstance(error, OSError) else OSError(0, str(error))
+        raise cannot_write(root, cause) from error
     try:
         yield
     finally:
@@ -145,7 +146,7 @@ def lock_model(name: str, root: Path, progress: Progress) -> Iterator[None]:
 
 @contextlib.contextmanager
 def partial_folder(name: str, root: Path) -> Iterator[Path]:
-    """The folder of what is incomplete of a model, kept after an error unless it is empty; removes abandoned ones.
+    """Provide the folder of a model's incomplete files, which is kept after an error unless empty; removes stale ones.
 
     The lock of the model must be held.
 
@@ -159,7 +160,7 @@ def partial_folder(name: str, root: Path) -> Iterator[Path]:
     if _is_abandoned(folder):
         shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True, exist_ok=True)
-    # What is continued counts from now on, also where nothing in it gets another name.
+    # Restart its age, also where no file in it is created or renamed.
     os.utime(folder)
     try:
         yield folder
@@ -167,17 +168,17 @@ def partial_folder(name: str, root: Path) -> Iterator[Path]:
         with contextlib.suppress(OSError):  # it is not empty
             folder.rmdir()
         raise
-    # What killed runs left beside the parts has no use any more.
+    # Files that killed runs left in it are of no use any more.
     shutil.rmtree(folder, ignore_errors=True)
 
 
 def _remove_abandoned(folder: Path, root: Path) -> None:
-    """Remove what is incomplete of another model, unless a process is at work on it."""
-    with contextlib.suppress(Timeout, OSError, NotImplementedError):  # another time, then
+    """Remove the incomplete files of another model, unless a process is working on it."""
+    with contextlib.suppress(Timeout, OSError, NotImplementedError):  # a later call will do it
         if not _is_abandoned(folder):
             return
         with FileLock(_lock_path(folder.name.removeprefix(PARTIAL_PREFIX), root), timeout=0):
-            # Who had the lock until now may have continued it.
+            # A process that held the lock until now may have resumed it.
             if _is_abandoned(folder):
                 shutil.rmtree(folder, ignore_errors=True)
 
@@ -193,21 +194,21 @@ def _lock_path(name: str, root: Path) -> Path:
     return root / LOCKS / f"{name}.lock"
 
 
-def _accept(entry: ModelEntry, file: ModelFile, path: Path, root: Path) -> str:
-    """Return the hash of a new file.
+def _verify(entry: ModelEntry, file: ModelFile, path: Path, root: Path) -> str:
+    """Verify a new file and return its hash.
 
     Raises:
-        ModelUnavailable: it is not the one that the manifest or a pin names, or lacks the tensors of its model.
+        ModelUnavailable: its hash is not that of the manifest or the pin, or it lacks the tensors of its model.
     """
-    found = compute_hash(path)
-    known = file.sha256 or read_pin(root, entry.name, file.name)
-    if found == known:
-        return found
+    digest = compute_hash(path)
+    expected = file.sha256 or read_pin(root, entry.name, file.name)
+    if digest == expected:
+        return digest
     if file.sha256:
         raise ModelUnavailable("model-file-altered", name=entry.name, file=file.name)
-    if known:
+    if expected:
         pin = pin_path(root, entry.name, file.name)
         raise ModelUnavailable("model-differs-from-pin", name=entry.name, file=file.name, pin=str(pin))
     if not has_layout(path, file.layout):
         raise ModelUnavailable("model-without-layout", name=entry.name, file=file.name)
-    return found
+    return digest

@@ -11,7 +11,7 @@ from c2p_core.models.manifest import ModelFile
 ROOT_VARIABLE = "C2P_MODELS"
 """The environment variable that names the folder of fetched models."""
 PARTIAL_PREFIX = ".partial-"
-"""With the name of a model, the folder of what is incomplete of it, beside the models."""
+"""Followed by the name of a model: the folder of its incomplete files, beside the models."""
 LOCKS = ".locks"
 """Name of the folder of locks, beside the models."""
 PINS = ".pins"
@@ -19,7 +19,7 @@ PINS = ".pins"
 
 
 def fits(path: Path, file: ModelFile) -> bool:
-    """Whether a file is there and has a size that ``file`` may have."""
+    """Whether a file exists and has a size that ``file`` allows."""
     if not path.is_file():
         return False
     size = path.stat().st_size
@@ -43,5 +43,5 @@ def compute_hash(path: Path) -> str:
 
 
 def cannot_write(folder: Path, error: OSError) -> CannotWrite:
-    """The error for a folder of models in which nothing can be stored."""
+    """The error to raise where nothing can be stored in the folder of models."""
     return CannotWrite("models-not-stored", folder=str(folder), reason=error.strerror, variable=ROOT_VARIABLE)

@@ -1,4 +1,4 @@
-"""Finds models among the files of a folder, by content: a known hash, or the tensors that a model has."""
+"""Finds models among the files of a folder by their content: a known hash, or the tensors of a model."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from c2p_core.models.files import cannot_write, compute_hash, fits
 from c2p_core.models.layouts import covers, read_layout
 from c2p_core.models.manifest import ModelEntry
 
-# Files that are looked at in a folder with those below it: nobody keeps models among more.
-MOST_FILES = 20_000
+# The most files that are examined in a folder and its subfolders; nobody keeps models among more.
+MAX_FILES = 20_000
 _COPY_BYTES = 1 << 20
-# With more, the name of a folder for copies, among what is incomplete of a model.
+# Prefix of a folder for copies, among the incomplete files of a model.
 _COPIES = "copies-"
 
 
 @dataclass(frozen=True)
-class Found:
-    """A model that a folder has.
+class FoundModel:
+    """A model that was found in a folder.
 
     Attributes:
         entry: the model.
@@ -36,41 +36,40 @@ class Found:
     paths: tuple[Path, ...]
 
 
-def find_models(folder: Path, entries: Sequence[ModelEntry]) -> tuple[list[Found], list[Message]]:
-    """Find models in a folder and the folders below it.
+def find_models(folder: Path, entries: Sequence[ModelEntry]) -> tuple[list[FoundModel], list[Message]]:
+    """Find models in a folder and its subfolders.
 
-    A file with a published hash is recognised by it alone, any other by its tensors; names count for nothing.
+    A file with a published hash is recognised by it alone, any other by its tensors; file names are ignored.
 
     Args:
         folder: of the user's files.
         entries: models to look for.
 
     Returns:
-        the models that are there in whole, and a message on each file that has the tensors of a model, but another
-        content than was published.
+        the complete models, and a message on each file that has the tensors of a model but not its published hash.
 
     Raises:
         BadRequest: there is no such folder, or it has far too many files.
     """
     if not folder.is_dir():
         raise BadRequest("folder-of-models-missing", path=str(folder))
-    places: dict[tuple[str, str], Path] = {}
+    paths: dict[tuple[str, str], Path] = {}
     altered: list[Message] = []
     for path in _list_files(folder):
         try:
-            altered += _recognise(path, entries, places)
+            altered += _recognise(path, entries, paths)
         except (OSError, ModelUnavailable):
-            # What can't be read may be none of ours.
+            # An unreadable file may have nothing to do with models.
             continue
-    found = [
-        Found(entry, tuple(places[entry.name, file.name] for file in entry.files))
+    models = [
+        FoundModel(entry, tuple(paths[entry.name, file.name] for file in entry.files))
         for entry in entries
-        if entry.files and all((entry.name, file.name) in places for file in entry.files)
+        if entry.files and all((entry.name, file.name) in paths for file in entry.files)
     ]
-    return found, altered
+    return models, altered
 
 
-def import_model(found: Found, root: Path, progress: Progress) -> list[Message]:
+def import_model(model: FoundModel, root: Path, progress: Progress) -> list[Message]:
     """Copy a model into ``root``/name; each copy is checked, as a download is.
 
     Args:
@@ -82,26 +81,26 @@ def import_model(found: Found, root: Path, progress: Progress) -> list[Message]:
         a message for each file whose hash was pinned.
 
     Raises:
-        ModelUnavailable: a file can't be read, or its copy is another file than the first of its kind.
+        ModelUnavailable: a file can't be read, or differs from the one that was pinned.
         CannotWrite: a file could not be copied.
     """
-    entry = found.entry
+    entry = model.entry
     with lock_model(entry.name, root, progress):
         try:
             with partial_folder(entry.name, root) as folder:
-                # A killed run's copies; they are begun anew, and a download must not take them for its own.
-                for earlier in folder.glob(f"{_COPIES}*"):
-                    shutil.rmtree(earlier, ignore_errors=True)
+                # Copies of killed runs are started afresh, and must not be mistaken for downloads.
+                for leftover in folder.glob(f"{_COPIES}*"):
+                    shutil.rmtree(leftover, ignore_errors=True)
                 with tempfile.TemporaryDirectory(prefix=_COPIES, dir=folder) as copies:
-                    _copy_files(found, Path(copies), progress)
+                    _copy_files(model, Path(copies), progress)
                     return put_in_place(entry, Path(copies), root)
         except OSError as error:
             raise cannot_write(root, error) from error
 
 
-def _copy_files(found: Found, folder: Path, progress: Progress) -> None:
-    done, total = 0, sum(map(_size, found.paths))
-    for file, path in zip(found.entry.files, found.paths, strict=True):
+def _copy_files(model: FoundModel, folder: Path, progress: Progress) -> None:
+    done, total = 0, sum(map(_get_size, model.paths))
+    for file, path in zip(model.entry.files, model.paths, strict=True):
         with (folder / file.name).open("wb") as copy:
             for block in _read(path):
                 copy.write(block)
@@ -110,15 +109,15 @@ def _copy_files(found: Found, folder: Path, progress: Progress) -> None:
                     progress(done, total)
 
 
-def _size(path: Path) -> int:
+def _get_size(path: Path) -> int:
     try:
         return path.stat().st_size
     except OSError as error:
-        raise _unreadable(path, error) from error
+        raise _make_read_error(path, error) from error
 
 
 def _read(path: Path) -> Iterator[bytes]:
-    """Read a file of the user's, block by block.
+    """Read one of the user's files block by block.
 
     Raises:
         ModelUnavailable: it can't be read.
@@ -128,10 +127,10 @@ def _read(path: Path) -> Iterator[bytes]:
             while block := source.read(_COPY_BYTES):
                 yield block
     except OSError as error:
-        raise _unreadable(path, error) from error
+        raise _make_read_error(path, error) from error
 
 
-def _unreadable(path: Path, error: OSError) -> ModelUnavailable:
+def _make_read_error(path: Path, error: OSError) -> ModelUnavailable:
     return ModelUnavailable("model-unreadable", path=str(path), reason=error.strerror)
 
 
@@ -141,24 +140,24 @@ def _list_files(folder: Path) -> Iterator[Path]:
         folders.sort()
         for name in sorted(names):
             count += 1
-            if count > MOST_FILES:
-                raise BadRequest("folder-of-models-large", path=str(folder), limit=MOST_FILES)
+            if count > MAX_FILES:
+                raise BadRequest("folder-of-models-large", path=str(folder), limit=MAX_FILES)
             yield Path(parent, name)
 
 
-def _recognise(path: Path, entries: Sequence[ModelEntry], places: dict[tuple[str, str], Path]) -> list[Message]:
-    """Note in ``places`` which file of which model this is, if it is one."""
-    possible = [(entry, file) for entry in entries for file in entry.files if fits(path, file)]
-    digest = compute_hash(path) if any(file.sha256 for _, file in possible) else ""
-    for entry, file in possible:
+def _recognise(path: Path, entries: Sequence[ModelEntry], paths: dict[tuple[str, str], Path]) -> list[Message]:
+    """Add a file to ``paths`` if it belongs to a model."""
+    candidates = [(entry, file) for entry in entries for file in entry.files if fits(path, file)]
+    digest = compute_hash(path) if any(file.sha256 for _, file in candidates) else ""
+    for entry, file in candidates:
         if digest and digest == file.sha256:
-            places.setdefault((entry.name, file.name), path)
+            paths.setdefault((entry.name, file.name), path)
             return []
-    described = [(entry, file) for entry, file in possible if file.layout]
-    layout = read_layout(path) if described else {}
-    alike = [(entry, file) for entry, file in described if covers(layout, file.layout)]
-    for entry, file in alike:
+    with_layout = [(entry, file) for entry, file in candidates if file.layout]
+    layout = read_layout(path) if with_layout else {}
+    matches = [(entry, file) for entry, file in with_layout if covers(layout, file.layout)]
+    for entry, file in matches:
         if not file.sha256:
-            places.setdefault((entry.name, file.name), path)
+            paths.setdefault((entry.name, file.name), path)
             return []
-    return [Message("model-file-other", path=str(path), name=entry.name) for entry, _ in alike]
+    return [Message("model-file-other", path=str(path), name=entry.name) for entry, _ in matches]

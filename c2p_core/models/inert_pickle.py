@@ -1,4 +1,4 @@
-"""Reads pickles without running anything in them; imports no torch.
+"""Reads pickles without running any code in them; does not import torch.
 
 A pickle is a program: here it may only build plain containers, inert shells, and what the caller's builders make.
 """
@@ -9,39 +9,39 @@ import pickle
 from collections.abc import Callable, Mapping
 from typing import Any, BinaryIO, ClassVar, TypeVar
 
-_DEEPEST = 12  # nesting of modules
-_LONGEST_NAME = 200  # of a tensor or module; no network comes near
-# Of one pickle; the largest networks have a hundred thousand. Each can make an object that is larger than itself.
-MOST_STEPS = 2_000_000
-_MOST_AXES = 16
+_MAX_DEPTH = 12  # nesting of modules
+_MAX_NAME_LENGTH = 200  # of a tensor or module; no network comes near
+# Opcodes of one pickle; the largest networks have a hundred thousand. Each can make an object larger than itself.
+MAX_STEPS = 2_000_000
+_MAX_AXES = 16
 
 _Tensor = TypeVar("_Tensor")
 
 
 class Shell:
-    """Stands in for whatever a pickle names, and keeps its state."""
+    """Stands in for any object that a pickle names, and keeps its state."""
 
     state: object = None
 
-    def __init__(self, *more: object, **named: object) -> None:
+    def __init__(self, *args: object, **kwargs: object) -> None:
         # NVIDIA's modules are rebuilt from a description.
-        if len(more) == 1:
-            self.state = more[0]
+        if len(args) == 1:
+            self.state = args[0]
 
     def __setstate__(self, state: object) -> None:
         self.state = state
 
-    def __call__(self, *more: object) -> Shell:
+    def __call__(self, *args: object) -> Shell:
         return Shell()
 
     def __setitem__(self, key: object, value: object) -> None:
         pass
 
     def append(self, value: object) -> None:
-        """As a list would."""
+        """Ignored; lists have it."""
 
     def extend(self, values: object) -> None:
-        """As a list would."""
+        """Ignored; lists have it."""
 
     add = append
 
@@ -61,8 +61,8 @@ class Builder:
         raise pickle.UnpicklingError("it changes a function")
 
 
-class _Table(dict[Any, Any]):
-    """Stands in for an ``OrderedDict``; what a pickle sets on it, such as torch's ``_metadata``, is dropped."""
+class _InertDict(dict[Any, Any]):
+    """Stands in for an ``OrderedDict``; attributes set by a pickle, such as torch's ``_metadata``, are dropped."""
 
     __slots__ = ()
 
@@ -70,43 +70,43 @@ class _Table(dict[Any, Any]):
         pass
 
 
-def _make_table(pairs: object = None) -> _Table:
-    table = _Table()
+def _make_dict(pairs: object = None) -> _InertDict:
+    result = _InertDict()
     if pairs is None:
-        return table
+        return result
     if not isinstance(pairs, list):
         raise pickle.UnpicklingError("it makes a dictionary of no list")
     for name, value in pairs:
         _check_key(name)
-        table[name] = value
-    # Or a file could have it copied again and again.
+        result[name] = value
+    # Or a file could make the reader copy it again and again.
     pairs.clear()
-    return table
+    return result
 
 
 def _make_size(extents: object) -> tuple[object, ...]:
-    if not isinstance(extents, (list, tuple)) or len(extents) > _MOST_AXES:
+    if not isinstance(extents, (list, tuple)) or len(extents) > _MAX_AXES:
         raise pickle.UnpicklingError("it has a size of too many axes")
     return tuple(extents)
 
 
-Known = Mapping[tuple[str, str], "Builder | type[Shell]"]
-"""What stands in for a name in a pickle, by its module and itself."""
+StandIns = Mapping[tuple[str, str], "Builder | type[Shell]"]
+"""Stand-ins for the names in a pickle, by module and name."""
 
-CONTAINERS: Known = {
-    ("collections", "OrderedDict"): Builder(_make_table),
+CONTAINERS: StandIns = {
+    ("collections", "OrderedDict"): Builder(_make_dict),
     ("torch", "Size"): Builder(_make_size),
     ("torch._utils", "_rebuild_parameter"): Builder(lambda data, *more: data),
 }
 
 
 def _check_key(key: object) -> None:
-    """Refuse a key whose hash could take for ever: tuples that hold each other twice, many times over."""
+    """Refuse a key whose hash could take forever: deeply nested tuples that each hold another one twice."""
     if isinstance(key, tuple) and any(isinstance(part, tuple) for part in key):
         raise pickle.UnpicklingError("it has tuples in tuples as keys")
 
 
-# Where the keys of a table or set lie on the stack when one of these is read.
+# Where the keys of a dictionary or set lie on the stack when one of these opcodes is read.
 _KEYS = {
     pickle.SETITEM: slice(-2, -1),
     pickle.SETITEMS: slice(None, None, 2),
@@ -116,18 +116,17 @@ _KEYS = {
 }
 
 
-# Bytes that can be changed and bytes that lie outside, which no weights need: the reader sets memory aside for any
-# number of them that a file names.
-_LEFT_OUT = frozenset(pickle.BYTEARRAY8 + pickle.NEXT_BUFFER + pickle.READONLY_BUFFER)
+# Mutable and out-of-band buffers, which no weights need: the reader allocates memory for any size that a file names.
+_REFUSED_OPCODES = frozenset(pickle.BYTEARRAY8 + pickle.NEXT_BUFFER + pickle.READONLY_BUFFER)
 
 
-def _bound_steps() -> dict[int, Callable[[Any], None]]:
-    """What the reader does for each opcode, after a look at how many there were and at the keys that it will hash."""
+def _build_dispatch() -> dict[int, Callable[[Any], None]]:
+    """Build the handlers of opcodes, which first check the number of steps and the keys that will be hashed."""
 
     def check_first(load: Callable[[Any], None], keys: slice) -> Callable[[Any], None]:
         def run(reader: Any) -> None:
             reader.steps += 1
-            if reader.steps > MOST_STEPS:
+            if reader.steps > MAX_STEPS:
                 raise pickle.UnpicklingError("it is longer than any network's")
             for key in reader.stack[keys]:
                 _check_key(key)
@@ -139,11 +138,11 @@ def _bound_steps() -> dict[int, Callable[[Any], None]]:
     return {
         code: check_first(load, _KEYS.get(bytes([code]), slice(0)))
         for code, load in loads.items()
-        if code not in _LEFT_OUT
+        if code not in _REFUSED_OPCODES
     }
 
 
-# The reader in Python: the one in C sets memory aside for any number that a file names.
+# Python's own implementation: the one in C allocates memory for any size that a file names.
 class InertReader(pickle._Unpickler):
     """Reads one pickle.
 
@@ -151,35 +150,35 @@ class InertReader(pickle._Unpickler):
         steps: how many of its opcodes were read.
     """
 
-    dispatch: ClassVar[dict[int, Callable[[Any], None]]] = _bound_steps()
+    dispatch: ClassVar[dict[int, Callable[[Any], None]]] = _build_dispatch()
 
-    def __init__(self, file: BinaryIO, known: Known, *, strict: bool) -> None:
+    def __init__(self, file: BinaryIO, stand_ins: StandIns, *, strict: bool) -> None:
         """Prepare for reading.
 
         Args:
-            file: read from where it stands.
-            known: what stands in for names.
-            strict: refuse names that ``known`` lacks, and what lies outside; else shells stand in for them.
+            file: read from its current position.
+            stand_ins: replacements of names.
+            strict: refuse names that ``stand_ins`` lacks, and external data; else shells or None replace them.
         """
         super().__init__(file)
-        self._known, self._strict = known, strict
+        self._stand_ins, self._strict = stand_ins, strict
         self.steps = 0
 
     def find_class(self, module: str, name: str) -> Any:
-        """What stands in for a name.
+        """Look up the stand-in for a name.
 
         Raises:
-            UnpicklingError: nothing does.
+            UnpicklingError: there is none, and the reader is strict.
         """
-        if self._strict and (module, name) not in self._known:
+        if self._strict and (module, name) not in self._stand_ins:
             raise pickle.UnpicklingError(f"it asks for {module}.{name}, which no weights need")
-        return self._known.get((module, name), Shell)
+        return self._stand_ins.get((module, name), Shell)
 
     def persistent_load(self, pid: object) -> Any:
-        """None for numbers that lie elsewhere, which are never read.
+        """None, since external data are never read.
 
         Raises:
-            UnpicklingError: the pickle has to be whole.
+            UnpicklingError: the reader is strict.
         """
         if self._strict:
             raise pickle.UnpicklingError("it refers to things outside of itself")
@@ -187,39 +186,39 @@ class InertReader(pickle._Unpickler):
 
 
 def collect_tensors(module: object, kind: type[_Tensor]) -> dict[str, _Tensor]:
-    """The tensors of a module and of those in it, named as in its ``state_dict``.
+    """Collect the tensors of a module and its submodules, named as in its ``state_dict``.
 
     Args:
-        module: as ``InertReader`` reads it; of anything else there are none.
-        kind: what was made of tensors.
+        module: as ``InertReader`` reads it; anything else has no tensors.
+        kind: the type that stands in for tensors.
     """
-    found: dict[str, _Tensor] = {}
-    _walk(module, "", kind, found, set())
-    return found
+    tensors: dict[str, _Tensor] = {}
+    _walk(module, "", kind, tensors, set())
+    return tensors
 
 
-def _walk(module: object, prefix: str, kind: type[_Tensor], found: dict[str, _Tensor], visited: set[int]) -> None:
-    # Visit each object once: objects of a hostile file may refer to each other, or millions of times to one.
-    if not isinstance(module, Shell) or id(module) in visited or prefix.count(".") > _DEEPEST:
+def _walk(module: object, prefix: str, kind: type[_Tensor], tensors: dict[str, _Tensor], visited: set[int]) -> None:
+    # Visit each object once: in a hostile file, objects may refer to each other, or to one object millions of times.
+    if not isinstance(module, Shell) or id(module) in visited or prefix.count(".") > _MAX_DEPTH:
         return
     visited.add(id(module))
-    state = _table(module.state)
-    # NVIDIA's modules have theirs within a description.
-    state = _table(state["state"]) if isinstance(state.get("state"), dict) else state
+    state = _as_dict(module.state)
+    # NVIDIA's modules have their state within a description.
+    state = _as_dict(state["state"]) if isinstance(state.get("state"), dict) else state
     for group in ("_parameters", "_buffers"):
-        found |= {f"{prefix}{name}": held for name, held in _named(state, group) if isinstance(held, kind)}
-    for name, child in _named(state, "_modules"):
-        _walk(child, f"{prefix}{name}.", kind, found, visited)
+        tensors |= {f"{prefix}{name}": value for name, value in _list_group(state, group) if isinstance(value, kind)}
+    for name, child in _list_group(state, "_modules"):
+        _walk(child, f"{prefix}{name}.", kind, tensors, visited)
 
 
-def _table(value: object) -> dict[Any, Any]:
+def _as_dict(value: object) -> dict[Any, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def _named(state: dict[Any, Any], group: str) -> list[tuple[str, object]]:
-    return named_entries(_table(state.get(group)))
+def _list_group(state: dict[Any, Any], group: str) -> list[tuple[str, object]]:
+    return list_named_entries(_as_dict(state.get(group)))
 
 
-def named_entries(table: dict[Any, Any]) -> list[tuple[str, object]]:
+def list_named_entries(table: dict[Any, Any]) -> list[tuple[str, object]]:
     """The entries of a dictionary whose keys may be names of tensors or modules."""
-    return [(name, value) for name, value in table.items() if isinstance(name, str) and len(name) <= _LONGEST_NAME]
+    return [(name, value) for name, value in table.items() if isinstance(name, str) and len(name) <= _MAX_NAME_LENGTH]

@@ -1,4 +1,4 @@
-"""What a report has to say of the licences of the models that a result was made with."""
+"""Messages on the licences of the models that were used for a result."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ def licence_warnings(store: ModelStore, names: Iterable[str]) -> list[Message]:
 
     Args:
         store: has the manifest.
-        names: of models; what the manifest does not list, such as a file of the user's, counts for nothing.
+        names: of models; those that the manifest does not list, such as the user's own files, are ignored.
     """
     used = set(names)
-    research = [e.name for e in store.catalogue() if e.name in used and e.use == "research"]
-    return [Message("research-models-used", names=research)] if research else []
+    research_models = [e.name for e in store.catalogue() if e.name in used and e.use == "research"]
+    return [Message("research-models-used", names=research_models)] if research_models else []
 
 
 def list_used_generators(store: ModelStore, fetched: str | None) -> tuple[str, ...]:
-    """Names of the manifest's models that the prior stylegan2 takes; () where both networks are the user's own.
+    """Names of the manifest's models that the prior stylegan2 uses; () where both networks are the user's own.
 
     Args:
         store: has the models' files.
-        fetched: name of the full profile's generator; None where the one that ships is meant.
+        fetched: name of the full profile's generator; None for the one that ships.
 
     Raises:
         ModelUnavailable: there is a generator without an encoder, or the other way round.
     """
-    own = find_checkpoints(store.root)
-    if own is None:
+    paths = find_checkpoints(store.root)
+    if paths is None:
         return (fetched or SHIPPED_GENERATOR,)
-    return tuple(entry.name for entry in store.catalogue() if entry.name in {path.parent.name for path in own})
+    return tuple(entry.name for entry in store.catalogue() if entry.name in {path.parent.name for path in paths})
 
 
 def generator_warnings(store: ModelStore) -> list[Message]:
@@ -43,5 +43,5 @@ def generator_warnings(store: ModelStore) -> list[Message]:
     Raises:
         ModelUnavailable: there is a generator without an encoder, or the other way round.
     """
-    own = find_checkpoints(store.root)
-    return [Message("own-generator-used", files=sorted({path.name for path in own}))] if own else []
+    paths = find_checkpoints(store.root)
+    return [Message("own-generator-used", files=sorted({path.name for path in paths}))] if paths else []

@@ -53,7 +53,7 @@ class WarmModels:
         return model
 
     def forget(self, key: tuple[object, ...]) -> None:
-        """Drop a model, which is then loaded again the next time."""
+        """Drop a model, so that it is loaded again when next needed."""
         self._models.pop(key, None)
 
     def release(self) -> None:
@@ -99,8 +99,8 @@ def load_models(
         request: the request.
         store: has the model files.
         device: to compute on.
-        warnings: messages for the user are appended here; those of the store are still to be taken, once the work that
-            the models are for has succeeded.
+        warnings: messages for the user are appended here; the store's notices are left for the caller to take once its
+            work has succeeded.
         warm: cache of loaded models.
         on_inversion_step: called before each step of an inversion; may raise to end it.
         recorded: whether the work of networks is recorded and replayed, see ``accelerated.accelerate``.
@@ -137,7 +137,7 @@ def load_models(
         lambda: TextGuidance(store, device, *parse_clip(request.clip), recorded=recorded),
         source=(request.clip, recorded),
     )
-    used = [*(r.name for r in recognisers), *store.serving(request.clip)]
+    used = [*(r.name for r in recognisers), *store.list_clip_models(request.clip)]
     if REGISTRY[request.prior].loads_generator:
         warnings += generator_warnings(store)
         used += list_used_generators(store, generator)
@@ -156,7 +156,7 @@ def load_prior(name: str, resources: Resources) -> Prior:
 
 
 def name_recognisers(request: ProtectRequest) -> Literal["auto"] | tuple[str, ...]:
-    """The recognisers of a request, with the one to hold out where the user brings that one too."""
+    """The recognisers of a request, plus the one to hold out if it is the user's own."""
     if not is_user_recogniser(request.hold_out):
         return request.recognisers
     return add_names(request.recognisers, request.hold_out)
@@ -178,13 +178,13 @@ def get_recognisers(
         full: whether "auto" includes the full profile's.
         recorded: see ``load_models``.
     """
-    more = full_recognisers(store) if full and "auto" in (names, *names) else ()
+    full_profile = full_recognisers(store) if full and "auto" in (names, *names) else ()
 
     def load() -> tuple[tuple[Recogniser, ...], list[Message]]:
         missing: list[Message] = []
-        return load_recognisers(names, store, device, missing, more, recorded), missing
+        return load_recognisers(names, store, device, missing, full_profile, recorded), missing
 
-    key = ("recognisers", names, more, device, recorded)
+    key = ("recognisers", names, full_profile, device, recorded)
     loaded = warm.get(key, load)
     if loaded[1]:
         # The missing ones may be available in the next run.
@@ -195,10 +195,10 @@ def get_recognisers(
 def split_hold_out(
     recognisers: tuple[Recogniser, ...], request: ProtectRequest, warnings: list[Message]
 ) -> tuple[Recogniser, ...]:
-    """Choose the recognisers to optimise against: all but the held-out family, and but those that only judge.
+    """Choose the recognisers to optimise against: all except the held-out family and those that only judge.
 
     Raises:
-        BadRequest: there is no recogniser or family of the name to hold out, or none is left that can be searched.
+        BadRequest: no recogniser or family has the name to hold out, or none is left to optimise against.
     """
     hold_out = request.hold_out
     searchable = tuple(r for r in recognisers if r.judges_only is None)
@@ -210,8 +210,8 @@ def split_hold_out(
         raise BadRequest("nothing-to-search-with", names=[r.name for r in recognisers])
     if len(families) == 1:
         if len(searchable) == len(recognisers):
-            named = request.recognisers != "auto"
-            warnings.append(Message("nothing-left-to-hold-out") if named else Message("nothing-held-out"))
+            chosen_by_user = request.recognisers != "auto"
+            warnings.append(Message("nothing-left-to-hold-out") if chosen_by_user else Message("nothing-held-out"))
         return searchable
     if hold_out == "auto":
         hold_out = DEFAULT_HOLD_OUT if DEFAULT_HOLD_OUT in families else searchable[-1].family
@@ -225,8 +225,8 @@ def warm_up(store: ModelStore, device: Device, warm: WarmModels) -> None:
     Raises:
         ModelUnavailable: a model is missing and could not be fetched.
     """
-    where = pick_device(device)
-    request = choose_default(store, where).request
-    # As its first attempt will want them.
-    load_models(request, store, where, [], warm, recorded=plan_attempts(where, 1)[0].plan.recorded)
+    torch_device = pick_device(device)
+    request = choose_default(store, torch_device).request
+    # Recorded as in the run's first attempt.
+    load_models(request, store, torch_device, [], warm, recorded=plan_attempts(torch_device, 1)[0].plan.recorded)
     find_faces_in(torch.zeros(3, 64, 64), store)

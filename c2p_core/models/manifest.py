@@ -37,10 +37,10 @@ class ModelFile:
 
     Attributes:
         name: without a folder.
-        sha256: in hex; empty where it is not known, for files that the user's first one pins.
-        size: in bytes; 0 where it is not known.
-        at_most: in bytes, a bound on its size; the size where that is known.
-        layout: names and shapes of some of its tensors, by which it is recognised; () where they are not known.
+        sha256: in hex; empty where unknown, for files that are pinned to the user's first version.
+        size: in bytes; 0 where unknown.
+        at_most: an upper bound on its size in bytes; equals the size where that is known.
+        layout: names and shapes of some of its tensors, by which it is recognised; () where unknown.
     """
 
     name: str
@@ -59,7 +59,7 @@ class BundleSource:
 
 @dataclass(frozen=True)
 class HttpsSource:
-    """Each file can be downloaded from ``url``/name, or the only one from ``url`` itself if that is ``exact``."""
+    """Each file can be downloaded from ``url``/name; if ``exact``, the only file from ``url`` itself."""
 
     url: str
     exact: bool = False
@@ -71,7 +71,7 @@ class HttpsSource:
 
 @dataclass(frozen=True)
 class PackageSource:
-    """A Python package that brings its own files, which an optional extra of the same name installs."""
+    """A Python package that contains its files, which an optional extra of the same name installs."""
 
     package: str
 
@@ -101,7 +101,8 @@ class ModelEntry:
     Attributes:
         name: its name in the program and its options.
         role: its function.
-        profile: "embedded" for what runs use unasked, "full" for what the full profile brings, "named" for the rest.
+        profile: "embedded" for models that runs use by default, "full" for those that the full profile adds, "named"
+            for the rest.
         use: "research" where its licence allows research or evaluation only.
         family: recognisers of one family are held out together; empty for everything else.
         licence: SPDX expression.
@@ -128,7 +129,7 @@ class ModelEntry:
 
     @property
     def size(self) -> int:
-        """Size of all files in bytes; where it is not known, the most that it can be."""
+        """Size of all files in bytes; an upper bound where it is unknown."""
         return sum(file.at_most for file in self.files)
 
     @property
@@ -144,10 +145,10 @@ class ModelEntry:
     @property
     def source(self) -> str:
         """Its sources as text for the user."""
-        return ", else ".join(_describe(source) for source in self.sources) or "put there by you"
+        return ", else ".join(_describe_source(source) for source in self.sources) or "put there by you"
 
 
-def _describe(source: Source) -> str:
+def _describe_source(source: Source) -> str:
     if isinstance(source, BundleSource):
         return "part of this project"
     return urlsplit(source.url).netloc if isinstance(source, HttpsSource) else f"the package {source.package}"
@@ -169,7 +170,7 @@ def _parse_file(table: dict[str, Any]) -> ModelFile:
         size or int(table["at_most"]),
         tuple((name, tuple(shape)) for name, shape in table.get("layout", {}).items()),
     )
-    # A name with a dot in front could be one of the store's own.
+    # Names that begin with a dot could clash with the store's own folders.
     if PurePosixPath(file.name).name != file.name or file.name.startswith("."):
         raise ValueError(f"the file name {file.name!r} is a path or hidden")
     if not _SHA256.fullmatch(file.sha256):
@@ -182,16 +183,16 @@ def _parse_default(table: dict[str, Any] | None) -> Default | None:
         return None
     far01 = table.get("far01")
     default = Default(float(table["threshold"]), str(table["says"]), None if far01 is None else float(far01))
-    # Against what is no similarity, no face would ever match, or each.
+    # Beyond the range of similarities, no face or every face would match.
     for threshold in (default.threshold, default.far01):
         if threshold is not None and not -1 < threshold < 1:
             raise ValueError(f"the threshold {threshold} is no similarity")
     return default
 
 
-def _choose(value: Any, known: Any) -> Any:
-    if value not in get_args(known):
-        raise ValueError(f"{value!r} is none of {', '.join(get_args(known))}")
+def _check_choice(value: Any, kind: Any) -> Any:
+    if value not in get_args(kind):
+        raise ValueError(f"{value!r} is none of {', '.join(get_args(kind))}")
     return value
 
 
@@ -200,9 +201,9 @@ def _parse_entry(table: dict[str, Any]) -> ModelEntry:
         raise ValueError(f"the name {table['name']!r} is more than letters, digits, '.', '_' and '-'")
     return ModelEntry(
         name=table["name"],
-        role=_choose(table["role"], Role),
-        profile=_choose(table.get("profile", "embedded"), Profile),
-        use=_choose(table.get("use", "any"), Use),
+        role=_check_choice(table["role"], Role),
+        profile=_check_choice(table.get("profile", "embedded"), Profile),
+        use=_check_choice(table.get("use", "any"), Use),
         family=table.get("family", ""),
         licence=table["licence"],
         origin=table["origin"],
@@ -234,7 +235,7 @@ def read_own_manifest(root: Path, shipped: Collection[str]) -> tuple[ModelEntry,
 
     Args:
         root: folder of the fetched models.
-        shipped: names of the project's models, which a user's own may not have.
+        shipped: names of the project's models, which the user's must not reuse.
 
     Raises:
         ModelUnavailable: the manifest is invalid, or lists models that are not recognisers.

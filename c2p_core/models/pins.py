@@ -1,6 +1,6 @@
-"""Hashes that the user's first file fixes, for files whose hash the manifest doesn't know.
+"""Pins files whose hash the manifest doesn't give to that of the user's first version.
 
-Each is one line in the form of ``sha256sum``, in a folder beside the models, so that removing a model keeps it.
+Each pin is one line in the format of ``sha256sum``, in a folder beside the models, so that it outlives the model.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _LINE = re.compile(r"([0-9a-f]{64})  .+\n")
 
 
 def pin_path(root: Path, model: str, file: str) -> Path:
-    """Where the pin of a model's file is."""
+    """The path of the pin of a model's file."""
     return root / PINS / model / f"{file}.sha256"
 
 

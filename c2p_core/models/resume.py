@@ -1,9 +1,10 @@
-"""Receives one file over HTTP, in as many pieces as the connection needs.
+"""Downloads one file over HTTP, in as many pieces as the connection needs.
 
-What has arrived lies in a file of its own, which the next attempt, or the next run, continues (RFC 9110, range
-requests). A server that ignores ranges, or whose file has changed meanwhile, sends everything again.
+Received bytes go to a partial file, which the next attempt or the next run resumes (RFC 9110, range requests). A server
+that ignores ranges, or whose file has changed meanwhile, sends everything again.
 
-It is ours because pooch begins a broken download anew, and the hub's client continues files of its hub alone.
+No library does this: pooch restarts a broken download, and the client of Hugging Face's hub resumes files of the hub
+only.
 """
 
 from __future__ import annotations
@@ -28,19 +29,19 @@ if TYPE_CHECKING:
 
 TIMEOUT_SECONDS = 30.0
 PAUSE_SECONDS = 1.0
-"""Before the second attempt; twice as much before each further one that brings nothing."""
+"""Before the second attempt; doubled before each further one that receives nothing."""
 LONGEST_PAUSE_SECONDS = 60.0
-"""A server that asks to wait longer is given up."""
-# What is lost of an answer that breaks off is less than one chunk.
+"""A server that asks for a longer wait is given up."""
+# An interrupted response loses less than one chunk.
 _CHUNK_BYTES = 1 << 13
-_TOLD_BYTES = 1 << 16
-# Attempts in a row that bring nothing, and attempts altogether.
-_FRUITLESS = 4
-_ATTEMPTS = 100
-# Answers of servers that may say something else the next time.
-_PASSING = {408, 429, 500, 502, 503, 504}
+_REPORT_BYTES = 1 << 16
+# Consecutive attempts that receive nothing, and attempts in total.
+_MAX_FRUITLESS = 4
+_MAX_ATTEMPTS = 100
+# Status codes that may differ the next time.
+_TRANSIENT_STATUSES = {408, 429, 500, 502, 503, 504}
 _RANGE = re.compile(r"bytes (\d+)-\d+/(\d+|\*)")
-_BEYOND = re.compile(r"bytes \*/(\d+)")
+_UNSATISFIED_RANGE = re.compile(r"bytes \*/(\d+)")
 
 
 class NotReceived(Exception):
@@ -51,18 +52,18 @@ class NotReceived(Exception):
         self.message = message
 
 
-class _Broken(Exception):
-    """An attempt ended early; another may bring the rest.
+class _Interrupted(Exception):
+    """An attempt ended early; another one may receive the rest.
 
     Attributes:
-        message: what to say if no other does.
+        message: the reason, for the user if no other attempt succeeds.
         pause: seconds that the server asks to wait.
-        answered: whether a server was reached at all.
+        reached: whether a server was reached at all.
     """
 
-    def __init__(self, message: Message, pause: float = 0.0, answered: bool = True) -> None:
+    def __init__(self, message: Message, pause: float = 0.0, reached: bool = True) -> None:
         super().__init__(message.code)
-        self.message, self.pause, self.answered = message, pause, answered
+        self.message, self.pause, self.reached = message, pause, reached
 
 
 @dataclass(frozen=True)
@@ -70,102 +71,102 @@ class Part:
     """A file that is being received.
 
     Attributes:
-        path: what has arrived so far.
+        path: has the bytes received so far.
     """
 
     path: Path
 
     @property
     def size(self) -> int:
-        """Bytes that have arrived."""
+        """Bytes received so far."""
         return self.path.stat().st_size if self.path.is_file() else 0
 
     @property
-    def _note(self) -> Path:
+    def _state_path(self) -> Path:
         return self.path.with_name(f"{self.path.name}.json")
 
     def read_validator(self, url: str) -> str | None:
-        """What the server called the version of the file that began here; None where it came from elsewhere."""
+        """The server's validator of the partial file's version; None where it came from another URL."""
         try:
-            noted = json.loads(self._note.read_text(encoding="utf-8"))
-            return str(noted["validator"]) if noted["url"] == url else None
+            state = json.loads(self._state_path.read_text(encoding="utf-8"))
+            return str(state["validator"]) if state["url"] == url else None
         except (OSError, ValueError, KeyError, TypeError):
             return None
 
     def begin(self, url: str, validator: str) -> None:
-        """Forget what has arrived, and note where the file comes from now."""
+        """Discard the received bytes, and note the origin of the file."""
         self.path.unlink(missing_ok=True)
-        self._note.write_text(json.dumps({"url": url, "validator": validator}), encoding="utf-8")
+        self._state_path.write_text(json.dumps({"url": url, "validator": validator}), encoding="utf-8")
 
     def discard(self) -> None:
-        """Forget everything."""
+        """Remove the partial file and the note of its origin."""
         self.path.unlink(missing_ok=True)
-        self._note.unlink(missing_ok=True)
+        self._state_path.unlink(missing_ok=True)
 
     def finish(self, target: Path) -> None:
-        """Move the whole file to ``target``."""
+        """Move the complete file to ``target``."""
         self.path.replace(target)
-        self._note.unlink(missing_ok=True)
+        self._state_path.unlink(missing_ok=True)
 
 
-def receive(url: str, part: Part, file: ModelFile, watch: Callable[[int], None]) -> bool:
-    """Receive a file until it is whole, as far as its size or its server tells.
+def receive(url: str, part: Part, file: ModelFile, on_bytes: Callable[[int], None]) -> bool:
+    """Receive a file until it is complete, as far as its size or the server's response shows.
 
     Args:
-        url: where it is.
-        part: receives it; what it has is continued.
-        file: its size, or the most that it may have.
-        watch: called with the number of bytes that are there.
+        url: its address.
+        part: where it is stored; a partial file is resumed.
+        file: gives its size, or an upper bound.
+        on_bytes: called with the number of bytes received so far.
 
     Returns:
-        whether it may have been put together from several answers, so that another try from the beginning may help.
+        whether it may have been joined from several responses, so that another download from the start may help.
 
     Raises:
-        NotReceived: the server can't be reached, refuses, or has something else.
+        NotReceived: the server can't be reached, refuses, or sends something else.
         OSError: it could not be written.
     """
-    joined, most, fruitless = part.size > 0, part.size, 0
-    for _ in range(_ATTEMPTS):
+    was_joined, most_received, fruitless = part.size > 0, part.size, 0
+    for _ in range(_MAX_ATTEMPTS):
         try:
-            _attempt(url, part, file, watch)
-        except _Broken as broken:
-            stopped = broken
+            _attempt(url, part, file, on_bytes)
+        except _Interrupted as interruption:
+            error = interruption
         else:
-            return joined
-        joined = joined or part.size > 0
-        fruitless = 0 if part.size > most else fruitless + 1
-        most = max(most, part.size)
-        # A server that was never reached has no reason to be there a second later.
-        if fruitless >= _FRUITLESS or (not stopped.answered and most == 0):
-            raise NotReceived(stopped.message) from stopped
-        pause = max(stopped.pause, PAUSE_SECONDS * 2 ** (fruitless - 1) if fruitless else 0.0)
+            return was_joined
+        was_joined = was_joined or part.size > 0
+        fruitless = 0 if part.size > most_received else fruitless + 1
+        most_received = max(most_received, part.size)
+        # A server that was never reached is unlikely to be reachable a second later.
+        if fruitless >= _MAX_FRUITLESS or (not error.reached and most_received == 0):
+            raise NotReceived(error.message) from error
+        pause = max(error.pause, PAUSE_SECONDS * 2 ** (fruitless - 1) if fruitless else 0.0)
         time.sleep(pause)
-    raise NotReceived(stopped.message) from stopped
+    raise NotReceived(error.message) from error
 
 
-def _attempt(url: str, part: Part, file: ModelFile, watch: Callable[[int], None]) -> None:
-    """Receive what is still missing, or everything again.
+def _attempt(url: str, part: Part, file: ModelFile, on_bytes: Callable[[int], None]) -> None:
+    """Receive the missing bytes, or everything again.
 
     Raises:
-        _Broken: it ended early.
+        _Interrupted: it ended early.
         NotReceived: another attempt would end the same way.
     """
     if part.size and part.size == file.size:
         return
     validator = part.read_validator(url)
-    # Without hash, only the server can tell that both pieces are of one file.
+    # Without a hash, only the validator shows that both pieces are of the same file.
     if part.size > file.at_most or (part.size and not (validator or file.sha256)):
         part.discard()
-    with _ask(url, part.size, validator) as response:
+    with _request(url, part.size, validator) as response:
         if response.status_code == 416:
-            beyond = _BEYOND.fullmatch(response.headers.get("Content-Range", ""))
-            if beyond and int(beyond[1]) == part.size and not file.size:
+            match = _UNSATISFIED_RANGE.fullmatch(response.headers.get("Content-Range", ""))
+            if match and int(match[1]) == part.size and not file.size:
                 return
             part.discard()
-            raise _Broken(Message("download-cut"))
-        _check_answer(url, response)
-        whole = _join(url, part, response)
-        received = told = part.size
+            raise _Interrupted(Message("download-cut"))
+        _check_response(url, response)
+        whole = _prepare_part(url, part, response)
+        received = reported = part.size
         try:
             with part.path.open("ab") as target:
                 for chunk in _receive(response):
@@ -173,23 +174,23 @@ def _attempt(url: str, part: Part, file: ModelFile, watch: Callable[[int], None]
                     if received > file.at_most:
                         raise NotReceived(Message("download-too-large"))
                     target.write(chunk)
-                    if received >= told + _TOLD_BYTES or received == file.size:
-                        told = received
-                        watch(received)
+                    if received >= reported + _REPORT_BYTES or received == file.size:
+                        reported = received
+                        on_bytes(received)
         except NotReceived:
             part.discard()
             raise
     expected = file.size or whole
     if expected and received < expected:
-        raise _Broken(Message("download-cut"))
+        raise _Interrupted(Message("download-cut"))
 
 
 @contextlib.contextmanager
-def _ask(url: str, offset: int, validator: str | None) -> Iterator[requests.Response]:
-    """Ask for a file from an offset on, if it is still the same; all errors of the network are ``_Broken``."""
+def _request(url: str, offset: int, validator: str | None) -> Iterator[requests.Response]:
+    """Request a file from an offset on, if it is still the same; all network errors are ``_Interrupted``."""
     import requests
 
-    # Any compression would make offsets meaningless.
+    # Compression would make offsets meaningless.
     headers = {"Accept-Encoding": "identity"}
     if offset:
         headers["Range"] = f"bytes={offset}-"
@@ -197,20 +198,20 @@ def _ask(url: str, offset: int, validator: str | None) -> Iterator[requests.Resp
             headers["If-Range"] = validator
     try:
         response = requests.get(url, stream=True, timeout=TIMEOUT_SECONDS, headers=headers)
-    # Settings that make no sense raise OSError (a file of certificates that is not there) or ValueError (addresses).
+    # Invalid settings raise OSError (a missing file of certificates) or ValueError (addresses).
     except (requests.RequestException, OSError, ValueError) as error:
-        raise _Broken(_describe(error), answered=False) from error
+        raise _Interrupted(_describe_error(error), reached=False) from error
     with response:
         yield response
 
 
-def _check_answer(url: str, response: requests.Response) -> None:
+def _check_response(url: str, response: requests.Response) -> None:
     status = response.status_code
-    if status in _PASSING:
+    if status in _TRANSIENT_STATUSES:
         pause = _read_pause(response.headers.get("Retry-After", ""))
         if pause > LONGEST_PAUSE_SECONDS:
             raise NotReceived(Message("download-busy", status=status, seconds=pause))
-        raise _Broken(Message("download-refused", status=status), pause)
+        raise _Interrupted(Message("download-refused", status=status), pause)
     if status not in (200, 206):
         raise NotReceived(Message("download-refused", status=status))
     if urlsplit(url).scheme == "https" and urlsplit(response.url).scheme != "https":
@@ -220,32 +221,32 @@ def _check_answer(url: str, response: requests.Response) -> None:
 
 
 def _read_pause(text: str) -> float:
-    """Seconds that ``Retry-After`` asks for, as a number or as a date; 0 where it says nothing that makes sense."""
+    """Seconds that ``Retry-After`` asks for, as a number or as a date; 0 where it is invalid."""
     if text.strip().isdecimal():
         return float(text)
     try:
         until = parsedate_to_datetime(text)
     except (ValueError, TypeError):
         return 0.0
-    zoned = until if until.tzinfo else until.replace(tzinfo=timezone.utc)
-    return max((zoned - datetime.now(timezone.utc)).total_seconds(), 0.0)
+    with_zone = until if until.tzinfo else until.replace(tzinfo=timezone.utc)
+    return max((with_zone - datetime.now(timezone.utc)).total_seconds(), 0.0)
 
 
-def _join(url: str, part: Part, response: requests.Response) -> int:
-    """Prepare ``part`` for an answer; returns the size of the whole file as the server states it, 0 if it doesn't."""
+def _prepare_part(url: str, part: Part, response: requests.Response) -> int:
+    """Prepare ``part`` for a response; returns the server's size of the complete file, 0 if it gives none."""
     if response.status_code == 206:
-        stated = _RANGE.fullmatch(response.headers.get("Content-Range", ""))
-        if stated is None or int(stated[1]) != part.size:
+        match = _RANGE.fullmatch(response.headers.get("Content-Range", ""))
+        if match is None or int(match[1]) != part.size:
             part.discard()
-            raise _Broken(Message("download-cut"))
-        return int(stated[2]) if stated[2] != "*" else 0
+            raise _Interrupted(Message("download-cut"))
+        return int(match[2]) if match[2] != "*" else 0
     part.begin(url, _get_validator(response))
     length = response.headers.get("Content-Length", "")
     return int(length) if length.isdecimal() else 0
 
 
 def _get_validator(response: requests.Response) -> str:
-    """What identifies this version of the file; a weak ETag is not good enough for ranges."""
+    """Get what identifies this version of the file; a weak ETag is not valid for ranges."""
     tag = response.headers.get("ETag", "")
     return tag if tag.startswith('"') else response.headers.get("Last-Modified", "")
 
@@ -257,14 +258,14 @@ def _receive(response: requests.Response) -> Iterator[bytes]:
         yield from response.iter_content(_CHUNK_BYTES)
     except (requests.RequestException, OSError) as error:
         broken_off = isinstance(error, requests.exceptions.ChunkedEncodingError)
-        raise _Broken(Message("download-cut") if broken_off else _describe(error)) from error
+        raise _Interrupted(Message("download-cut") if broken_off else _describe_error(error)) from error
 
 
-def _describe(error: Any) -> Message:
-    """What to say of an error of the network."""
+def _describe_error(error: Any) -> Message:
+    """Describe a network error to the user."""
     import requests
 
-    # The cause comes last, after addresses.
+    # The cause comes last, after long addresses.
     reason = first_line(error, 1000)
     if isinstance(error, requests.Timeout):
         return Message("download-timeout")

@@ -1,7 +1,7 @@
 """Maps the names of models to local files with verified hashes.
 
 Models that ship with the project are used in place. The others are downloaded (`models.fetching`) or copied
-(`models.importing`) once into a folder of the user's.
+(`models.importing`) once to the user's folder.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from c2p_core.models.pins import pin_path, read_pin, write_pin
 from c2p_core.paths import data_folder
 
 if TYPE_CHECKING:
-    from c2p_core.models.importing import Found
+    from c2p_core.models.importing import FoundModel
 
 __all__ = ["ModelEntry", "ModelFile", "ModelStore", "bundle_dir"]
 
@@ -43,8 +43,8 @@ def bundle_dir() -> Path:
 
 def default_root() -> Path:
     """The folder of downloaded models: ``C2P_MODELS``, else ``$C2P_HOME/models``, else in the user's data folder."""
-    chosen = os.environ.get(ROOT_VARIABLE)
-    return Path(chosen) if chosen else data_folder() / "models"
+    folder = os.environ.get(ROOT_VARIABLE)
+    return Path(folder) if folder else data_folder() / "models"
 
 
 class ModelStore:
@@ -61,7 +61,7 @@ class ModelStore:
         Raises:
             ModelUnavailable: one of the two can't be read.
         """
-        # Once, here: what is relative would lead elsewhere after a change of the current folder.
+        # Resolved here, since a relative path would point elsewhere after a change of the current folder.
         self.root = (root if root is not None else default_root()).absolute()
         self.offline = offline
         self._bundle = (bundle if bundle is not None else bundle_dir()).absolute()
@@ -72,25 +72,25 @@ class ModelStore:
         self._notices: list[Message] = []
 
     def entries(self) -> tuple[ModelEntry, ...]:
-        """The models that runs use without being asked, in the manifest's order, the user's own last."""
+        """The models that runs use by default, in the manifest's order, the user's own last."""
         return tuple(entry for entry in self.catalogue() if entry.profile == "embedded" and entry.use == "any")
 
     def catalogue(self) -> tuple[ModelEntry, ...]:
-        """All models that can be asked for, in the manifest's order, the user's own last."""
+        """All models that can be requested, in the manifest's order, the user's own last."""
         return tuple(self._entries.values())
 
-    def serving(self, clip: str) -> tuple[str, ...]:
-        """Names of the models that a value of ``--clip`` takes, whether they are here or not."""
-        wanted = _spell_as_open_clip(clip)
-        return tuple(e.name for e in self.catalogue() if e.clip and _spell_as_open_clip(e.clip) == wanted)
+    def list_clip_models(self, clip: str) -> tuple[str, ...]:
+        """Names of the models that a value of ``--clip`` needs, whether they are present or not."""
+        spelling = _spell_as_open_clip(clip)
+        return tuple(e.name for e in self.catalogue() if e.clip and _spell_as_open_clip(e.clip) == spelling)
 
     def take_notices(self) -> list[Message]:
-        """What the user should know of the files used so far; each message is returned once."""
-        taken, self._notices = self._notices, []
-        return taken
+        """Messages for the user on the files used so far; each is returned once."""
+        notices, self._notices = self._notices, []
+        return notices
 
-    def pass_on(self, notices: Sequence[Message]) -> None:
-        """Keep what another store with the same files had to tell."""
+    def add_notices(self, notices: Sequence[Message]) -> None:
+        """Add the notices of another store with the same files."""
         self._notices += notices
 
     def entry(self, name: str) -> ModelEntry:
@@ -116,7 +116,7 @@ class ModelStore:
         folder = self._find_folder(entry)
         try:
             if folder is not None:
-                self._find_unknown(entry, folder)
+                self._check_hashes(entry, folder)
         except ModelUnavailable:
             return False
         return folder is not None
@@ -135,7 +135,7 @@ class ModelStore:
         folder = self._find_folder(entry)
         if folder is None:
             if entry.fetchable and entry not in self.entries():
-                # Nobody has seen its licence and size.
+                # The user has not seen its licence and size.
                 raise ModelUnavailable("model-not-fetched", name=name, source=entry.source)
             self.fetch(name)
             folder = self.root / name
@@ -153,7 +153,7 @@ class ModelStore:
         if folder is None:
             if entry.fetchable:
                 raise ModelUnavailable("model-not-fetched", name=name, source=entry.source)
-            raise self._missing(entry)
+            raise self._make_missing_error(entry)
         self._forget_checks(entry)
         self._check_and_pin(entry, folder)
 
@@ -169,16 +169,16 @@ class ModelStore:
             return
         if not entry.fetchable:
             if folder := self._find_folder(entry):
-                self._find_unknown(entry, folder)
-            raise self._missing(entry)
+                self._check_hashes(entry, folder)
+            raise self._make_missing_error(entry)
         if self.offline:
             raise ModelUnavailable("model-offline", name=name, source=entry.source)
-        # Imported here: commands that download nothing should not wait for it.
+        # Imported here, so that commands without downloads don't wait for it.
         from c2p_core.models.fetching import fetch_model
 
         self._notices += fetch_model(entry, self.root, lambda: self.is_intact(name), progress)
 
-    def find_in(self, folder: Path, names: Sequence[str]) -> tuple[list[Found], list[Message]]:
+    def find_models(self, folder: Path, names: Sequence[str]) -> tuple[list[FoundModel], list[Message]]:
         """Find models among the user's files; see ``importing.find_models``.
 
         Args:
@@ -189,8 +189,8 @@ class ModelStore:
 
         return find_models(folder, [self.entry(name) for name in names])
 
-    def bring(self, found: Found, progress: FetchProgress | None = None) -> None:
-        """Copy a model that ``find_in`` found into the store.
+    def import_found(self, model: FoundModel, progress: FetchProgress | None = None) -> None:
+        """Copy a model that ``find_models`` found into the store.
 
         Raises:
             ModelUnavailable: a file differs from the one that was pinned.
@@ -198,8 +198,8 @@ class ModelStore:
         """
         from c2p_core.models.importing import import_model
 
-        self._forget_checks(found.entry)
-        self._notices += import_model(found, self.root, progress)
+        self._forget_checks(model.entry)
+        self._notices += import_model(model, self.root, progress)
 
     def remove(self, name: str) -> int:
         """Remove a fetched model; returns the number of bytes that were removed, 0 where there were none.
@@ -223,14 +223,14 @@ class ModelStore:
 
     def _forget_checks(self, entry: ModelEntry) -> None:
         self._checked.difference_update(
-            folder / file.name for folder in self._candidate_folders(entry) for file in entry.files
+            folder / file.name for folder in self._list_candidate_folders(entry) for file in entry.files
         )
 
     def describe_missing(self, name: str) -> Message:
-        """What to say of a model that is not here and can't be fetched."""
-        return self._missing(self.entry(name)).message
+        """The message on a model that is missing and can't be fetched."""
+        return self._make_missing_error(self.entry(name)).message
 
-    def _missing(self, entry: ModelEntry) -> ModelUnavailable:
+    def _make_missing_error(self, entry: ModelEntry) -> ModelUnavailable:
         for source in entry.sources:
             if isinstance(source, PackageSource):
                 return ModelUnavailable("model-package-missing", name=entry.name, package=source.package)
@@ -241,7 +241,7 @@ class ModelStore:
             return ModelUnavailable("model-bring-your-own", name=entry.name, files=files)
         return ModelUnavailable("own-model-missing", name=entry.name, folder=str(self.root / entry.name))
 
-    def _damaged(self, entry: ModelEntry, path: Path) -> ModelUnavailable:
+    def _make_damaged_error(self, entry: ModelEntry, path: Path) -> ModelUnavailable:
         if entry.fetchable:
             return ModelUnavailable("model-damaged-fetchable", name=entry.name, path=str(path))
         if entry.sources:
@@ -254,38 +254,42 @@ class ModelStore:
         """The first folder that has all files of the entry with the right size."""
         if any(isinstance(source, PackageSource) and not _is_installed(source) for source in entry.sources):
             return None
-        for folder in self._candidate_folders(entry):
+        for folder in self._list_candidate_folders(entry):
             if all(fits(folder / file.name, file) for file in entry.files):
                 return folder
         return None
 
-    def _candidate_folders(self, entry: ModelEntry) -> Iterator[Path]:
+    def _list_candidate_folders(self, entry: ModelEntry) -> Iterator[Path]:
         for source in entry.sources:
             if isinstance(source, BundleSource):
                 yield self._bundle / source.folder
         yield self.root / entry.name
 
     def _check_and_pin(self, entry: ModelEntry, folder: Path) -> None:
-        for file, sha256 in self._find_unknown(entry, folder):
+        for file, sha256 in self._check_hashes(entry, folder):
             self._pin(entry, file, sha256)
             self._checked.add(folder / file.name)
 
-    def _find_unknown(self, entry: ModelEntry, folder: Path) -> list[tuple[ModelFile, str]]:
-        """Check the files whose hashes are known, and return the others, each with its hash."""
-        unknown = []
+    def _check_hashes(self, entry: ModelEntry, folder: Path) -> list[tuple[ModelFile, str]]:
+        """Check the files whose hashes are known; returns the others, each with its hash."""
+        unpinned = []
         for file in entry.files:
             path = folder / file.name
             if path in self._checked:
                 continue
-            known = file.sha256 or read_pin(self.root, entry.name, file.name)
-            found = compute_hash(path)
-            if not known:
-                unknown.append((file, found))
+            expected = file.sha256 or read_pin(self.root, entry.name, file.name)
+            digest = compute_hash(path)
+            if not expected:
+                unpinned.append((file, digest))
                 continue
-            if found != known:
-                raise self._damaged(entry, path) if file.sha256 else self._changed(entry, file, path)
+            if digest != expected:
+                raise (
+                    self._make_damaged_error(entry, path)
+                    if file.sha256
+                    else self._make_changed_error(entry, file, path)
+                )
             self._checked.add(path)
-        return unknown
+        return unpinned
 
     def _pin(self, entry: ModelEntry, file: ModelFile, sha256: str) -> None:
         try:
@@ -294,14 +298,14 @@ class ModelStore:
             raise cannot_write(self.root, error) from error
         self._notices.append(Message("model-pinned", name=entry.name, file=file.name, sha256=sha256))
 
-    def _changed(self, entry: ModelEntry, file: ModelFile, path: Path) -> ModelUnavailable:
-        """What to say of a file that differs from the one that was pinned."""
+    def _make_changed_error(self, entry: ModelEntry, file: ModelFile, path: Path) -> ModelUnavailable:
+        """The error for a file that differs from the one that was pinned."""
         pin = pin_path(self.root, entry.name, file.name)
         return ModelUnavailable("model-changed", name=entry.name, path=str(path), pin=str(pin))
 
 
 def _spell_as_open_clip(clip: str) -> tuple[str, str]:
-    """Model and tag of a value of ``--clip`` as open_clip compares them, which knows "ViT-B/32:laion2B-s34B" too."""
+    """Model and tag of a value of ``--clip`` in open_clip's spelling, which also accepts "ViT-B/32:laion2B-s34B"."""
     model, _, tag = clip.partition(":")
     return model.replace("/", "-"), tag.lower().replace("-", "_")
 

@@ -1,4 +1,4 @@
-"""Loads weights into networks: shipped ones, and the published checkpoints of others."""
+"""Loads weights into networks: shipped ones and published checkpoints."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from c2p_core.errors import Message, ModelUnavailable, first_line
 
 Network = TypeVar("Network", bound=nn.Module)
 
-# Counts the batches of the training. Files of old versions of torch lack it, and nothing here uses it.
+# Counts the batches of the training. Files from old versions of torch lack it, and nothing here uses it.
 _COUNTER = "num_batches_tracked"
 _TYPES = (torch.float32, torch.float16, torch.int64)
 _ARCHIVE = b"PK\x03\x04"
-_NAMED = 20  # names that an error lists before it only counts the rest
+_MAX_NAMES = 20  # names that an error lists before it only counts the rest
 
 
 def load_weights(network: Network, path: Path) -> Network:
     """Load a file into a network and return it, frozen and in eval mode.
 
     Args:
-        network: any; the file must have just its tensors.
-        path: .safetensors, which may hold half-precision tensors; or a checkpoint of torch (.pt, .pth), of which only
+        network: any; the file must have exactly its tensors.
+        path: .safetensors, which may hold half-precision tensors; or a checkpoint of torch (.pt, .pth), from which only
             tensors are read. The network computes in single precision.
 
     Raises:
@@ -46,9 +46,12 @@ def _load_shipped(network: nn.Module, path: Path) -> None:
         tensors = load_file(path)
     except (OSError, SafetensorError) as error:
         raise ModelUnavailable("network-unreadable", path=str(path), reason=str(error)) from error
-    own = {name: tensor.shape for name, tensor in network.state_dict().items()}
+    shapes = {name: tensor.shape for name, tensor in network.state_dict().items()}
     types = {tensor.dtype for tensor in tensors.values()}
-    if {name: tensor.shape for name, tensor in tensors.items()} != own or not types <= {torch.float32, torch.float16}:
+    if {name: tensor.shape for name, tensor in tensors.items()} != shapes or not types <= {
+        torch.float32,
+        torch.float16,
+    }:
         raise ModelUnavailable("network-wrong", path=str(path))
     network.load_state_dict(tensors)
 
@@ -60,25 +63,25 @@ def _load_checkpoint(network: nn.Module, path: Path) -> None:
         for name, value in content.items()
     ):
         raise ModelUnavailable("checkpoint-no-network", file=path.name)
-    check_stored(content.values(), path)
+    check_stored_size(content.values(), path)
     tensors = {name: value for name, value in content.items() if not name.endswith(_COUNTER)}
-    own = {name: tuple(value.shape) for name, value in network.state_dict().items() if not name.endswith(_COUNTER)}
-    check_tensors(tensors, own, path)
+    shapes = {name: tuple(value.shape) for name, value in network.state_dict().items() if not name.endswith(_COUNTER)}
+    check_tensors(tensors, shapes, path)
     network.load_state_dict(tensors, strict=False)
 
 
 def read_checkpoint(path: Path, classes: Sequence[type] = ()) -> object:
-    """Read what torch.save wrote, without running anything in it.
+    """Read a file written by torch.save, without running any code in it.
 
     Args:
         path: of the file.
-        classes: of plain values that it may hold beside tensors and containers.
+        classes: of plain values that it may hold in addition to tensors and containers.
 
     Raises:
         ModelUnavailable: the file is missing or damaged, or holds something else.
     """
     try:
-        _check_packing(path)
+        _check_unpacked_size(path)
         with torch.serialization.safe_globals(list(classes)):
             content: object = torch.load(path, map_location="cpu", weights_only=True)
     except ModelUnavailable:
@@ -91,10 +94,10 @@ def read_checkpoint(path: Path, classes: Sequence[type] = ()) -> object:
     return content
 
 
-def _check_packing(path: Path) -> None:
-    """Refuse an archive that is larger than itself when it is unpacked; torch does not compress what it writes."""
+def _check_unpacked_size(path: Path) -> None:
+    """Refuse an archive that becomes larger when it is unpacked; torch never compresses its archives."""
     with path.open("rb") as file:
-        # What torch goes by, too.
+        # torch decides by these bytes, too.
         if file.read(len(_ARCHIVE)) != _ARCHIVE:
             return
     with zipfile.ZipFile(path) as archive:
@@ -103,8 +106,8 @@ def _check_packing(path: Path) -> None:
         raise ModelUnavailable("checkpoint-too-small", file=path.name)
 
 
-def check_stored(tensors: Iterable[Tensor], path: Path) -> None:
-    """Refuse tensors that are larger than their file: a few bytes can represent one of any size that repeats them.
+def check_stored_size(tensors: Iterable[Tensor], path: Path) -> None:
+    """Refuse tensors that are larger than their file: a stride of 0 can repeat a few bytes to any size.
 
     Raises:
         ModelUnavailable: they are, or the file is gone.
@@ -119,7 +122,7 @@ def check_stored(tensors: Iterable[Tensor], path: Path) -> None:
 
 def check_tensors(
     tensors: Mapping[str, Tensor],
-    wanted: Mapping[str, tuple[int, ...]],
+    shapes: Mapping[str, tuple[int, ...]],
     path: Path,
     optional: Collection[str] = (),
 ) -> None:
@@ -127,7 +130,7 @@ def check_tensors(
 
     Args:
         tensors: of the file.
-        wanted: the shape of each tensor of the network, by its name in the file.
+        shapes: the shape of each tensor of the network, by its name in the file.
         path: of the file.
         optional: names of tensors that some files lack.
 
@@ -136,22 +139,22 @@ def check_tensors(
     """
     misshaped = [
         f"{name} {tuple(tensors[name].shape)} instead of {shape}"
-        for name, shape in wanted.items()
+        for name, shape in shapes.items()
         if name in tensors and tuple(tensors[name].shape) != shape
     ]
-    missing = [name for name in wanted if name not in tensors and name not in optional]
-    unknown = [name for name in tensors if name not in wanted]
+    missing = [name for name in shapes if name not in tensors and name not in optional]
+    unknown = [name for name in tensors if name not in shapes]
     why = [
-        *([Message("tensors-missing", names=name_some(missing))] if missing else []),
-        *([Message("tensors-unknown", names=name_some(unknown))] if unknown else []),
-        *([Message("tensors-misshaped", names=name_some(misshaped))] if misshaped else []),
+        *([Message("tensors-missing", names=abbreviate_names(missing))] if missing else []),
+        *([Message("tensors-unknown", names=abbreviate_names(unknown))] if unknown else []),
+        *([Message("tensors-misshaped", names=abbreviate_names(misshaped))] if misshaped else []),
     ]
     if why:
         raise ModelUnavailable("checkpoint-wrong-tensors", file=path.name, why=why)
-    if broken := [name for name, tensor in tensors.items() if not bool(torch.isfinite(tensor).all())]:
-        raise ModelUnavailable("checkpoint-not-finite", file=path.name, names=name_some(broken))
+    if not_finite := [name for name, tensor in tensors.items() if not bool(torch.isfinite(tensor).all())]:
+        raise ModelUnavailable("checkpoint-not-finite", file=path.name, names=abbreviate_names(not_finite))
 
 
-def name_some(names: Sequence[str]) -> list[str]:
-    """The first names, and how many more there are."""
-    return [*names[:_NAMED], *([f"… (+{len(names) - _NAMED})"] if len(names) > _NAMED else [])]
+def abbreviate_names(names: Sequence[str]) -> list[str]:
+    """The first names, and the number of the others."""
+    return [*names[:_MAX_NAMES], *([f"… (+{len(names) - _MAX_NAMES})"] if len(names) > _MAX_NAMES else [])]

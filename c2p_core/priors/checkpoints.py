@@ -20,7 +20,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from c2p_core.errors import Message, ModelUnavailable, first_line
-from c2p_core.models.weights import check_stored, check_tensors, name_some, read_checkpoint
+from c2p_core.models.weights import abbreviate_names, check_stored_size, check_tensors, read_checkpoint
 from c2p_core.priors.nvidia_pickle import read_nvidia
 from c2p_core.priors.stylegan2 import Encoder, EncoderShape, Generator, GeneratorShape
 
@@ -252,7 +252,7 @@ def _read(path: Path) -> Tensors:
     if average is not None and not (isinstance(average, Tensor) and average.ndim in (1, 2) and len(average)):
         raise ModelUnavailable("checkpoint-average-wrong", file=path.name)
     tensors = {name: value for name, value in content.items() if isinstance(name, str) and isinstance(value, Tensor)}
-    check_stored(tensors.values(), path)
+    check_stored_size(tensors.values(), path)
     return tensors
 
 
@@ -294,7 +294,7 @@ def _select_network(tensors: Tensors, prefix: str, path: Path) -> Tensors:
     own = {name[len(prefix) :]: value for name, value in tensors.items() if name.startswith(prefix)}
     strangers = [name for name in tensors if not name.startswith(_NETWORKS) and name != "latent_avg"]
     if own and strangers:
-        unknown = Message("tensors-unknown", names=name_some(strangers))
+        unknown = Message("tensors-unknown", names=abbreviate_names(strangers))
         raise ModelUnavailable("checkpoint-wrong-tensors", file=path.name, why=[unknown])
     return own
 
@@ -364,7 +364,7 @@ def _translate(tensors: Tensors, layout_tensors: Sequence[StoredTensor], path: P
     there = [stored for stored in layout_tensors if stored.name in tensors]
     filters = [stored.name for stored in there if not stored.ours and not _is_blur_filter(tensors[stored.name])]
     if filters:
-        raise ModelUnavailable("checkpoint-wrong-filters", file=path.name, names=name_some(filters))
+        raise ModelUnavailable("checkpoint-wrong-filters", file=path.name, names=abbreviate_names(filters))
     return {stored.ours: tensors[stored.name] for stored in there if stored.ours}
 
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from c2p_core.errors import ModelUnavailable, first_line
-from c2p_core.models.inert_pickle import CONTAINERS, Builder, InertReader, Known, Shell, collect_tensors
+from c2p_core.models.inert_pickle import CONTAINERS, Builder, InertReader, Shell, StandIns, collect_tensors
 
 
 class _Storages:
@@ -50,7 +50,7 @@ def _ignore_scalar(*more: object) -> None:
     """Stands in for a NumPy scalar, such as a layer's gain, which follows from the layer's shape."""
 
 
-_KNOWN: Known = {
+_KNOWN: StandIns = {
     **CONTAINERS,
     ("builtins", "set"): Shell,
     ("dnnlib.util", "EasyDict"): Shell,

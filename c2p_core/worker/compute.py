@@ -1,4 +1,4 @@
-"""The computing process: takes jobs from its parent through a pipe, one at a time, and exits with it."""
+"""The computing process: receives jobs from its parent through a pipe, one at a time, and exits with it."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from c2p_core.errors import C2PError
 from c2p_core.gpu_memory import is_out_of_gpu_memory
 from c2p_core.memory_errors import is_out_of_memory
 from c2p_core.worker.memory import give_back
-from c2p_core.worker.protocol import Header, Message, Tell, read, write
+from c2p_core.worker.protocol import Header, Message, Send, read, write
 from c2p_core.worker.transport import FileStream
 
-Run = Callable[[Message, Tell, CancelToken], Message]
-"""Does a job: takes its message, a function for progress and a token; returns the result."""
+Run = Callable[[Message, Send, CancelToken], Message]
+"""Runs a job: takes its message, a function that sends progress and a token; returns the result."""
 _Queue = queue.SimpleQueue[tuple[list[Message], CancelToken]]
 
 
@@ -36,49 +36,49 @@ def main() -> None:
         from c2p_core.worker.jobs import Jobs
 
         jobs = Jobs()
-        return jobs.about(), jobs.run
+        return jobs.describe(), jobs.run
 
     serve(prepare)
 
 
 def serve(prepare: Callable[[], tuple[Header, Run]]) -> None:
-    """Report that the process is ready, then do the parent's jobs until the parent has gone.
+    """Report that the process is ready, then run the parent's jobs until the parent has exited.
 
     Args:
-        prepare: loads what every job needs; returns a description of this process, and the function that does jobs.
+        prepare: loads what every job needs; returns a description of this process, and the function that runs jobs.
     """
     faulthandler.enable()
     stream = _open_stream()
-    about, run = prepare()
+    description, run = prepare()
     jobs: _Queue = queue.SimpleQueue()
     threading.Thread(target=_listen, args=(stream, jobs), daemon=True).start()
-    write(stream, Message({"kind": "ready", **about}))
+    write(stream, Message({"kind": "ready", **description}))
     while True:
-        taken, cancel = jobs.get()
-        _run_job(taken, cancel, run, stream)
+        job_slot, cancel = jobs.get()
+        _run_job(job_slot, cancel, run, stream)
         give_back()
 
 
-def _run_job(taken: list[Message], cancel: CancelToken, run: Run, stream: FileStream) -> None:
-    """Do a job and send its result or error; the job is taken out of the list, so that who does it can let it go."""
-    number = taken[0].header["job"]
+def _run_job(job_slot: list[Message], cancel: CancelToken, run: Run, stream: FileStream) -> None:
+    """Run a job and send its result or error; the job is removed from its list, so that ``run`` can free its pixels."""
+    number = job_slot[0].header["job"]
     stage = None
 
-    def tell(message: Message) -> None:
+    def send(message: Message) -> None:
         nonlocal stage
         if message.header.get("stage") != stage:
-            # What looking for faces in a large photo took is not needed beside what the search takes.
+            # The search should not need its memory on top of what detection took in a large photo.
             stage = message.header.get("stage")
             give_back()
         write(stream, Message({**message.header, "job": number}, message.entries, message.payload))
 
-    def fail(message: errors.Message, **more: bool) -> None:
-        tell(Message({"kind": ERROR, **message.described(), **more}))
+    def fail(message: errors.Message, **extra: bool) -> None:
+        send(Message({"kind": ERROR, **message.described(), **extra}))
 
     try:
         cancel.raise_if_cancelled()
-        result = run(taken.pop(), tell, cancel)
-        tell(Message({**result.header, "kind": RESULT}, result.entries, result.payload))
+        result = run(job_slot.pop(), send, cancel)
+        send(Message({**result.header, "kind": RESULT}, result.entries, result.payload))
     except C2PError as error:
         if is_out_of_memory(error):
             fail(errors.Message("memory-full"), spent=True)
@@ -98,26 +98,26 @@ def _run_job(taken: list[Message], cancel: CancelToken, run: Run, stream: FileSt
 
 
 def _listen(stream: FileStream, jobs: _Queue) -> None:
-    """Queue and cancel jobs; ends the whole process when the parent has gone."""
+    """Queue and cancel jobs; ends the whole process when the parent has exited."""
     tokens: dict[object, CancelToken] = {}
     try:
         while True:
-            received = read(stream)
-            number = received.header["job"]
-            if received.header["kind"] == CANCEL:
+            message = read(stream)
+            number = message.header["job"]
+            if message.header["kind"] == CANCEL:
                 # A cancellation may arrive before its job.
                 tokens.setdefault(number, CancelToken()).cancel()
             else:
                 tokens = {number: tokens.get(number) or CancelToken()}
-                jobs.put(([received], tokens[number]))
-            # Its pixels would stay in memory until the next message.
-            del received
+                jobs.put(([message], tokens[number]))
+            # Or its pixels would stay in memory until the next message.
+            del message
     except (StreamClosed, ProtocolError):
         os._exit(0)
 
 
 def _open_stream() -> FileStream:
-    """Open the parent's pipes; whatever libraries print goes to the log instead."""
+    """Open the parent's pipes; output of libraries is redirected to the log."""
     source, target = os.fdopen(os.dup(0), "rb", 0), os.fdopen(os.dup(1), "wb", 0)
     os.dup2(2, 1)
     null = os.open(os.devnull, os.O_RDONLY)

@@ -19,11 +19,11 @@ from worker_client.transport import Silent
 
 from c2p_core.errors import C2PError
 from c2p_core.worker.protocol import Header
-from c2p_core.worker.run_folder import remove_endpoint, usual_run_folder
+from c2p_core.worker.run_folder import default_run_folder, remove_endpoint
 
 _CLIENT = "c2p"
-# The longest that a worker may take to end after it has been told to.
-_END_SECONDS = 10.0
+# The longest that a worker may take to end after it has accepted a request to stop.
+_STOP_SECONDS = 10.0
 
 
 class NoWorker(C2PError):
@@ -31,24 +31,24 @@ class NoWorker(C2PError):
 
 
 @dataclass(frozen=True)
-class Ending:
-    """The outcome of ending the worker, in words, and whether one was running."""
+class StopResult:
+    """The outcome of ending the worker as a sentence, and whether one was running."""
 
-    words: str
-    ran: bool
+    message: str
+    was_running: bool
 
 
 def status(folder: Path | None = None) -> Header:
     """Query the worker's status.
 
     Args:
-        folder: the run folder, the usual one when None.
+        folder: the run folder, the default one when None.
 
     Raises:
         NoWorker: none is running, or it does not respond.
     """
     try:
-        header = ask(str(folder or usual_run_folder()), STATUS, _CLIENT)
+        header = ask(str(folder or default_run_folder()), STATUS, _CLIENT)
     except Silent as error:
         raise NoWorker("worker-unresponsive", reason=str(error)) from error
     except WorkerProblem as problem:
@@ -58,32 +58,32 @@ def status(folder: Path | None = None) -> Header:
     return header
 
 
-def stop(folder: Path | None = None) -> Ending:
+def stop(folder: Path | None = None) -> StopResult:
     """End the worker, by force if it does not respond.
 
     Args:
-        folder: the run folder, the usual one when None.
+        folder: the run folder, the default one when None.
     """
-    folder = folder or usual_run_folder()
+    folder = folder or default_run_folder()
     endpoint = read_endpoint(str(folder))
     if endpoint is None:
-        return Ending("No worker is running.", False)
+        return StopResult("No worker is running.", False)
     process = _find_process(endpoint)
     try:
-        stopping = ask(str(folder), STOP, _CLIENT) is not None
+        accepted = ask(str(folder), STOP, _CLIENT) is not None
     except (Silent, WorkerProblem):
-        stopping = False
-    if stopping:
+        accepted = False
+    if accepted:
         if process is not None:
             with contextlib.suppress(psutil.TimeoutExpired):
-                process.wait(_END_SECONDS)
-        return Ending("The worker has ended.", True)
+                process.wait(_STOP_SECONDS)
+        return StopResult("The worker has ended.", True)
     if process is None:
         remove_endpoint(folder)
-        return Ending("No worker is running; what a killed one left was removed.", False)
+        return StopResult("No worker is running; what a killed one left was removed.", False)
     os.kill(process.pid, signal.SIGTERM if sys.platform == "win32" else signal.SIGKILL)
     remove_endpoint(folder)
-    return Ending("The worker did not answer and was killed.", True)
+    return StopResult("The worker did not answer and was killed.", True)
 
 
 def _find_process(endpoint: dict[str, Any]) -> psutil.Process | None:

@@ -1,4 +1,4 @@
-"""What a job answers: measurements, messages, settings and progress in the protocol's form."""
+"""Puts measurements, messages, settings and progress into the protocol's form."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from worker_client.constants import PROGRESS, PROTOCOL
 from c2p_core import errors
 from c2p_core.api import Computation, FaceReport, Progress, ProtectRequest
 from c2p_core.faces.amounts import Amounts
-from c2p_core.io.report import NO_PROMISE, OTHER_PHOTOS, face_report, face_sentence, judged_by_other_photos
+from c2p_core.io.report import NO_PROMISE, OTHER_PHOTOS, describe_face_report, face_report, judged_by_other_photos
 from c2p_core.search import SearchSettings
 from c2p_core.version import __version__
 from c2p_core.worker.protocol import Header
 
-# Fields of a request that are not kept: pixels, and those that the protocol has in another form.
-_LEFT_OUT = ("photo", "original", "faces", "layers", "looks")
+# Fields of a request that are omitted: pixels, and those that the protocol has in another form.
+_OMITTED_FIELDS = ("photo", "original", "faces", "layers", "looks")
 
 
 def list_settings(
@@ -27,21 +27,22 @@ def list_settings(
     amounts: Amounts,
     computation: Computation | None = None,
 ) -> dict[str, Any]:
-    """List all settings that determined the result, for the layer's parasite; models by name, where these are known."""
-    kept = {name: value for name, value in vars(request).items() if name not in _LEFT_OUT}
+    """List all settings that determined the result, for the layer's parasite, with the names of models where known."""
+    settings = {name: value for name, value in vars(request).items() if name not in _OMITTED_FIELDS}
     if computation is not None:
-        kept |= {name: getattr(computation, name) for name in ("profile", "prior", "clip")}
-    kept["steps"] = request.steps or SearchSettings().steps
-    done = [{"number": face.number, "box": face.box} for face in reports if face.similarities]
-    return {**kept, **asdict(amounts), "output": output, "faces": done, "program": __version__, "protocol": PROTOCOL}
+        settings |= {name: getattr(computation, name) for name in ("profile", "prior", "clip")}
+    settings["steps"] = request.steps or SearchSettings().steps
+    protected_faces = [{"number": face.number, "box": face.box} for face in reports if face.similarities]
+    versions = {"program": __version__, "protocol": PROTOCOL}
+    return {**settings, **asdict(amounts), "output": output, "faces": protected_faces, **versions}
 
 
 def describe_reports(reports: Sequence[FaceReport]) -> dict[str, Any]:
-    """Describe the measurements, for programs and as sentences."""
+    """Describe the measurements as data and as sentences."""
     return {
         "faces": [face_report(face) for face in reports],
         "sentences": [
-            *(face_sentence(face) for face in reports),
+            *(describe_face_report(face) for face in reports),
             *([OTHER_PHOTOS] if judged_by_other_photos(reports) else []),
             NO_PROMISE,
         ],
@@ -53,9 +54,9 @@ def describe_messages(messages: Iterable[errors.Message]) -> list[dict[str, Any]
 
 
 def describe_progress(progress: Progress, fraction: float, seconds_left: float | None) -> Header:
-    where = {name: getattr(progress, name) for name in ("stage", "face", "faces", "step", "steps")}
-    left = None if seconds_left is None else round(seconds_left, 1)
-    return {"kind": PROGRESS, **where, "fraction": round(fraction, 4), "seconds_left": left}
+    position = {name: getattr(progress, name) for name in ("stage", "face", "faces", "step", "steps")}
+    rounded = None if seconds_left is None else round(seconds_left, 1)
+    return {"kind": PROGRESS, **position, "fraction": round(fraction, 4), "seconds_left": rounded}
 
 
 def average_seconds(request: ProtectRequest, reports: Sequence[FaceReport]) -> float | None:

@@ -1,4 +1,4 @@
-"""Reads a job's header; the only place where its values are validated."""
+"""Reads the header of a job; the only place where its values are validated."""
 
 from __future__ import annotations
 
@@ -32,39 +32,39 @@ class JobHeader:
     def __init__(self, header: dict[str, Any]) -> None:
         self._header = header
 
-    def text(self, key: str, default: str) -> str:
+    def read_text(self, key: str, default: str) -> str:
         value = self._header.get(key, default)
         if not isinstance(value, str) or len(value) > _TEXT_LIMIT:
             raise _reject(key, value)
         return value
 
-    def word(self, key: str, default: str, allowed: Sequence[str]) -> str:
-        value = self.text(key, default)
+    def read_choice(self, key: str, default: str, allowed: Sequence[str]) -> str:
+        value = self.read_text(key, default)
         if value not in allowed:
             raise BadRequest("setting-unknown", setting=key, value=value[:40], known=list(allowed))
         return value
 
-    def flag(self, key: str, default: bool = False) -> bool:
+    def read_flag(self, key: str, default: bool = False) -> bool:
         value = self._header.get(key, default)
         if not isinstance(value, bool):
             raise _reject(key, value)
         return value
 
-    def number(self, key: str, default: float, low: float, high: float) -> float:
+    def read_number(self, key: str, default: float, low: float, high: float) -> float:
         value = self._header.get(key, default)
         if not _is_number(value) or not low <= value <= high:
             raise BadRequest("setting-out-of-range", setting=key, value=str(value)[:40], low=low, high=high)
         return float(value)
 
-    def integer(self, key: str, default: int, low: int, high: int) -> int:
+    def read_integer(self, key: str, default: int, low: int, high: int) -> int:
         value = self._header.get(key)
         if value is None:
             return default
         if not isinstance(value, int):
             raise _reject(key, value)
-        return int(self.number(key, default, low, high))
+        return int(self.read_number(key, default, low, high))
 
-    def size(self, key: str) -> tuple[int, int] | None:
+    def read_size(self, key: str) -> tuple[int, int] | None:
         """Width and height."""
         value = self._header.get(key)
         if value is None:
@@ -75,7 +75,7 @@ class JobHeader:
             raise _reject(key, value)
         return int(value[0]), int(value[1])
 
-    def area(self, key: str) -> tuple[int, int, int, int]:
+    def read_area(self, key: str) -> tuple[int, int, int, int]:
         """x, y, width and height, in whole pixels."""
         value = self._header.get(key)
         if not isinstance(value, list) or len(value) != 4 or not all(map(_is_number, value)):
@@ -85,11 +85,11 @@ class JobHeader:
             raise _reject(key, value)
         return x, y, width, height
 
-    def wants_all(self, key: str) -> bool:
+    def requests_all(self, key: str) -> bool:
         """Whether the value requests everything rather than names."""
         return self._header.get(key) is True
 
-    def names(self, key: str) -> tuple[str, ...]:
+    def read_names(self, key: str) -> tuple[str, ...]:
         """Names; () where the value is missing, false or "auto"."""
         value = self._header.get(key)
         if value in (None, False, "auto"):
@@ -98,8 +98,8 @@ class JobHeader:
             raise _reject(key, value)
         return tuple(value)
 
-    def words(self, key: str, allowed: Sequence[str]) -> tuple[str, ...]:
-        """Words out of those that are allowed, in their order and each once; () where the value is missing."""
+    def read_choices(self, key: str, allowed: Sequence[str]) -> tuple[str, ...]:
+        """Choices among ``allowed``, in that order and without repeats; () where the value is missing."""
         value = self._header.get(key, [])
         if not isinstance(value, list) or len(value) > len(allowed) or not all(isinstance(v, str) for v in value):
             raise _reject(key, value)
@@ -108,14 +108,14 @@ class JobHeader:
             raise BadRequest("setting-unknown", setting=key, value=unknown[:40], known=list(allowed))
         return tuple(word for word in allowed if word in value)
 
-    def face_choice(self) -> Literal["all", "largest", "selected"] | tuple[int, ...]:
+    def read_face_choice(self) -> Literal["all", "largest", "selected"] | tuple[int, ...]:
         """Which of the detected faces get a region."""
         value = self._header.get("choose", "all")
         if value in ("all", "largest", "selected"):
             return value  # type: ignore[no-any-return]
         return _read_numbers("choose", value)
 
-    def faces(self) -> FaceRequest:
+    def read_faces(self) -> FaceRequest:
         """The faces that a job works on."""
         value = self._header.get("faces", "all")
         if value in ("all", "largest"):

@@ -25,12 +25,12 @@ class JobProgress:
     def estimate(self, progress: Progress) -> tuple[float, float | None]:
         """Estimate the fraction 0..1 of the whole job, and the seconds left, None while unknown."""
         fraction = _STAGE_STARTS.get(progress.stage, 0.0)
-        left = None
+        seconds_left = None
         if progress.stage in ("prepare", "search") and progress.faces:
             done = (progress.face - 1 + progress.fraction) / progress.faces
             fraction += done * (_SEARCH_END - fraction)
-            left = self._estimate_seconds_left(progress)
-        return (self._index + fraction) / self._task_count, left
+            seconds_left = self._estimate_seconds_left(progress)
+        return (self._index + fraction) / self._task_count, seconds_left
 
     def _estimate_seconds_left(self, progress: Progress) -> float | None:
         done = (progress.face - 1) * self._steps + progress.step
@@ -38,7 +38,7 @@ class JobProgress:
             self._started_at = time.monotonic()
         if self._started_at is None or done < _MIN_STEPS:
             return None
-        step = (time.monotonic() - self._started_at) / done
-        in_task = progress.faces * self._steps - done
+        seconds_per_step = (time.monotonic() - self._started_at) / done
+        steps_left = progress.faces * self._steps - done
         # The tasks to come are assumed to have one face each.
-        return step * (in_task + (self._task_count - self._index - 1) * self._steps) / _SEARCH_END
+        return seconds_per_step * (steps_left + (self._task_count - self._index - 1) * self._steps) / _SEARCH_END

@@ -1,4 +1,4 @@
-"""What a job asks for: its request, and the regions of the layer that its pictures make."""
+"""Builds the request of a job from its header, and groups its pictures into regions of the layer."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from c2p_core.worker.results import check_selection
 
 @dataclass(frozen=True)
 class RegionPictures:
-    """A region of the layer to protect: its photo and the optional pictures with the same bounds."""
+    """A region of the layer to protect: its photo, and the optional pictures with the same bounds."""
 
     photo: Picture
     selection: Picture | None
@@ -34,35 +34,35 @@ class NothingVisible(BadRequest):
 def build_request(header: JobHeader) -> ProtectRequest:
     """Build the request for each region; its values are checked by ``validate``."""
     empty = Photo(np.zeros((1, 1, 3), np.uint8))
-    steps = header.integer("steps", 0, 0, 10_000)
+    steps = header.read_integer("steps", 0, 0, 10_000)
     return ProtectRequest(
         empty,
-        prompt=header.text("prompt", DEFAULT_PROMPT),
-        strength=header.number("strength", DEFAULT_STRENGTH, 0, 1),
-        mode=header.word("mode", "dodge", get_args(Mode)),  # type: ignore[arg-type]
-        profile=header.word("profile", default_profile(), get_args(Profile)),  # type: ignore[arg-type]
-        prior=header.text("prior", AUTO),
-        clip=header.text("clip", AUTO),
-        recognisers=header.names("recognisers") or "auto",
-        hold_out=header.text("hold_out", "auto"),
+        prompt=header.read_text("prompt", DEFAULT_PROMPT),
+        strength=header.read_number("strength", DEFAULT_STRENGTH, 0, 1),
+        mode=header.read_choice("mode", "dodge", get_args(Mode)),  # type: ignore[arg-type]
+        profile=header.read_choice("profile", default_profile(), get_args(Profile)),  # type: ignore[arg-type]
+        prior=header.read_text("prior", AUTO),
+        clip=header.read_text("clip", AUTO),
+        recognisers=header.read_names("recognisers") or "auto",
+        hold_out=header.read_text("hold_out", "auto"),
         steps=steps or None,
-        seed=header.integer("seed", 0, 0, 2**31 - 1),
-        device=header.word("device", "auto", get_args(Device)),  # type: ignore[arg-type]
-        keep_expression=header.flag("keep_expression", True),
-        locks=header.words("locks", get_args(Part)),  # type: ignore[arg-type]
+        seed=header.read_integer("seed", 0, 0, 2**31 - 1),
+        device=header.read_choice("device", "auto", get_args(Device)),  # type: ignore[arg-type]
+        keep_expression=header.read_flag("keep_expression", True),
+        locks=header.read_choices("locks", get_args(Part)),  # type: ignore[arg-type]
     )
 
 
 def read_amounts(header: JobHeader) -> Amounts:
-    """How much of what a search finds is applied."""
-    return Amounts(*(header.number(name, 1.0, 0.0, MAX_AMOUNT) for name in ("amount", "shape", "light", "makeup")))
+    """Read how strongly the found change is applied."""
+    return Amounts(*(header.read_number(name, 1.0, 0.0, MAX_AMOUNT) for name in ("amount", "shape", "light", "makeup")))
 
 
 def require_one(name: str, pictures: Sequence[Picture]) -> Picture:
-    found = [picture for picture in pictures if picture.name == name]
-    if len(found) != 1:
-        raise BadRequest("pictures-not-one", name=name, count=len(found))
-    return found[0]
+    matches = [picture for picture in pictures if picture.name == name]
+    if len(matches) != 1:
+        raise BadRequest("pictures-not-one", name=name, count=len(matches))
+    return matches[0]
 
 
 def group_regions(pictures: Sequence[Picture]) -> list[RegionPictures]:
@@ -72,12 +72,12 @@ def group_regions(pictures: Sequence[Picture]) -> list[RegionPictures]:
         raise BadRequest("photo-not-sent")
 
     def find_partner(name: str, photo: Picture) -> Picture | None:
-        found = next((p for p in pictures if p.name == name and p.bounds == photo.bounds), None)
-        if found is None and any(p.name == name for p in pictures):
+        partner = next((p for p in pictures if p.name == name and p.bounds == photo.bounds), None)
+        if partner is None and any(p.name == name for p in pictures):
             raise BadRequest("partner-not-sent", name=name)
-        if found is not None and name == "selection":
-            check_selection(found, photo)
-        return found
+        if partner is not None and name == "selection":
+            check_selection(partner, photo)
+        return partner
 
     return [
         RegionPictures(photo, find_partner("selection", photo), find_partner("original", photo)) for photo in photos

@@ -1,4 +1,4 @@
-"""The worker's jobs: each turns a header and pictures into a result. ``docs/worker-protocol.md`` describes them."""
+"""The worker's jobs, each of which turns a header and pictures into a result (``docs/worker-protocol.md``)."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ from c2p_core.worker.job_answer import describe_messages, describe_progress, des
 from c2p_core.worker.job_header import JobHeader
 from c2p_core.worker.job_request import require_one
 from c2p_core.worker.protection import Protection
-from c2p_core.worker.protocol import Header, Message, Picture, Tell, pack, unpack
+from c2p_core.worker.protocol import Header, Message, Picture, Send, pack, unpack
 from c2p_core.worker.regions import (
     assign_faces,
     choose_faces,
@@ -56,19 +56,19 @@ from c2p_core.worker.results import check_selection, to_photo
 
 
 class Jobs:
-    """Does jobs, with models that stay loaded."""
+    """Runs jobs, with models that stay loaded."""
 
     def __init__(self, store: ModelStore | None = None) -> None:
         # Nothing is fetched without the user's consent; the plug-in offers to fetch missing models.
         self._store = store or ModelStore(offline=True)
-        # Inversions show the faces, so they are not written to disk.
+        # Inversions show the faces, so they are never written to disk.
         self._warm = WarmModels(MemoryInversions())
         self._protection = Protection(self._store, self._warm)
 
-    def about(self) -> Header:
-        """Describe this process for the hello; loads the models that a default job needs."""
+    def describe(self) -> Header:
+        """Describe this process for the hello message; loads the models that a default job needs."""
         device = pick_device("auto")
-        known = self._known_models()
+        models = self._known_models()
         # The plug-in offers to fetch missing models, and must be able to connect for that.
         with contextlib.suppress(ModelUnavailable, BadRequest):
             self._warm_up()
@@ -91,16 +91,16 @@ class Jobs:
                 "prior": PRIORS[0],
                 "steps": SearchSettings().steps,
             },
-            "models": {name: known[name] for name in ("present", "missing")},
+            "models": {name: models[name] for name in ("present", "missing")},
         }
 
     def _describe_profile(self, device: torch.device) -> Header:
-        """What jobs without a profile of their own take, or what is wrong with that."""
+        """Describe the profile of jobs that name none, or the problem with it."""
         try:
-            chosen = choose_default(self._store, device)
+            choice = choose_default(self._store, device)
         except errors.C2PError as error:
             return {"name": None, "why": error.message.described()}
-        return {"name": chosen.request.profile, "why": chosen.why.described()}
+        return {"name": choice.request.profile, "why": choice.why.described()}
 
     def _warm_up(self) -> None:
         """Load what a default job needs, on the CPU where GPU memory is full; jobs try the GPU again."""
@@ -114,8 +114,8 @@ class Jobs:
         release_memory()
         loaded.warm_up(self._store, "cpu", self._warm)
 
-    def run(self, job: Message, tell: Tell, cancel: CancelToken) -> Message:
-        """Do a job; see ``compute.Run``."""
+    def run(self, job: Message, send: Send, cancel: CancelToken) -> Message:
+        """Run a job; see ``compute.Run``."""
         handlers = {
             "find": self._find,
             "protect": self._protection.protect,
@@ -128,50 +128,50 @@ class Jobs:
             "models": self._models,
         }
         handler, header, pictures = handlers[job.header["kind"]], JobHeader(job.header), unpack(job)
-        del job  # its pixels are the pictures'
-        return handler(header, pictures, tell, cancel)
+        del job  # its payload is shared by the pictures
+        return handler(header, pictures, send, cancel)
 
     # Faces
 
-    def _find(self, header: JobHeader, pictures: list[Picture], tell: Tell, cancel: CancelToken) -> Message:
+    def _find(self, header: JobHeader, pictures: list[Picture], send: Send, cancel: CancelToken) -> Message:
         picture = require_one("photo", pictures)
         selection = next((p for p in pictures if p.name == "selection"), None)
         if selection is not None:
             check_selection(selection, picture)
         height, width = picture.pixels.shape[:2]
-        full = header.size("full") or (width, height)
-        scale = np.array([full[0] / width, full[1] / height])
-        tell(Message(describe_progress(Progress("detect"), 0.0, None)))
+        layer_size = header.read_size("full") or (width, height)
+        scale = np.array([layer_size[0] / width, layer_size[1] / height])
+        send(Message(describe_progress(Progress("detect"), 0.0, None)))
         photo = to_photo(picture)
-        found = find_faces(photo, self._store, float(scale.max())) if min(width, height) >= MIN_SIDE else ()
-        faces = [scale_face(face, scale) for face in found]
-        fractions = [1.0 if selection is None else get_selected_fraction(face, selection.pixels) for face in found]
-        chosen = choose_faces(header.face_choice(), faces, fractions)
-        limit = header.size("show")
+        detected = find_faces(photo, self._store, float(scale.max())) if min(width, height) >= MIN_SIDE else ()
+        faces = [scale_face(face, scale) for face in detected]
+        fractions = [1.0 if selection is None else get_selected_fraction(face, selection.pixels) for face in detected]
+        chosen = choose_faces(header.read_face_choice(), faces, fractions)
+        preview_size = header.read_size("show")
         return pack(
             {
                 "faces": [describe_face(face, fraction) for face, fraction in zip(faces, fractions, strict=True)],
                 "chosen": [face.number for face in chosen],
-                "regions": plan_regions(chosen, full),
+                "regions": plan_regions(chosen, layer_size),
             },
-            [] if limit is None else [Picture("shown", 0, 0, show_photo(to_photo(picture), limit))],
+            [] if preview_size is None else [Picture("shown", 0, 0, show_photo(to_photo(picture), preview_size))],
         )
 
     # Check
 
-    def _check(self, header: JobHeader, pictures: list[Picture], tell: Tell, cancel: CancelToken) -> Message:
+    def _check(self, header: JobHeader, pictures: list[Picture], send: Send, cancel: CancelToken) -> Message:
         originals = [p for p in pictures if p.name == "original"]
         currents = [p for p in pictures if p.name == "current"]
         if not originals or len(originals) != len(currents):
             raise BadRequest("check-without-pairs")
-        device = header.word("device", "auto", get_args(Device))
-        upload = header.flag("upload")
-        full = header.size("full") or (originals[0].pixels.shape[1], originals[0].pixels.shape[0])
+        device = header.read_choice("device", "auto", get_args(Device))
+        upload = header.read_flag("upload")
+        layer_size = header.read_size("full") or (originals[0].pixels.shape[1], originals[0].pixels.shape[0])
         pairs = [(to_photo(original), to_photo(current)) for original, current in zip(originals, currents, strict=True)]
         if all(compare.are_the_same(original, current) for original, current in pairs):
             raise BadRequest("pictures-the-same")
-        tasks = assign_faces(header.faces(), originals)
-        parts = len(tasks) * (2 if upload else 1)
+        tasks = assign_faces(header.read_faces(), originals)
+        part_count = len(tasks) * (2 if upload else 1)
         current_reports: list[FaceReport] = []
         upload_reports: list[FaceReport] = []
         warnings: list[errors.Message] = []
@@ -179,14 +179,15 @@ class Jobs:
             original, current = pairs[task.index]
             versions = [(current_reports, current)]
             if upload:
-                versions.append((upload_reports, simulate_photo_upload(current, min(1.0, UPLOAD_WIDTH / full[0]))))
-            for part, (reports, shown) in enumerate(versions):
+                uploaded = simulate_photo_upload(current, min(1.0, UPLOAD_WIDTH / layer_size[0]))
+                versions.append((upload_reports, uploaded))
+            for part, (reports, picture) in enumerate(versions):
                 cancel.raise_if_cancelled()
-                done = (index * len(versions) + part) / parts
-                tell(Message(describe_progress(Progress("verify", step=0), done, None)))
+                fraction = (index * len(versions) + part) / part_count
+                send(Message(describe_progress(Progress("verify", step=0), fraction, None)))
                 compared = compare.check(
                     original,
-                    shown,
+                    picture,
                     store=self._store,
                     device=device,  # type: ignore[arg-type]
                     warm=self._warm,
@@ -194,40 +195,40 @@ class Jobs:
                 )
                 reports += move_to_layer(filter_reports(compared, task.choice), task, originals[task.index])
         current_reports, upload_reports = renumber(current_reports, tasks), renumber(upload_reports, tasks)
-        answer = {
+        response = {
             **describe_reports(current_reports),
             "warnings": describe_messages(dict.fromkeys(warnings)),
         }
         if upload:
-            answer["upload"] = {**describe_reports(upload_reports), "width": UPLOAD_WIDTH, "quality": UPLOAD_QUALITY}
-        return Message(answer)
+            response["upload"] = {**describe_reports(upload_reports), "width": UPLOAD_WIDTH, "quality": UPLOAD_QUALITY}
+        return Message(response)
 
     # Models
 
-    def _models(self, header: JobHeader, pictures: list[Picture], tell: Tell, cancel: CancelToken) -> Message:
-        # Shipped models can't be fetched, and must not prevent that others are.
+    def _models(self, header: JobHeader, pictures: list[Picture], send: Send, cancel: CancelToken) -> Message:
+        # Shipped models can't be fetched, and must not keep others from being fetched.
         missing = [e.name for e in self._store.entries() if e.fetchable and not self._store.is_intact(e.name)]
-        wanted = missing if header.wants_all("fetch") else list(header.names("fetch"))
-        usual = self._store.entries()
-        for name in wanted:
+        names = missing if header.requests_all("fetch") else list(header.read_names("fetch"))
+        default_entries = self._store.entries()
+        for name in names:
             entry = self._store.entry(name)
-            if entry not in usual:
-                # Nobody was shown its licence and size here, as the command shows them.
+            if entry not in default_entries:
+                # Unlike the command, the plug-in has not shown its licence and size.
                 raise ModelUnavailable("model-not-fetched", name=name, source=entry.source)
         store = ModelStore(offline=bool(os.environ.get("C2P_OFFLINE")))
-        for index, name in enumerate(wanted):
+        for index, name in enumerate(names):
             cancel.raise_if_cancelled()
 
-            def report_bytes(done: int, size: int, at: int = index) -> None:
+            def report_bytes(done: int, size: int, position: int = index) -> None:
                 cancel.raise_if_cancelled()
-                fraction = (at + done / max(size, 1)) / len(wanted)
-                tell(Message(describe_progress(Progress("fetch", step=done, steps=size), fraction, None)))
+                fraction = (position + done / max(size, 1)) / len(names)
+                send(Message(describe_progress(Progress("fetch", step=done, steps=size), fraction, None)))
 
             report_bytes(0, 1)
             store.fetch(name, report_bytes)
-        # The next job tells them.
-        self._store.pass_on(store.take_notices())
-        if wanted:
+        # The next job reports them.
+        self._store.add_notices(store.take_notices())
+        if names:
             self._warm.release()
         return Message(self._known_models())
 
@@ -235,7 +236,7 @@ class Jobs:
         entries = self._store.entries()
         present = {entry.name: self._store.is_intact(entry.name) for entry in entries}
         return {
-            "present": [name for name, there in present.items() if there],
+            "present": [name for name, is_present in present.items() if is_present],
             "missing": [
                 {
                     "name": entry.name,

@@ -1,4 +1,4 @@
-"""Returns freed memory to the system; glibc only, elsewhere nothing is done."""
+"""Returns freed memory to the system; has no effect without glibc."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ _M_ARENA_MAX = -8  # of glibc's malloc.h
 
 
 def share_one_heap() -> None:
-    """Make all threads share one heap: with heaps of their own, threads retain freed memory."""
+    """Make all threads share one heap, because per-thread heaps retain freed memory."""
     _call_glibc("mallopt", _M_ARENA_MAX, 1)
 
 
 def give_back() -> None:
-    """Return freed memory to the system, which glibc would retain."""
+    """Return freed memory, which glibc would retain, to the system."""
     _call_glibc("malloc_trim", 0)
 
 

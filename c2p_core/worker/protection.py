@@ -1,4 +1,4 @@
-"""The jobs that protect: at once, or by a search that is kept, shown, measured and applied by any amount."""
+"""The jobs that protect: in one go, or by a search that is kept, previewed, measured and applied by any amount."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from c2p_core.worker.job_answer import (
 from c2p_core.worker.job_header import JobHeader
 from c2p_core.worker.job_progress import JobProgress
 from c2p_core.worker.job_request import NothingVisible, RegionPictures, build_request, group_regions, read_amounts
-from c2p_core.worker.protocol import Message, Picture, Tell, pack
+from c2p_core.worker.protocol import Message, Picture, Send, pack
 from c2p_core.worker.regions import (
     Task,
     assign_faces,
@@ -43,11 +43,11 @@ from c2p_core.worker.regions import (
     move_to_layer,
     renumber,
 )
-from c2p_core.worker.results import pack_result, same_picture, to_photo, update_similarities
+from c2p_core.worker.results import is_same_picture, pack_result, to_photo, update_similarities
 
-# Searches that are kept: more than a person compares, and no more than a small computer can spare.
-_MOST_KEPT = 12
-MOST_BYTES = 300_000_000
+# Limits of kept searches: more than a person compares, and no more memory than a small computer can spare.
+_MAX_SEARCHES = 12
+MAX_BYTES = 300_000_000
 _OUTPUTS = ("single", "products")
 
 _Result = TypeVar("_Result")
@@ -68,43 +68,43 @@ class _KeptSearch:
 
     Attributes:
         request: of all regions.
-        regions: that were searched.
-        left_out: messages on those that were not.
-        seconds: that the search took.
+        regions: those with a result.
+        failures: messages on the others.
+        seconds: duration of the search.
     """
 
     request: ProtectRequest
     regions: tuple[_KeptRegion, ...]
-    left_out: tuple[errors.Message, ...]
+    failures: tuple[errors.Message, ...]
     seconds: float
 
     @property
     def warnings(self) -> tuple[errors.Message, ...]:
-        """Of the search, and of what was done with it since."""
-        said = (warning for kept in self.regions for warning in kept.sketch.direction.warnings)
-        return (*dict.fromkeys(said), *self.left_out)
+        """Those of the search, and of everything that used its result since."""
+        warnings = (warning for region in self.regions for warning in region.sketch.direction.warnings)
+        return (*dict.fromkeys(warnings), *self.failures)
 
     @property
     def tasks(self) -> list[Task]:
-        return [kept.task for kept in self.regions]
+        return [region.task for region in self.regions]
 
     @property
     def computation(self) -> Computation | None:
-        """Of the first region; the others differ from it in the memory that they took at most."""
+        """That of the first region; the others can differ only in the memory that they took."""
         return self.regions[0].sketch.direction.computation
 
 
 class KeptSearches:
-    """The searches that were finished last, by their names; bounded in number and bytes."""
+    """The latest finished searches, by name; bounded in number and bytes."""
 
     def __init__(self) -> None:
         self._kept: OrderedDict[str, _KeptSearch] = OrderedDict()
 
     def add(self, search: _KeptSearch) -> str:
-        """Keep a search, and drop those that were not used for longest; returns its name."""
+        """Keep a search, and drop the least recently used ones; returns its name."""
         name = secrets.token_hex(8)
         self._kept[name] = search
-        while len(self._kept) > 1 and (len(self._kept) > _MOST_KEPT or self._bytes() > MOST_BYTES):
+        while len(self._kept) > 1 and (len(self._kept) > _MAX_SEARCHES or self._count_bytes() > MAX_BYTES):
             self._kept.popitem(last=False)
         return name
 
@@ -112,7 +112,7 @@ class KeptSearches:
         """The search of this name.
 
         Raises:
-            BadRequest: it is not kept any more.
+            BadRequest: it is no longer kept.
         """
         if name not in self._kept:
             raise BadRequest("search-gone")
@@ -120,19 +120,19 @@ class KeptSearches:
         return self._kept[name]
 
     def share_pixels(self, region: RegionPictures) -> RegionPictures:
-        """The same region as an earlier search has it: several looks for a large photo are no several large photos."""
+        """Reuse the pixels of an earlier search of this region, so that several looks keep a large photo only once."""
         for search in self._kept.values():
             for kept in search.regions:
-                if same_picture(kept.region.photo, region.photo):
+                if is_same_picture(kept.region.photo, region.photo):
                     return replace(region, photo=kept.region.photo)
         return region
 
     def drop(self, names: Iterable[str]) -> None:
-        """Drop searches that nobody needs any more."""
+        """Drop searches that are no longer needed."""
         for name in names:
             self._kept.pop(name, None)
 
-    def _bytes(self) -> int:
+    def _count_bytes(self) -> int:
         sizes: dict[int, int] = {}
         for search in self._kept.values():
             for kept in search.regions:
@@ -141,62 +141,62 @@ class KeptSearches:
 
 
 class Protection:
-    """Does the jobs "protect", "search", "render", "measure", "apply" and "drop"."""
+    """Runs the jobs "protect", "search", "render", "measure", "apply" and "drop"."""
 
     def __init__(self, store: ModelStore, warm: WarmModels) -> None:
         self._store = store
         self._warm = warm
         self._searches = KeptSearches()
 
-    def protect(self, header: JobHeader, pictures: list[Picture], tell: Tell, cancel: CancelToken) -> Message:
-        output, amounts = header.word("output", "single", _OUTPUTS), read_amounts(header)
+    def protect(self, header: JobHeader, pictures: list[Picture], send: Send, cancel: CancelToken) -> Message:
+        output, amounts = header.read_choice("output", "single", _OUTPUTS), read_amounts(header)
         regions = group_regions(pictures)
         request = replace(build_request(header), layers=output == "products")
-        tasks = assign_faces(header.faces(), [region.photo for region in regions])
+        tasks = assign_faces(header.read_faces(), [region.photo for region in regions])
 
         def protect_region(task: Task, progress: JobProgress) -> ProtectResult:
             region = regions[task.index]
             result = pipeline.protect(
-                _request_for(region, task, request),
+                _build_region_request(region, task, request),
                 amounts=amounts,
-                progress=_follow(progress, tell),
+                progress=_make_progress_callback(progress, send),
                 cancel=cancel,
                 store=self._store,
                 warm=self._warm,
             )
-            return self._as_seen(region, result, request, cancel)
+            return self._measure_with_selection(region, result, request, cancel)
 
-        began = time.perf_counter()
-        parts, failures = _each_region(tasks, request, protect_region)
-        answer, packed = _pack_results([(regions[task.index], task, result) for task, result in parts])
-        warnings = [*answer.warnings, *_left_out(failures)]
-        return _answer(answer, warnings, packed, request, output, amounts, time.perf_counter() - began)
+        start = time.perf_counter()
+        parts, failures = _process_regions(tasks, request, protect_region)
+        summary, packed = _pack_results([(regions[task.index], task, result) for task, result in parts])
+        warnings = [*summary.warnings, *_describe_failures(failures)]
+        return _build_response(summary, warnings, packed, request, output, amounts, time.perf_counter() - start)
 
-    def search(self, header: JobHeader, pictures: list[Picture], tell: Tell, cancel: CancelToken) -> Message:
+    def search(self, header: JobHeader, pictures: list[Picture], send: Send, cancel: CancelToken) -> Message:
         regions = [self._searches.share_pixels(region) for region in group_regions(pictures)]
-        pictures.clear()  # those that are known need not be kept a second time
+        pictures.clear()  # frees the pixels that an earlier search shares
         request = build_request(header)
-        tasks = assign_faces(header.faces(), [region.photo for region in regions])
-        began = time.perf_counter()
+        tasks = assign_faces(header.read_faces(), [region.photo for region in regions])
+        start = time.perf_counter()
 
         def search_region(task: Task, progress: JobProgress) -> Sketch:
             region = regions[task.index]
             direction = pipeline.find_direction(
-                _request_for(region, task, request),
-                progress=_follow(progress, tell),
+                _build_region_request(region, task, request),
+                progress=_make_progress_callback(progress, send),
                 cancel=cancel,
                 store=self._store,
                 warm=self._warm,
             )
             return Sketch(direction, None if region.selection is None else region.selection.pixels)
 
-        parts, failures = _each_region(tasks, request, search_region)
-        kept = tuple(
+        parts, failures = _process_regions(tasks, request, search_region)
+        kept_regions = tuple(
             _KeptRegion(regions[task.index], drop_missing_faces(task, sketch.direction.faces), sketch)
             for task, sketch in parts
         )
-        search = _KeptSearch(request, kept, tuple(_left_out(failures)), time.perf_counter() - began)
-        tell(Message(describe_progress(Progress("verify"), 0.96, None)))
+        search = _KeptSearch(request, kept_regions, tuple(_describe_failures(failures)), time.perf_counter() - start)
+        send(Message(describe_progress(Progress("verify"), 0.96, None)))
         reports = self._measure(search, AS_FOUND, cancel)
         return Message(
             {
@@ -210,10 +210,10 @@ class Protection:
             }
         )
 
-    def render(self, header: JobHeader, pictures: list[Picture], tell: Tell, cancel: CancelToken) -> Message:
-        search, amounts = self._searches.get(header.text("search", "")), read_amounts(header)
-        x, y, width, height = header.area("area")
-        size = header.size("size") or (width, height)
+    def render(self, header: JobHeader, pictures: list[Picture], send: Send, cancel: CancelToken) -> Message:
+        search, amounts = self._searches.get(header.read_text("search", "")), read_amounts(header)
+        x, y, width, height = header.read_area("area")
+        size = header.read_size("size") or (width, height)
         for kept in search.regions:
             photo = kept.region.photo
             left, top = max(x, photo.x), max(y, photo.y)
@@ -224,40 +224,40 @@ class Protection:
                 return _render(kept.sketch, part, (left, top), size[0] / width, amounts)
         raise BadRequest("area-outside-regions")
 
-    def measure(self, header: JobHeader, pictures: list[Picture], tell: Tell, cancel: CancelToken) -> Message:
-        search = self._searches.get(header.text("search", ""))
+    def measure(self, header: JobHeader, pictures: list[Picture], send: Send, cancel: CancelToken) -> Message:
+        search = self._searches.get(header.read_text("search", ""))
         reports = self._measure(search, read_amounts(header), cancel)
         return Message({**describe_reports(reports), "warnings": describe_messages(search.warnings)})
 
-    def apply(self, header: JobHeader, pictures: list[Picture], tell: Tell, cancel: CancelToken) -> Message:
-        search, amounts = self._searches.get(header.text("search", "")), read_amounts(header)
-        output = header.word("output", "single", _OUTPUTS)
-        began = time.perf_counter()
+    def apply(self, header: JobHeader, pictures: list[Picture], send: Send, cancel: CancelToken) -> Message:
+        search, amounts = self._searches.get(header.read_text("search", "")), read_amounts(header)
+        output = header.read_choice("output", "single", _OUTPUTS)
+        start = time.perf_counter()
 
         def apply_region(task: Task, progress: JobProgress) -> ProtectResult:
             kept = next(kept for kept in search.regions if kept.task is task)
-            follow = _follow(progress, tell)
+            report_progress = _make_progress_callback(progress, send)
 
             def tell_stage(stage: str) -> None:
                 cancel.raise_if_cancelled()
-                follow(Progress(stage))
+                report_progress(Progress(stage))
 
             def apply_on(direction: Direction) -> ProtectResult:
                 kept.sketch.use(direction)
                 return apply_direction(direction, amounts, layers=output == "products", tell=tell_stage)
 
             result = work_where_it_fits(kept.sketch.direction, self._warm, apply_on)
-            return self._as_seen(kept.region, result, search.request, cancel)
+            return self._measure_with_selection(kept.region, result, search.request, cancel)
 
-        parts, failures = _each_region(search.tasks, search.request, apply_region)
+        parts, failures = _process_regions(search.tasks, search.request, apply_region)
         regions = {id(kept.task): kept.region for kept in search.regions}
-        answer, packed = _pack_results([(regions[id(task)], task, result) for task, result in parts])
-        warnings = list(dict.fromkeys([*search.warnings, *answer.warnings, *_left_out(failures)]))
-        seconds = search.seconds + time.perf_counter() - began
-        return _answer(answer, warnings, packed, search.request, output, amounts, seconds)
+        summary, packed = _pack_results([(regions[id(task)], task, result) for task, result in parts])
+        warnings = list(dict.fromkeys([*search.warnings, *summary.warnings, *_describe_failures(failures)]))
+        seconds = search.seconds + time.perf_counter() - start
+        return _build_response(summary, warnings, packed, search.request, output, amounts, seconds)
 
-    def drop(self, header: JobHeader, pictures: list[Picture], tell: Tell, cancel: CancelToken) -> Message:
-        self._searches.drop(header.names("searches"))
+    def drop(self, header: JobHeader, pictures: list[Picture], send: Send, cancel: CancelToken) -> Message:
+        self._searches.drop(header.read_names("searches"))
         return Message({})
 
     def _measure(self, search: _KeptSearch, amounts: Amounts, cancel: CancelToken) -> list[FaceReport]:
@@ -268,17 +268,17 @@ class Protection:
                 sketch.use(direction)
                 return sketch.measure(amounts, cancel)
 
-            measured = work_where_it_fits(kept.sketch.direction, self._warm, measure_on)
-            reports += move_to_layer(measured, kept.task, kept.region.photo)
+            region_reports = work_where_it_fits(kept.sketch.direction, self._warm, measure_on)
+            reports += move_to_layer(region_reports, kept.task, kept.region.photo)
         return renumber(reports, search.tasks)
 
-    def _as_seen(
+    def _measure_with_selection(
         self, region: RegionPictures, result: ProtectResult, request: ProtectRequest, cancel: CancelToken
     ) -> ProtectResult:
-        """The result with the similarities of the picture with the selection applied.
+        """Replace a result's similarities by those of the picture with the selection applied.
 
         Raises:
-            NothingVisible: the selection hides all of it.
+            NothingVisible: the selection hides the whole change.
         """
         if region.selection is None:
             return result
@@ -290,7 +290,7 @@ class Protection:
             return result
         cancel.raise_if_cancelled()
         warnings = list(result.warnings)
-        seen = compare.check(
+        reports = compare.check(
             photo if region.original is None else to_photo(region.original),
             photo.with_pixels(pixels),
             store=self._store,
@@ -300,13 +300,13 @@ class Protection:
             recognisers=name_recognisers(request),
             full=result.computation is not None and result.computation.profile == "full",
         )
-        faces = tuple(update_similarities(face, seen) for face in result.faces)
+        faces = tuple(update_similarities(face, reports) for face in result.faces)
         return replace(result, faces=faces, warnings=tuple(dict.fromkeys(warnings)))
 
 
 @dataclass(frozen=True)
-class _Measured:
-    """What the results of all regions came to."""
+class _Summary:
+    """The measurements and messages of all regions."""
 
     reports: list[FaceReport]
     warnings: list[errors.Message]
@@ -314,7 +314,7 @@ class _Measured:
     computation: Computation | None
 
 
-def _request_for(region: RegionPictures, task: Task, request: ProtectRequest) -> ProtectRequest:
+def _build_region_request(region: RegionPictures, task: Task, request: ProtectRequest) -> ProtectRequest:
     photo = to_photo(region.photo)
     if min(photo.width, photo.height) < MIN_SIDE:
         raise NoFace("layer-too-small", width=photo.width, height=photo.height)
@@ -322,39 +322,39 @@ def _request_for(region: RegionPictures, task: Task, request: ProtectRequest) ->
     return replace(request, photo=photo, faces=task.choice, original=original)
 
 
-def _each_region(
+def _process_regions(
     tasks: Sequence[Task], request: ProtectRequest, work: Callable[[Task, JobProgress], _Result]
 ) -> tuple[list[tuple[Task, _Result]], list[NoFace | NothingVisible]]:
-    """Work on every region; those that succeed are kept when others fail.
+    """Process every region; the results of those that succeed are kept when others fail.
 
     Raises:
         NoFace, NothingVisible: all of them failed.
     """
-    done: list[tuple[Task, _Result]] = []
+    results: list[tuple[Task, _Result]] = []
     failures: list[NoFace | NothingVisible] = []
     for index, task in enumerate(tasks):
         try:
             steps = request.steps or SearchSettings().steps
-            done.append((task, work(task, JobProgress(index, len(tasks), steps))))
+            results.append((task, work(task, JobProgress(index, len(tasks), steps))))
         except (NoFace, NothingVisible) as error:
             failures.append(error)
-    if not done:
+    if not results:
         raise failures[0]
-    return done, failures
+    return results, failures
 
 
-def _left_out(failures: Sequence[NoFace | NothingVisible]) -> list[errors.Message]:
-    reasons = dict.fromkeys(failed.message for failed in failures)
+def _describe_failures(failures: Sequence[NoFace | NothingVisible]) -> list[errors.Message]:
+    reasons = dict.fromkeys(failure.message for failure in failures)
     return [errors.Message("not-every-face", why=why) for why in reasons]
 
 
-def _follow(job_progress: JobProgress, tell: Tell) -> Callable[[Progress], None]:
-    return lambda progress: tell(Message(describe_progress(progress, *job_progress.estimate(progress))))
+def _make_progress_callback(job_progress: JobProgress, send: Send) -> Callable[[Progress], None]:
+    return lambda progress: send(Message(describe_progress(progress, *job_progress.estimate(progress))))
 
 
 def _pack_results(
     parts: Sequence[tuple[RegionPictures, Task, ProtectResult]],
-) -> tuple[_Measured, list[Picture]]:
+) -> tuple[_Summary, list[Picture]]:
     reports: list[FaceReport] = []
     warnings: list[errors.Message] = []
     packed: list[Picture] = []
@@ -366,14 +366,14 @@ def _pack_results(
         tasks.append(task)
         reports += move_to_layer(result.faces, task, region.photo)
         warnings += [w for w in result.warnings if w not in warnings]
-        # It depends on the request only, the same for all regions except those that are strengthened.
+        # It depends on the request only, which is the same for all regions except those that are strengthened.
         stronger, computation = stronger or result.stronger, computation or result.computation
         packed += pack_result(region.photo, result, region.selection, map_client_numbers(result.faces, task))
-    return _Measured(renumber(reports, tasks), warnings, stronger, computation), packed
+    return _Summary(renumber(reports, tasks), warnings, stronger, computation), packed
 
 
-def _answer(
-    measured: _Measured,
+def _build_response(
+    summary: _Summary,
     warnings: Sequence[errors.Message],
     packed: list[Picture],
     request: ProtectRequest,
@@ -381,14 +381,14 @@ def _answer(
     amounts: Amounts,
     seconds: float,
 ) -> Message:
-    reports = measured.reports
+    reports = summary.reports
     return pack(
         {
             **describe_reports(reports),
             "warnings": describe_messages(warnings),
-            "stronger": stronger_report(measured.stronger, reports),
-            "settings": list_settings(request, reports, output, amounts, measured.computation),
-            "computation": computation_report(measured.computation),
+            "stronger": stronger_report(summary.stronger, reports),
+            "settings": list_settings(request, reports, output, amounts, summary.computation),
+            "computation": computation_report(summary.computation),
             "seconds": round(seconds, 2),
             "seconds_per_face": average_seconds(request, reports),
         },

@@ -1,7 +1,7 @@
-"""The worker's form of messages: whole, with pictures as NumPy arrays.
+"""The worker's form of messages, with pictures as NumPy arrays.
 
 Frames, limits and errors are those of ``worker_client``, which implements them for both sides and bounds all sizes in a
-message. Its own ``Picture`` holds strips of bytes, because plug-ins have no NumPy, and it reads strip by strip; here a
+message. Its ``Picture`` holds strips of bytes, because plug-ins have no NumPy, and is read strip by strip; here a
 payload is read in one piece, after memory was reserved for it, and written in pieces, without a copy of the whole.
 """
 
@@ -24,12 +24,12 @@ _DTYPES: dict[str, np.dtype[Any]] = {"u8": np.dtype("u1"), "u16": np.dtype("<u2"
 Header = dict[str, Any]
 
 
-# Of a payload, in bytes, that is in memory at a time where not all of it has to be.
+# Bytes of a payload that are converted or forwarded at a time.
 _PIECE = 1 << 22
 
 
 class Arrays:
-    """A payload that is put together while it is sent."""
+    """A payload that is assembled while it is sent."""
 
     def __init__(self, parts: Sequence[bytes | NDArray[Any]]) -> None:
         self._parts = parts
@@ -48,10 +48,10 @@ class Arrays:
 
 
 class Incoming:
-    """A payload that still has to be read from a stream; nothing else can be read there before ``drain``."""
+    """A payload that still has to be read from a stream; nothing else can be read from it before ``drain``."""
 
     def __init__(self, read: Callable[[int], bytearray], size: int) -> None:
-        """``read``: of the stream; gives as many bytes as it is asked for."""
+        """``read`` returns the requested number of bytes from the stream."""
         self._read = read
         self._size = self._left = size
 
@@ -65,21 +65,21 @@ class Incoming:
             yield piece
 
     def drain(self) -> None:
-        """Read what nobody has read."""
+        """Read and discard the rest."""
         for _ in self:
             pass
 
 
 @dataclass(frozen=True)
 class Message:
-    """A header without its "pictures"; these entries, one per picture; and the bytes of all pictures."""
+    """A header without its "pictures"; these as entries, one per picture; and the bytes of all pictures."""
 
     header: Header
     entries: list[dict[str, Any]] = field(default_factory=list)
     payload: bytes | bytearray | Arrays | Incoming = b""
 
 
-Tell = Callable[[Message], None]
+Send = Callable[[Message], None]
 """Sends a message to the client of a job."""
 
 
@@ -123,14 +123,14 @@ def pack(header: Header, pictures: Sequence[Picture] = ()) -> Message:
 
 
 def unpack(message: Message) -> list[Picture]:
-    """Extract the pictures of a message; their pixels share the memory of one that was read."""
-    whole = message.payload if isinstance(message.payload, bytes | bytearray) else b"".join(message.payload)
+    """Extract the pictures of a message; their pixels share the memory of its payload."""
+    payload = message.payload if isinstance(message.payload, bytes | bytearray) else b"".join(message.payload)
     pictures, start = [], 0
     for entry in message.entries:
-        icc = bytes(whole[start : start + entry["icc"]])
+        icc = bytes(payload[start : start + entry["icc"]])
         start += entry["icc"]
         shape = (entry["height"], entry["width"], entry["channels"])
-        pixels = np.frombuffer(whole, _DTYPES[entry["depth"]], int(np.prod(shape)), start).reshape(shape)
+        pixels = np.frombuffer(payload, _DTYPES[entry["depth"]], int(np.prod(shape)), start).reshape(shape)
         start += pixels.nbytes
         pictures.append(Picture(entry["name"], entry["x"], entry["y"], pixels, icc or None, entry["about"]))
     return pictures

@@ -41,7 +41,7 @@ class Task:
 def scale_face(face: Face, scale: NDArray[np.float64]) -> Face:
     """Convert a face from a reduced picture to layer pixels; ``scale`` is (2,), layer pixels per picture pixel.
 
-    A face is only too small if it is so in the layer; other reasons to skip it hold there too.
+    Whether a face is too small is decided in the layer; other reasons to skip it are kept.
     """
     distance, tolerance = face.eye_distance * float(scale.mean()), TOLERANCE if scale.max() > 1 else 0.0
     skipped = why_skipped(distance, tolerance)
@@ -86,21 +86,21 @@ def choose_faces(choice: str | tuple[int, ...], faces: Sequence[Face], fractions
     return [face for face in usable if face.number in choice]
 
 
-def plan_regions(faces: Sequence[Face], full: tuple[int, int]) -> list[dict[str, Any]]:
+def plan_regions(faces: Sequence[Face], layer_size: tuple[int, int]) -> list[dict[str, Any]]:
     """Plan disjoint rectangles of a layer of size ``full`` that hold all pixels needed to protect the faces."""
-    rects = [(_get_needed_rect(face, full), [face.number]) for face in faces]
-    joined = True
-    while joined:
-        joined = False
+    rects = [(_get_needed_rect(face, layer_size), [face.number]) for face in faces]
+    merged = True
+    while merged:
+        merged = False
         for first in range(len(rects)):
             for second in range(first + 1, len(rects)):
                 if _overlap(rects[first][0], rects[second][0]):
-                    (a, numbers), (b, more) = rects[first], rects.pop(second)
-                    both = (min(a[0], b[0]), min(a[1], b[1]), max(a[2], b[2]), max(a[3], b[3]))
-                    rects[first] = (both, sorted(numbers + more))
-                    joined = True
+                    (a, numbers), (b, more_numbers) = rects[first], rects.pop(second)
+                    union = (min(a[0], b[0]), min(a[1], b[1]), max(a[2], b[2]), max(a[3], b[3]))
+                    rects[first] = (union, sorted(numbers + more_numbers))
+                    merged = True
                     break
-            if joined:
+            if merged:
                 break
     return [
         {"x": x0, "y": y0, "width": x1 - x0, "height": y1 - y0, "faces": numbers} for (x0, y0, x1, y1), numbers in rects
@@ -115,34 +115,34 @@ def assign_faces(request: FaceRequest, regions: Sequence[Picture]) -> list[Task]
     """
     if request == "all":
         return [Task(index, "all") for index in range(len(regions))]
-    known = [face for face in request if isinstance(face, KnownFace)]
-    if not known:
+    known_faces = [face for face in request if isinstance(face, KnownFace)]
+    if not known_faces:
         if len(regions) > 1:
             raise BadRequest("faces-without-places")
         return [Task(0, request)]  # type: ignore[arg-type]
-    inside: dict[int, list[KnownFace]] = {}
-    for face in known:
+    faces_by_region: dict[int, list[KnownFace]] = {}
+    for face in known_faces:
         x, y = (face.box[0] + face.box[2]) / 2, (face.box[1] + face.box[3]) / 2
         index = next((i for i, p in enumerate(regions) if contains(p, x, y)), None)
         if index is None:
             raise BadRequest("face-outside-regions", number=face.number)
-        inside.setdefault(index, []).append(face)
+        faces_by_region.setdefault(index, []).append(face)
     return [
         Task(
             index,
             tuple(_shift_box(face.box, -regions[index].x, -regions[index].y) for face in faces),
             tuple(face.number for face in faces),
         )
-        for index, faces in inside.items()
+        for index, faces in faces_by_region.items()
     ]
 
 
 def drop_missing_faces(task: Task, reports: Sequence[Face] | Sequence[FaceReport]) -> Task:
-    """Drop faces that were given by their boxes and have no report."""
+    """Drop faces that were requested by box and have no report."""
     if not task.numbers:
         return task
-    named = zip(task.choice, task.numbers, strict=True)
-    kept = [(box, number) for box, number in named if isinstance(box, tuple) and match_face(box, reports)]
+    pairs = zip(task.choice, task.numbers, strict=True)
+    kept = [(box, number) for box, number in pairs if isinstance(box, tuple) and match_face(box, reports)]
     return replace(task, choice=tuple(box for box, _ in kept), numbers=tuple(number for _, number in kept))
 
 
@@ -177,11 +177,11 @@ def renumber(reports: list[FaceReport], tasks: Sequence[Task]) -> list[FaceRepor
     return [replace(report, number=index + 1) for index, report in enumerate(ordered)]
 
 
-def _get_needed_rect(face: Face, full: tuple[int, int]) -> tuple[int, int, int, int]:
+def _get_needed_rect(face: Face, layer_size: tuple[int, int]) -> tuple[int, int, int, int]:
     corners = np.array([[0, 0], [CANVAS, 0], [0, CANVAS], [CANVAS, CANVAS]], np.float64)
-    on_photo = transform_points(align(face.mesh, face.eye_distance).to_photo, corners)
-    low = np.floor(on_photo.min(0) - _MARGIN * face.eye_distance).clip(0, [full[0] - 1, full[1] - 1])
-    high = np.ceil(on_photo.max(0) + _MARGIN * face.eye_distance).clip(low + 1, full)
+    photo_corners = transform_points(align(face.mesh, face.eye_distance).to_photo, corners)
+    low = np.floor(photo_corners.min(0) - _MARGIN * face.eye_distance).clip(0, [layer_size[0] - 1, layer_size[1] - 1])
+    high = np.ceil(photo_corners.max(0) + _MARGIN * face.eye_distance).clip(low + 1, layer_size)
     return int(low[0]), int(low[1]), int(high[0]), int(high[1])
 
 

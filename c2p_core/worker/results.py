@@ -40,12 +40,12 @@ def pack_result(
 
     Args:
         photo: the region as sent by the host.
-        result: its protection.
+        result: the protected region.
         selection: of the same bounds; multiplies the mask.
-        client_numbers: the client's number of a face by its number in the result, where they differ.
+        client_numbers: the client's numbers of faces by their numbers in the result, where they differ.
     """
     protected = result.photo.pixels
-    changed = _find_changed(photo.pixels, protected)
+    changed = _find_changed_pixels(photo.pixels, protected)
     rows, columns = np.flatnonzero(changed.any(1)), np.flatnonzero(changed.any(0))
     if not len(rows):
         return []
@@ -54,30 +54,30 @@ def pack_result(
     x, y = photo.x + int(columns[0]), photo.y + int(rows[0])
     layers = []
     if result.layers:
-        whole = np.zeros(changed.shape, bool)
-        whole[changed_area] = filled
+        photo_mask = np.zeros(changed.shape, bool)
+        photo_mask[changed_area] = filled
         layers = [
             _pack_layer(layer, photo, client_numbers.get(layer.face, layer.face))
-            for layer in _fill_uncovered(result.layers, photo, whole)
+            for layer in _fill_uncovered(result.layers, photo, photo_mask)
         ]
     else:
         pixels = protected[changed_area]
         if pixels.dtype == np.float32:
-            # Unchanged pixels keep the host's own values, even those outside a photo's range.
+            # Unchanged pixels keep the host's values, even those outside a photo's range.
             pixels = np.where(changed[changed_area][..., None], pixels, photo.pixels[changed_area])
         layers = [Picture("protected", x, y, pixels, photo.icc)]
     mask = filled.view(np.uint8)
     mask *= np.uint8(255)
     if selection is not None:
         mask &= selection.pixels[changed_area][..., 0]
-    # First, so that a host that knows where something changed can put away the other pixels as they come.
+    # First, so that a host that knows which pixels changed can discard the others as they arrive.
     return [Picture("mask", x, y, mask[..., None]), *layers]
 
 
-def _find_changed(before: NDArray[Any], after: NDArray[Any]) -> NDArray[np.bool_]:
-    """(H, W) mask of the pixels that differ from what ``to_photo`` makes of the host's."""
+def _find_changed_pixels(before: NDArray[Any], after: NDArray[Any]) -> NDArray[np.bool_]:
+    """(H, W) mask of the pixels that differ from the host's after ``to_photo``."""
     changed = np.empty(before.shape[:2], bool)
-    for rows in _bands(before.shape):
+    for rows in _split_rows(before.shape):
         changed[rows] = (_clean(before[rows]) != after[rows]).any(axis=2)
     return changed
 
@@ -86,15 +86,15 @@ def _fill_holes(changed: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """A new mask in which small holes among changed pixels are closed."""
     filled = changed.copy()
     reach, side = 2 * _HOLE, 2 * _HOLE + 1
-    for rows in _bands(changed.shape):
+    for rows in _split_rows(changed.shape):
         around = slice(max(0, rows.start - reach), rows.stop + reach)
         closed = binary_closing(changed[around], np.ones((side, side), bool))
         filled[rows] |= closed[rows.start - around.start :][: rows.stop - rows.start]
     return filled
 
 
-def _bands(shape: tuple[int, ...]) -> Iterator[slice]:
-    """Rows of a picture, top to bottom, about ``_BAND_PIXELS`` at a time: what is computed of all takes much memory."""
+def _split_rows(shape: tuple[int, ...]) -> Iterator[slice]:
+    """Split a picture into bands of about ``_BAND_PIXELS``, which bounds the memory of intermediate results."""
     rows = max(1, _BAND_PIXELS // shape[1])
     for top in range(0, shape[0], rows):
         yield slice(top, min(shape[0], top + rows))
@@ -115,11 +115,11 @@ def _fill_uncovered(layers: Sequence[Layer], photo: Picture, mask: NDArray[np.bo
     bottom = layers[0]
     height, width = bottom.pixels.shape[:2]
     bottom_area = slice(bottom.y, bottom.y + height), slice(bottom.x, bottom.x + width)
-    own = to_photo(photo).pixels[bottom_area]
-    if own.shape[2] in (1, 3):
-        opaque = 1 if own.dtype == np.float32 else np.iinfo(own.dtype).max
-        own = np.concatenate([own, np.full_like(own[..., :1], opaque)], axis=2)
-    pixels = np.where(uncovered[bottom_area][..., None], own, bottom.pixels)
+    photo_pixels = to_photo(photo).pixels[bottom_area]
+    if photo_pixels.shape[2] in (1, 3):
+        opaque = 1 if photo_pixels.dtype == np.float32 else np.iinfo(photo_pixels.dtype).max
+        photo_pixels = np.concatenate([photo_pixels, np.full_like(photo_pixels[..., :1], opaque)], axis=2)
+    pixels = np.where(uncovered[bottom_area][..., None], photo_pixels, bottom.pixels)
     return [replace(bottom, pixels=pixels), *layers[1:]]
 
 
@@ -129,12 +129,12 @@ def _pack_layer(layer: Layer, photo: Picture, face: int) -> Picture:
     return Picture(name, photo.x + layer.x, photo.y + layer.y, layer.pixels, photo.icc, about)
 
 
-def same_picture(first: Picture, second: Picture) -> bool:
+def is_same_picture(first: Picture, second: Picture) -> bool:
     """Whether two pictures have the same place, profile and pixels."""
     a, b = first.pixels, second.pixels
     if (first.bounds, first.icc, a.dtype, a.shape) != (second.bounds, second.icc, b.dtype, b.shape):
         return False
-    return all(np.array_equal(a[rows], b[rows]) for rows in _bands(a.shape))
+    return all(np.array_equal(a[rows], b[rows]) for rows in _split_rows(a.shape))
 
 
 def check_selection(selection: Picture, photo: Picture) -> None:
@@ -145,13 +145,13 @@ def check_selection(selection: Picture, photo: Picture) -> None:
         raise BadRequest("selection-size-differs")
 
 
-def update_similarities(face: FaceReport, seen: Sequence[FaceReport]) -> FaceReport:
+def update_similarities(face: FaceReport, reports: Sequence[FaceReport]) -> FaceReport:
     """Replace a protected face's similarities by those of the picture with the selection applied."""
-    seen_face = max(seen, key=lambda other: box_iou(other.box, face.box), default=None)
-    if not face.similarities or seen_face is None or not seen_face.similarities:
+    match = max(reports, key=lambda other: box_iou(other.box, face.box), default=None)
+    if not face.similarities or match is None or not match.similarities:
         return face
     held_out = {row.recogniser: row.held_out for row in face.similarities}
     rows = tuple(
-        replace(row, held_out=held_out[row.recogniser]) for row in seen_face.similarities if row.recogniser in held_out
+        replace(row, held_out=held_out[row.recogniser]) for row in match.similarities if row.recogniser in held_out
     )
     return replace(face, similarities=rows)

@@ -15,9 +15,9 @@ from c2p_core.signals import handle_termination
 from c2p_core.worker.control import stop
 from c2p_core.worker.log import LOG, open_log
 from c2p_core.worker.memory import share_one_heap
-from c2p_core.worker.run_folder import hold_worker_lock, make_private, usual_run_folder
+from c2p_core.worker.run_folder import default_run_folder, hold_worker_lock, make_private
 from c2p_core.worker.server import Server, Settings
-from c2p_core.worker.supervise import usual_command
+from c2p_core.worker.supervise import default_command
 
 _NOT_RUNNING = 1
 
@@ -35,9 +35,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--stop", action="store_true", help="end the running worker, by force if it does not respond")
     options = parser.parse_args(arguments)
     if options.stop:
-        ending = stop(options.run)
-        print(ending.words)
-        return 0 if ending.ran else _NOT_RUNNING
+        result = stop(options.run)
+        print(result.message)
+        return 0 if result.was_running else _NOT_RUNNING
     try:
         return run(options.run, options.idle, options.tcp)
     except C2PError as error:
@@ -50,7 +50,7 @@ def run(
     idle: float = DEFAULT_IDLE,
     tcp: bool = False,
     compute: Sequence[str] = (),
-    begun: Callable[[], object] = lambda: None,
+    on_start: Callable[[], object] = lambda: None,
 ) -> int:
     """Serve until idle, a signal or a client's ``stop``; returns 0, also if another worker is already running.
 
@@ -59,31 +59,31 @@ def run(
         idle: seconds without work.
         tcp: listen on 127.0.0.1.
         compute: command that starts the computing process, the default one when empty.
-        begun: called once this process is the one that serves.
+        on_start: called once this process holds the lock of the one worker.
 
     Raises:
         CannotWrite: its folders are not writable.
     """
     os.umask(0o077)
     share_one_heap()
-    folder = (folder or usual_run_folder()).absolute()
+    folder = (folder or default_run_folder()).absolute()
     logs = log_folder()
-    for needed in (folder, logs):
-        make_private(needed)
+    for path in (folder, logs):
+        make_private(path)
     try:
         Path.cwd()
     except OSError:
-        # The host was started in a folder that is gone: Intel's MKL would end the process that computes.
+        # The host was started in a folder that no longer exists, where Intel's MKL would end the computing process.
         os.chdir(folder)
     with hold_worker_lock(folder) as acquired:
         if not acquired:
             print("worker: another one runs already", file=sys.stderr)
             return 0
         log = open_log(logs)
-        server = Server(Settings(folder, log, idle, tcp, compute or usual_command()))
+        server = Server(Settings(folder, log, idle, tcp, compute or default_command()))
         try:
             with handle_termination(lambda _: server.stop()):
-                begun()
+                on_start()
                 server.run()
         except Exception:
             LOG.exception("the worker failed")

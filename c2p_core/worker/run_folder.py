@@ -22,8 +22,8 @@ from c2p_core.io.atomic_files import write_whole
 LOCK_SECONDS = 10.0
 
 
-def usual_run_folder() -> Path:
-    """``$C2P_HOME/run``, else ``run`` in the user's data folder, as clients expect."""
+def default_run_folder() -> Path:
+    """The folder where clients look: ``$C2P_HOME/run``, else ``run`` in the user's data folder."""
     return Path(run_folder())
 
 
@@ -61,11 +61,11 @@ def hold_worker_lock(folder: Path) -> Iterator[bool]:
 
 
 def write_endpoint(folder: Path, endpoint: dict[str, Any]) -> None:
-    """Write the file that tells clients how to reach the worker; the umask makes it private."""
+    """Write the file from which clients learn how to reach the worker; the umask makes it private."""
     write_whole(folder / ENDPOINT, json.dumps(endpoint).encode())
 
 
 def remove_endpoint(folder: Path) -> None:
-    """Remove the endpoint file, so that clients know that there is no worker."""
+    """Remove the endpoint file, so that clients see that no worker is running."""
     with contextlib.suppress(OSError):
         (folder / ENDPOINT).unlink()

@@ -89,25 +89,25 @@ class _Client:
         self.stream = stream
         self.job: _Job | None = None
         self.trusted = False
-        # Bytes of pixels that the client is sending, or that are not yet in the queue.
+        # Bytes of pixels that are being received and are not yet in the queue.
         self.arriving_bytes = 0
         self._writing = threading.Lock()
 
-    def tell(self, header: Header) -> None:
-        self.pass_on(Message(header))
+    def send_header(self, header: Header) -> None:
+        self.send(Message(header))
 
     def refuse(self, number: int, message: errors.Message) -> None:
-        self.tell({"kind": ERROR, "job": number, **message.described()})
+        self.send_header({"kind": ERROR, "job": number, **message.described()})
 
-    def pass_on(self, sent: Message) -> None:
+    def send(self, message: Message) -> None:
         """Send a message; the thread that reads from the client notices when it has disconnected.
 
         Raises:
-            ComputeFailed: its pixels could not be had; the connection is shut.
+            ComputeFailed: its pixels could not be read; the connection is shut.
         """
         try:
             with self._writing:
-                write(self.stream, sent)
+                write(self.stream, message)
         except StreamClosed:
             self.stream.shut()
         except ComputeFailed:
@@ -121,10 +121,10 @@ class _Job:
 
     Attributes:
         client: the client that sent it.
-        number: the client's number of it.
-        serial: its number in the computing process, since numbers of several clients may be the same.
-        sent: header and pixels; None once the computing process has them.
-        over: whether the client has received its result or error.
+        number: the client's number for it.
+        serial: its number in the computing process, since several clients may use the same number.
+        message: header and pixels; None once the computing process has them.
+        finished: whether its result or error was sent, or is about to be.
         position: position in the queue last sent to the client.
     """
 
@@ -132,16 +132,16 @@ class _Job:
     number: int
     serial: int
     kind: str
-    sent: Message | None
-    over: bool = False
+    message: Message | None
+    finished: bool = False
     position: int = 0
 
     @property
     def size(self) -> int:
-        return len(self.sent.payload) if self.sent else 0
+        return len(self.message.payload) if self.message else 0
 
-    def tell(self, kind: str, **more: Any) -> None:
-        self.client.tell({"kind": kind, "job": self.number, **more})
+    def send(self, kind: str, **fields: Any) -> None:
+        self.client.send_header({"kind": kind, "job": self.number, **fields})
 
 
 class Server:
@@ -159,7 +159,7 @@ class Server:
         self._queue: deque[_Job] = deque()
         self._running: _Job | None = None
         self._busy = False
-        self._jobs_seen = self._jobs_done = 0
+        self._jobs_received = self._jobs_done = 0
         self._compute_wanted = True
         self._stopping = False
         self._compute: Compute | None = None
@@ -167,7 +167,7 @@ class Server:
         self._start_failure: str | None = None
 
     def run(self) -> None:
-        """Serve until told to stop or idle."""
+        """Serve until stopped or idle."""
         folder = self._settings.folder
         # The endpoint of a killed worker must not lead clients here, since its token differs.
         remove_endpoint(folder)
@@ -175,8 +175,8 @@ class Server:
         try:
             write_endpoint(folder, self._endpoint(listener))
             LOG.info("worker %s listens on %s", __version__, listener.transport)
-            for work in (self._accept, self._dispatch):
-                threading.Thread(target=work, args=(listener,) if work == self._accept else (), daemon=True).start()
+            for target in (self._accept, self._dispatch):
+                threading.Thread(target=target, args=(listener,) if target == self._accept else (), daemon=True).start()
             self._watch()
         finally:
             remove_endpoint(folder)
@@ -223,11 +223,11 @@ class Server:
     def _end_everything(self) -> None:
         with self._lock:
             self._stopping = True
-            waiting = [job for job in (*self._queue, self._running) if job]
+            unfinished = [job for job in (*self._queue, self._running) if job]
             self._queue.clear()
             clients = list(self._clients)
             self._lock.notify_all()
-        for job in waiting:
+        for job in unfinished:
             self._fail(job, errors.Message("worker-ended"))
         for client in clients:
             client.stream.shut()
@@ -268,17 +268,17 @@ class Server:
             pass
         except _Refused as refusal:
             LOG.warning("client refused: %s", refusal)
-            client.tell({"kind": ERROR, **refusal.message.described()})
+            client.send_header({"kind": ERROR, **refusal.message.described()})
         except OtherVersion as error:
             LOG.warning("client of another version: %s", error)
-            differs = errors.Message("running-protocol-differs", plug_in=error.version, worker=PROTOCOL)
-            client.tell({"kind": ERROR, **differs.described()})
+            message = errors.Message("running-protocol-differs", plug_in=error.version, worker=PROTOCOL)
+            client.send_header({"kind": ERROR, **message.described()})
         except ProtocolError as error:
             LOG.warning("client cut off: %s", error)
             if client.trusted:
                 number = client.job.number if client.job else None
-                unclear = errors.Message("request-not-understood", reason=str(error))
-                client.tell({"kind": ERROR, "job": number, **unclear.described()})
+                message = errors.Message("request-not-understood", reason=str(error))
+                client.send_header({"kind": ERROR, "job": number, **message.described()})
         except Exception:
             LOG.exception("a client's thread failed")
         finally:
@@ -292,7 +292,7 @@ class Server:
 
     def _shake_hands(self, client: _Client) -> None:
         challenge = secrets.token_hex(16)
-        client.tell({"kind": GREETING, "challenge": challenge})
+        client.send_header({"kind": GREETING, "challenge": challenge})
         hello = read(client.stream, handshake=True).header
         client_challenge, client_proof = hello.get("challenge"), hello.get("proof")
         if hello.get("kind") != HELLO or not isinstance(client_challenge, str) or not isinstance(client_proof, str):
@@ -303,11 +303,11 @@ class Server:
         client.stream.limit(None)
         client.stream.allow_pauses(_PAUSE_SECONDS)
         LOG.info("client %r wants %r", str(hello.get("client"))[:80], hello.get("wants"))
-        about = self._wait_for_compute() if hello.get("wants") == WORK else {}
-        answer = {"kind": HELLO, "version": __version__, "protocol": PROTOCOL, "pid": os.getpid()}
+        description = self._wait_for_compute() if hello.get("wants") == WORK else {}
+        identity = {"kind": HELLO, "version": __version__, "protocol": PROTOCOL, "pid": os.getpid()}
         log = {"log": str(self._settings.log)}
-        client.tell(
-            {**about, **answer, **log, "proof": compute_proof(self._token, WORKER, client_challenge, challenge)}
+        client.send_header(
+            {**description, **identity, **log, "proof": compute_proof(self._token, WORKER, client_challenge, challenge)}
         )
 
     def _wait_for_compute(self) -> Header:
@@ -321,17 +321,17 @@ class Server:
                 self._lock.wait()
             if self._compute_info is None:
                 raise _Refused("worker-cannot-compute", why=self._start_failure or errors.Message("worker-ending"))
-            return _with_usable_priors(self._compute_info)
+            return _update_priors(self._compute_info)
 
     def _reserve(self, client: _Client, size: int) -> None:
         with self._lock:
-            held = sum(job.size for job in (*self._queue, self._running) if job)
-            if held + sum(other.arriving_bytes for other in self._clients) + size > _WAITING_BYTES_LIMIT:
+            queued_bytes = sum(job.size for job in (*self._queue, self._running) if job)
+            if queued_bytes + sum(other.arriving_bytes for other in self._clients) + size > _WAITING_BYTES_LIMIT:
                 raise _Refused("pixels-waiting")
             client.arriving_bytes = size
 
-    def _handle(self, client: _Client, received: Message) -> None:
-        kind, number = received.header.get("kind"), received.header.get("job")
+    def _handle(self, client: _Client, message: Message) -> None:
+        kind, number = message.header.get("kind"), message.header.get("job")
         if not isinstance(kind, str) or not isinstance(number, int) or isinstance(number, bool):
             raise ProtocolError("it names no job")
         if kind == CANCEL:
@@ -339,17 +339,17 @@ class Server:
             if job is not None and job.number == number:
                 self._cancel(job)
         elif kind == STATUS:
-            client.tell({"kind": RESULT, "job": number, **self._status()})
+            client.send_header({"kind": RESULT, "job": number, **self._status()})
         elif kind == STOP:
             LOG.info("asked to stop")
-            client.tell({"kind": RESULT, "job": number})
+            client.send_header({"kind": RESULT, "job": number})
             self.stop()
         elif kind not in JOB_KINDS:
             client.refuse(number, errors.Message("job-unknown", job=kind[:40]))
         elif client.job is not None:
             client.refuse(number, errors.Message("job-running"))
         else:
-            self._enqueue(client, number, received)
+            self._enqueue(client, number, message)
 
     def _status(self) -> Header:
         with self._lock:
@@ -359,75 +359,75 @@ class Server:
                 "pid": os.getpid(),
                 "seconds_running": round(time.monotonic() - self._started_at, 1),
                 "device": (self._compute_info or {}).get("device"),
-                "priors": _with_usable_priors(self._compute_info)["priors"] if self._compute_info else None,
+                "priors": _update_priors(self._compute_info)["priors"] if self._compute_info else None,
                 "queue": len(self._queue) + (self._running is not None),
                 "connections": len(self._clients),
                 "jobs_done": self._jobs_done,
-                "memory": psutil.Process().memory_info().rss + (compute.memory() if compute else 0),
+                "memory": psutil.Process().memory_info().rss + (compute.measure_memory() if compute else 0),
                 "computing": compute is not None,
                 "log": str(self._settings.log),
             }
 
     # Jobs
 
-    def _enqueue(self, client: _Client, number: int, received: Message) -> None:
+    def _enqueue(self, client: _Client, number: int, message: Message) -> None:
         with self._lock:
-            self._jobs_seen += 1
-            job = _Job(client, number, self._jobs_seen, str(received.header["kind"]), received)
+            self._jobs_received += 1
+            job = _Job(client, number, self._jobs_received, str(message.header["kind"]), message)
             client.job, client.arriving_bytes = job, 0
             self._queue.append(job)
             self._lock.notify_all()
-        self._tell_positions()
+        self._report_positions()
 
-    def _tell_positions(self) -> None:
+    def _report_positions(self) -> None:
         with self._lock:
-            ahead = int(self._running is not None)
-            places = [(job, index + ahead) for index, job in enumerate(self._queue)]
-            moved = [(job, position) for job, position in places if position not in (0, job.position)]
+            running = int(self._running is not None)
+            positions = [(job, index + running) for index, job in enumerate(self._queue)]
+            moved = [(job, position) for job, position in positions if position not in (0, job.position)]
             for job, position in moved:
                 job.position = position
         for job, position in moved:
-            job.tell(QUEUED, position=position)
+            job.send(QUEUED, position=position)
 
     def _cancel(self, job: _Job) -> None:
-        """Answer the client at once, then stop the computation."""
+        """Reply to the client at once, then stop the computation."""
         with self._lock:
             if job in self._queue:
                 self._queue.remove(job)
             # A process that is still loading models has not received the job and will not.
-            compute = self._compute if job is self._running and job.sent is None else None
-            first = self._conclude(job)
-        if first:
-            job.tell(ERROR, **errors.Message("cancelled").described())
-        self._tell_positions()
+            compute = self._compute if job is self._running and job.message is None else None
+            is_first = self._finish(job)
+        if is_first:
+            job.send(ERROR, **errors.Message("cancelled").described())
+        self._report_positions()
         if compute is not None:
             threading.Thread(target=self._enforce_cancel, args=(job, compute), daemon=True).start()
 
     def _enforce_cancel(self, job: _Job, compute: Compute) -> None:
         """Stop a cancelled computation, by force if necessary."""
-        until = time.monotonic() + _STOP_SECONDS
+        deadline = time.monotonic() + _STOP_SECONDS
         try:
             compute.send(Message({"kind": CANCEL, "job": job.serial}))
         except ComputeFailed:
             return
         with self._lock:
-            while self._running is job and time.monotonic() < until:
-                self._lock.wait(until - time.monotonic())
+            while self._running is job and time.monotonic() < deadline:
+                self._lock.wait(deadline - time.monotonic())
             if self._running is job:
                 LOG.warning("a cancelled job does not stop and is ended by force")
                 compute.end()
 
     def _fail(self, job: _Job, message: errors.Message) -> None:
         """Send a job's error, unless it has already ended."""
-        if self._conclude(job):
-            job.tell(ERROR, **message.described())
+        if self._finish(job):
+            job.send(ERROR, **message.described())
 
-    def _conclude(self, job: _Job) -> bool:
-        """Mark a job as over; True for the first caller, who must send its result or error."""
+    def _finish(self, job: _Job) -> bool:
+        """Mark a job as finished; True for the first caller, which must send its result or error."""
         with self._lock:
-            if job.over:
+            if job.finished:
                 return False
-            job.over = True
+            job.finished = True
             job.client.job = None
             return True
 
@@ -465,8 +465,8 @@ class Server:
 
     def _run_job(self, job: _Job | None) -> None:
         if job is not None:
-            self._tell_positions()
-            job.tell(QUEUED, position=0)
+            self._report_positions()
+            job.send(QUEUED, position=0)
         try:
             compute = self._start_compute()
         except ComputeFailed as error:
@@ -479,69 +479,69 @@ class Server:
         if job is None:
             return
         with self._lock:
-            if job.over:
+            if job.finished:
                 return
-            sent, job.sent = job.sent, None
-        assert sent is not None  # a job is worked on once
-        began = time.monotonic()
+            message, job.message = job.message, None
+        assert message is not None  # a job is run only once
+        start = time.monotonic()
         try:
-            compute.send(Message({**sent.header, "job": job.serial}, sent.entries, sent.payload))
-            del sent
-            ended = self._relay(job, compute)
+            compute.send(Message({**message.header, "job": job.serial}, message.entries, message.payload))
+            del message
+            outcome = self._relay(job, compute)
         except ComputeFailed as error:
-            self._drop(compute)
+            self._discard(compute)
             self._fail(job, errors.Message("job-crashed", reason=str(error)))
-            ended = "crash"
-        LOG.info("%s: %s after %.1f s", job.kind, ended, time.monotonic() - began)
+            outcome = "crash"
+        LOG.info("%s: %s after %.1f s", job.kind, outcome, time.monotonic() - start)
 
     def _start_compute(self) -> Compute:
         with self._lock:
-            if self._compute is not None and self._compute.alive:
+            if self._compute is not None and self._compute.is_alive:
                 return self._compute
             self._compute = compute = self._start_process(self._settings.compute)
         try:
-            about = compute.wait_until_ready()
+            description = compute.wait_until_ready()
         except ComputeFailed:
             with self._lock:
                 self._compute = None
             raise
-        device = about.get("device")
+        device = description.get("device")
         with self._lock:
-            self._compute_info = {**about, "seconds_per_face": self._read_speeds().get(str(device), {})}
+            self._compute_info = {**description, "seconds_per_face": self._read_speeds().get(str(device), {})}
             self._lock.notify_all()
         LOG.info("ready to compute on %s", device)
         return compute
 
     def _relay(self, job: _Job, compute: Compute) -> str:
-        """Pass on all messages of a job up to its last one; returns the kind or code of that."""
+        """Forward all messages of a job; returns the kind or code of the last one."""
         while True:
-            received = compute.receive()
-            pixels = received.payload
+            incoming = compute.receive()
+            pixels = incoming.payload
             assert isinstance(pixels, Incoming)
-            message = Message({**received.header, "job": job.number}, received.entries, pixels)
+            message = Message({**incoming.header, "job": job.number}, incoming.entries, pixels)
             kind = message.header.get("kind")
             if kind not in LAST_KINDS:
-                if not job.over:
-                    job.client.pass_on(message)
+                if not job.finished:
+                    job.client.send(message)
                 pixels.drain()
                 continue
             if kind == RESULT:
-                self._keep_figures(message.header)
+                self._store_figures(message.header)
             if message.header.pop("spent", False):
-                self._drop(compute)
-            if self._conclude(job):
-                job.client.pass_on(message)
+                self._discard(compute)
+            if self._finish(job):
+                job.client.send(message)
             pixels.drain()
             return str(message.header.get("code", kind))
 
-    def _drop(self, compute: Compute) -> None:
-        """End an unusable process; another one is started in its place."""
+    def _discard(self, compute: Compute) -> None:
+        """End an unusable process; the dispatcher starts another one."""
         compute.end()
         with self._lock:
             self._compute = None
             self._compute_wanted = True
 
-    def _keep_figures(self, result: Header) -> None:
+    def _store_figures(self, result: Header) -> None:
         """Store a result's figures on speed and models for the next hello."""
         with self._lock:
             if self._compute_info is None:
@@ -556,7 +556,7 @@ class Server:
                 try:
                     (self._settings.folder / _SPEED).write_text(json.dumps(speeds), encoding="utf-8")
                 except OSError as error:
-                    LOG.warning("speed not kept: %s", error)  # a full disk is no reason to lose a result
+                    LOG.warning("speed not stored: %s", error)  # a full disk is no reason to lose a result
 
     def _read_speeds(self) -> dict[str, dict[str, float]]:
         """Seconds per face by device and prior, as measured in earlier jobs."""
@@ -570,10 +570,10 @@ class Server:
             return {}
 
 
-def _with_usable_priors(about: Header) -> Header:
-    """Update a computing process's description to the priors usable now, since files may come and go."""
-    info = dict(about)
-    missing = missing_priors(Path(info.pop("models_folder")))
-    priors = [name for name in info["priors"] if name not in missing]
+def _update_priors(description: Header) -> Header:
+    """Update a computing process's description to the priors that are usable now, since files may come and go."""
+    updated = dict(description)
+    missing = missing_priors(Path(updated.pop("models_folder")))
+    priors = [name for name in updated["priors"] if name not in missing]
     described = {name: message.described() for name, message in missing.items()}
-    return {**info, "priors": priors, "missing_priors": described}
+    return {**updated, "priors": priors, "missing_priors": described}

@@ -19,16 +19,16 @@ from c2p_core.worker.log import LOG
 from c2p_core.worker.protocol import Header, Incoming, Message, write
 from c2p_core.worker.transport import FileStream
 
-_CODE = "import sys, json; sys.path[:] = json.loads(sys.argv[1]); from c2p_core.worker.compute import main; main()"
+_BOOTSTRAP = "import sys, json; sys.path[:] = json.loads(sys.argv[1]); from c2p_core.worker.compute import main; main()"
 _LINE_LIMIT = 2000
 # Loading takes seconds, but minutes where memory is short.
 _START_SECONDS = 600.0
 _CREATE_NO_WINDOW = 0x08000000
 
 
-def usual_command() -> list[str]:
+def default_command() -> list[str]:
     """The default command: this Python with this process's module path."""
-    return [sys.executable, "-I", "-u", "-c", _CODE, json.dumps(sys.path)]
+    return [sys.executable, "-I", "-u", "-c", _BOOTSTRAP, json.dumps(sys.path)]
 
 
 class ComputeFailed(Exception):
@@ -64,7 +64,7 @@ class Compute:
         self._listener.start()
 
     def wait_until_ready(self) -> Header:
-        """Wait until the process has loaded what it needs; returns its description of itself.
+        """Wait until the process is ready; returns its description of itself.
 
         Raises:
             ComputeFailed: it failed, or took too long.
@@ -77,7 +77,7 @@ class Compute:
         finally:
             timeout.cancel()
 
-    def send(self, sent: Message) -> None:
+    def send(self, message: Message) -> None:
         """Send a job or a cancellation.
 
         Raises:
@@ -85,12 +85,12 @@ class Compute:
         """
         try:
             with self._writing:
-                write(self._stream, sent)
+                write(self._stream, message)
         except StreamClosed:
             raise self._make_error() from None
 
     def receive(self) -> Message:
-        """Receive the next message; its payload has to be drained before the next one.
+        """Receive the next message; its payload has to be drained before the one after it.
 
         Raises:
             ComputeFailed: it has died; reading the payload raises this too.
@@ -101,7 +101,7 @@ class Compute:
             raise self._make_error() from None
         return Message(header, entries, Incoming(self._read, size))
 
-    def memory(self) -> int:
+    def measure_memory(self) -> int:
         """Memory of the process and its children in bytes."""
         with contextlib.suppress(psutil.Error):
             process = psutil.Process(self._process.pid)
@@ -109,7 +109,7 @@ class Compute:
         return 0
 
     @property
-    def alive(self) -> bool:
+    def is_alive(self) -> bool:
         return self._process.poll() is None
 
     def end(self) -> None:

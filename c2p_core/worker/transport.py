@@ -152,7 +152,7 @@ class PipeListener:
 
 
 class FileStream:
-    """Two files, one to read and one to write: the pipes between the worker and the computing process."""
+    """A pair of files to read and write: the pipes between the worker and the computing process."""
 
     def __init__(self, source: IO[bytes], target: IO[bytes]) -> None:
         self._source = source

@@ -44,7 +44,7 @@ class Store:
     def path(self, name: str) -> Path:
         return COMPLEXION if name == "complexion" else self.folder
 
-    def serving(self, clip: str) -> tuple[str, ...]:
+    def list_clip_models(self, clip: str) -> tuple[str, ...]:
         return ()
 
 

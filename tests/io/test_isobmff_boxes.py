@@ -139,9 +139,9 @@ def test_boxes_in_boxes_without_end_are_damage(tmp_path: Path) -> None:
     ],
 )
 def test_what_a_library_does_not_read_of_an_intact_file_is_said(kind: bytes, error: str, code: str) -> None:
-    said = avif_file.why_unread(add_property(avif(PORTRAIT), kind, b"", owned=True), ValueError(error))
+    said = avif_file.explain_unreadable(add_property(avif(PORTRAIT), kind, b"", owned=True), ValueError(error))
     assert said is not None and said.code == code
-    assert avif_file.why_unread(avif(PORTRAIT), ValueError("Invalid input")) is None
+    assert avif_file.explain_unreadable(avif(PORTRAIT), ValueError("Invalid input")) is None
 
 
 def test_a_sequence_without_a_picture_beside_it_is_an_animation(tmp_path: Path) -> None:

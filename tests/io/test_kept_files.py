@@ -1,4 +1,4 @@
-"""A protected copy keeps the file that it comes from: pixels beside the change, metadata by their bytes, colours."""
+"""A protected copy keeps unchanged pixels, the bytes of metadata, and colours of its original."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ IPTC = b"\x1c\x02\x50\x00\x03Ann\x1c\x02\x74\x00\x0a(c) \xc3\xa9 Ann"
 
 
 def portrait(height: int = 211, width: int = 317) -> NDArray[np.uint8]:
-    """A part of the astronaut whose sides are no multiples of a block."""
+    """A part of the astronaut whose sides are not multiples of a block."""
     return data.astronaut()[:height, 60 : 60 + width]
 
 
@@ -58,38 +58,38 @@ def paint(photo: Photo) -> Photo:
 
 def jpeg(picture: NDArray[np.uint8] | None = None, **options: Any) -> bytes:
     stream = io.BytesIO()
-    shown = portrait() if picture is None else picture
-    Image.fromarray(shown[..., 0] if shown.shape[2] == 1 else shown).save(stream, "JPEG", **options)
+    pixels = portrait() if picture is None else picture
+    Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels).save(stream, "JPEG", **options)
     return stream.getvalue()
 
 
-def tags(*entries: tuple[int, int, int, bytes], order: str = ">", below: bytes = b"") -> bytes:
-    """An EXIF block of one directory: tag, type, count, value; ``below`` goes to its end."""
-    at = 8 + 2 + 12 * len(entries) + 4
+def tags(*entries: tuple[int, int, int, bytes], order: str = ">") -> bytes:
+    """An EXIF block of one directory: tag, type, count, value."""
+    offset = 8 + 2 + 12 * len(entries) + 4
     head, values = b"", b""
     for tag, kind, count, value in entries:
-        place = struct.pack(order + "L", at + len(values)) if len(value) > 4 else value.ljust(4, b"\0")
+        stored_value = struct.pack(order + "L", offset + len(values)) if len(value) > 4 else value.ljust(4, b"\0")
         values += value if len(value) > 4 else b""
-        head += struct.pack(order + "HHL", tag, kind, count) + place
+        head += struct.pack(order + "HHL", tag, kind, count) + stored_value
     mark = b"MM\0*" if order == ">" else b"II*\0"
     start = struct.pack(order + "LH", 8, len(entries))
-    return exif.HEADER + mark + start + head + bytes(4) + values + below
+    return exif.HEADER + mark + start + head + bytes(4) + values
 
 
 def with_segments(file: bytes, *segments: tuple[int, bytes]) -> bytes:
-    """A JPEG with segments behind its first one."""
+    """A JPEG with segments after its first one."""
     parsed = jpeg_file.parse(file)
     added = [jpeg_file.Segment(marker, body) for marker, body in segments]
     return jpeg_file.compose([parsed.segments[0], *added, *parsed.segments[1:]], parsed.scans)
 
 
 def protect(folder: Path, file: bytes, name: str, target: str | None = None, **options: Any) -> tuple[bytes, list[str]]:
-    """A file with its face painted, and the codes of what was said."""
+    """A file with its face painted, and the codes of all messages."""
     (folder / name).write_bytes(file)
     out = folder / (target or f"out{Path(name).suffix}")
-    said = photo_files.write(out, paint(photo_files.read(folder / name)), **options)
-    parts = [part.code for message in said for part in message.fields.get("parts", ())]
-    codes = [message.code for message in said if jpeg_blocks.AVAILABLE or message.code != "jpeg-encoded-anew"]
+    messages = photo_files.write(out, paint(photo_files.read(folder / name)), **options)
+    parts = [part.code for message in messages for part in message.fields.get("parts", ())]
+    codes = [message.code for message in messages if jpeg_blocks.AVAILABLE or message.code != "jpeg-encoded-anew"]
     return out.read_bytes(), codes + parts
 
 
@@ -117,7 +117,7 @@ def test_pixels_of_a_jpeg_beside_the_changed_blocks_are_identical(
 ) -> None:
     # Decoders interpolate subsampled colour across the border of a block: ``spread`` pixels.
     file = jpeg(exif=exif.make_block(orientation), **options)
-    out, said = protect(tmp_path, file, "a.jpg")
+    out, codes = protect(tmp_path, file, "a.jpg")
     before, after = stored(file), stored(out)
     changed = np.zeros((320, 320), bool)
     face = np.zeros(turn_upright(before, orientation).shape[:2], bool)
@@ -129,10 +129,10 @@ def test_pixels_of_a_jpeg_beside_the_changed_blocks_are_identical(
     for axis in (0, 1):
         near = np.any([np.roll(near, step, axis) for step in range(-spread, spread + 1)], axis=0)
     near = near[: before.shape[0], : before.shape[1]]
-    assert said == []
+    assert codes == []
     assert np.array_equal(before[~near], after[~near])
-    wanted = turn_back(paint(photo_files.read(tmp_path / "a.jpg")).pixels, orientation)
-    assert np.abs(after[face].astype(int) - wanted[face]).mean() < 4
+    expected = turn_back(paint(photo_files.read(tmp_path / "a.jpg")).pixels, orientation)
+    assert np.abs(after[face].astype(int) - expected[face]).mean() < 4
     assert abs(len(out) - len(file)) < 0.1 * len(file)
 
 
@@ -148,15 +148,15 @@ def test_coefficients_of_a_jpeg_that_nothing_changes_stay(tmp_path: Path, grey: 
     assert all(np.array_equal(one, other) for one, other in zip(before, after, strict=True))
 
 
-def test_a_jpeg_whose_blocks_cannot_be_kept_is_encoded_anew_and_that_is_said(
+def test_a_jpeg_whose_blocks_cannot_be_kept_is_reencoded_with_a_warning(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(jpeg_blocks, "AVAILABLE", False)
     file = with_segments(jpeg(exif=exif.make_block(6), quality=85), (0xFE, b"by Ann"))
     (tmp_path / "a.jpg").write_bytes(file)
     photo = paint(photo_files.read(tmp_path / "a.jpg"))
-    said = photo_files.write(tmp_path / "b.jpg", photo)
-    assert said == (Message("jpeg-encoded-anew", why=Message("jpeg-library-missing")),)
+    messages = photo_files.write(tmp_path / "b.jpg", photo)
+    assert messages == (Message("jpeg-encoded-anew", why=Message("jpeg-library-missing")),)
     back = photo_files.read(tmp_path / "b.jpg")
     assert np.abs(back.pixels.astype(int) - photo.pixels).mean() < 3
     with Image.open(tmp_path / "a.jpg") as one, Image.open(tmp_path / "b.jpg") as other:
@@ -168,19 +168,19 @@ def test_a_jpeg_whose_blocks_cannot_be_kept_is_encoded_anew_and_that_is_said(
 def test_pixels_of_another_size_are_not_put_into_the_blocks_of_the_original(tmp_path: Path) -> None:
     (tmp_path / "a.jpg").write_bytes(jpeg())
     photo = photo_files.read(tmp_path / "a.jpg")
-    (said,) = photo_files.write(tmp_path / "b.jpg", replace(photo, pixels=photo.pixels[:100]))
-    assert said.code == "jpeg-encoded-anew" and photo_files.read(tmp_path / "b.jpg").height == 100
+    (message,) = photo_files.write(tmp_path / "b.jpg", replace(photo, pixels=photo.pixels[:100]))
+    assert message.code == "jpeg-encoded-anew" and photo_files.read(tmp_path / "b.jpg").height == 100
 
 
 @pytest.mark.parametrize("ending", [".webp", ".avif"])
-def test_a_lossy_format_that_changes_other_pixels_is_said(tmp_path: Path, ending: str) -> None:
+def test_a_lossy_format_that_changes_other_pixels_gives_a_warning(tmp_path: Path, ending: str) -> None:
     stream = io.BytesIO()
     Image.fromarray(portrait()).save(stream, ending[1:].upper(), quality=80)
     assert protect(tmp_path, stream.getvalue(), f"a{ending}")[1] == ["lossy-encoded-anew"]
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_a_turn_is_taken_back(orientation: int) -> None:
+def test_turn_back_inverts_turn_upright(orientation: int) -> None:
     assert np.array_equal(turn_back(turn_upright(portrait(), orientation), orientation), portrait())
 
 
@@ -194,7 +194,7 @@ ENTRIES = (
     (0x013B, 2, len(ARTIST), ARTIST),
     (0x4746, 4, 1, b"\0\0\0\x04"),  # a long where the standard says short
     (0x9C9B, 1, 6, b"T\0\xef\0\0\0"),
-    (0xC4A5, 7, len(NOTE), NOTE),  # a tag that nobody here knows
+    (0xC4A5, 7, len(NOTE), NOTE),  # an unknown tag
 )
 
 
@@ -215,9 +215,9 @@ def test_tags_of_a_tiff_keep_their_types_and_values(tmp_path: Path) -> None:
         (318, 5, 2, (3127, 10000, 329, 1000), True),
     ]
     tifffile.imwrite(tmp_path / "a.tif", portrait(), photometric="rgb", byteorder=">", extratags=extra, metadata=None)
-    out, said = protect(tmp_path, (tmp_path / "a.tif").read_bytes(), "a.tif")
+    out, codes = protect(tmp_path, (tmp_path / "a.tif").read_bytes(), "a.tif")
     (page,) = tiff_file.read_pages(out)
-    assert said == []
+    assert codes == []
     for tag, value in ((315, ARTIST), (33723, IPTC), (50000, NOTE)):
         assert page.value(tag) == value
     assert page.value(318) == struct.pack("<4L", 3127, 10000, 329, 1000)
@@ -227,10 +227,10 @@ def test_iptc_photoshop_settings_comments_and_unknown_segments_stay_in_a_jpeg(tm
     path = b"8BIM\x07\xd0\x03one\0\0\0\x04path"
     block = photoshop.wrap_iptc(IPTC) + path
     kept = [(0xED, b"Photoshop 3.0\0" + block), (0xFE, "© Ann".encode()), (0xFE, b"second"), (0xEC, b"Ducky\0\x01")]
-    out, said = protect(tmp_path, with_segments(jpeg(), *kept), "a.jpg")
-    assert said == []
-    found = [(s.marker, s.body) for s in jpeg_file.parse(out).segments if jpeg_file.is_metadata(s)]
-    assert [entry for entry in found if entry[0] != 0xE0] == kept
+    out, codes = protect(tmp_path, with_segments(jpeg(), *kept), "a.jpg")
+    assert codes == []
+    metadata = [(s.marker, s.body) for s in jpeg_file.parse(out).segments if jpeg_file.is_metadata(s)]
+    assert [entry for entry in metadata if entry[0] != 0xE0] == kept
 
 
 def test_thumbnails_in_jfif_and_photoshop_blocks_are_removed(tmp_path: Path) -> None:
@@ -243,12 +243,12 @@ def test_thumbnails_in_jfif_and_photoshop_blocks_are_removed(tmp_path: Path) -> 
     assert jpeg_file.read_resources(result) == photoshop.wrap_iptc(IPTC)
 
 
-def png_with(*chunks: tuple[bytes, bytes], behind: tuple[tuple[bytes, bytes], ...] = ()) -> bytes:
+def png_with(*chunks: tuple[bytes, bytes], after: tuple[tuple[bytes, bytes], ...] = ()) -> bytes:
     stream = io.BytesIO()
     Image.fromarray(portrait()).save(stream, "PNG")
     plain = png_file.parse(stream.getvalue())
-    made = [[png_file.Chunk(*chunk) for chunk in group] for group in (chunks, behind)]
-    return png_file.compose([plain[0], *made[0], *plain[1:-1], *made[1], plain[-1]])
+    groups = [[png_file.Chunk(*chunk) for chunk in group] for group in (chunks, after)]
+    return png_file.compose([plain[0], *groups[0], *plain[1:-1], *groups[1], plain[-1]])
 
 
 def test_texts_colours_and_what_may_be_copied_stay_in_a_png_where_they_were(tmp_path: Path) -> None:
@@ -261,22 +261,22 @@ def test_texts_colours_and_what_may_be_copied_stay_in_a_png_where_they_were(tmp_
         (b"tIME", struct.pack(">H5B", 2026, 5, 4, 3, 2, 1)),
         (b"prVt", b"private, safe to copy"),
     )
-    behind = (
+    after = (
         (b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0<x:xmpmeta dc:rights='Ann'/>"),
         (b"zTXt", b"a\0\0" + zlib.compress(b"b")),
     )
-    out, said = protect(tmp_path, png_with(*before, behind=behind), "a.png")
+    out, codes = protect(tmp_path, png_with(*before, after=after), "a.png")
     chunks = [(chunk.kind, chunk.body) for chunk in png_file.parse(out)]
     kinds = [kind for kind, _ in chunks]
-    assert said == []
+    assert codes == []
     assert tuple(chunks[1 : kinds.index(b"IDAT")]) == before
-    assert tuple(chunks[len(kinds) - 1 - kinds[::-1].index(b"IDAT") + 1 : -1]) == behind
+    assert tuple(chunks[len(kinds) - 1 - kinds[::-1].index(b"IDAT") + 1 : -1]) == after
 
 
-def test_chunks_that_hold_for_the_original_pixels_only_are_left_out_and_named(tmp_path: Path) -> None:
-    out, said = protect(tmp_path, png_with((b"prVW", b"preview"), (b"caBX", b"claim")), "a.png")
+def test_chunks_that_are_valid_for_the_original_pixels_only_are_dropped_and_reported(tmp_path: Path) -> None:
+    out, codes = protect(tmp_path, png_with((b"prVW", b"preview"), (b"caBX", b"claim")), "a.png")
     assert {chunk.kind for chunk in png_file.parse(out)} == {b"IHDR", b"IDAT", b"IEND"}
-    assert said == ["parts-not-kept", "part-credentials", "part-further-data"]
+    assert codes == ["parts-not-kept", "part-credentials", "part-further-data"]
 
 
 def test_unknown_chunks_and_the_profile_stay_in_a_webp(tmp_path: Path) -> None:
@@ -285,8 +285,8 @@ def test_unknown_chunks_and_the_profile_stay_in_a_webp(tmp_path: Path) -> None:
     chunks = riff_file.parse(stream.getvalue())
     metadata = [chunk for chunk in chunks if chunk.kind in (b"ICCP", b"XMP ")]
     file = riff_file.compose(stream.getvalue(), 317, 211, False, [*metadata, riff_file.Chunk(b"note", b"odd")])
-    out, said = protect(tmp_path, file, "a.webp")
-    assert said == []
+    out, codes = protect(tmp_path, file, "a.webp")
+    assert codes == []
     assert [chunk for chunk in riff_file.parse(out) if chunk.kind not in (b"VP8X", b"VP8L")] == [
         *metadata,
         riff_file.Chunk(b"note", b"odd"),
@@ -294,10 +294,10 @@ def test_unknown_chunks_and_the_profile_stay_in_a_webp(tmp_path: Path) -> None:
     assert np.array_equal(np.delete(stored(out), np.s_[150:190], 1), np.delete(portrait(), np.s_[150:190], 1))
 
 
-# What goes, and what is said of it
+# Lost parts, and the messages on them
 
 
-def test_a_thumbnail_goes_without_a_trace_and_everything_else_keeps_its_place() -> None:
+def test_a_thumbnail_is_removed_without_trace_and_everything_else_keeps_its_offset() -> None:
     picture = jpeg(portrait(16, 16))
     block = bytearray(tags((0x010F, 2, 8, b"Maker co"), (0x8769, 4, 1, bytes(4))))
     start = len(block) - len(exif.HEADER)
@@ -311,9 +311,9 @@ def test_a_thumbnail_goes_without_a_trace_and_everything_else_keeps_its_place() 
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF"])
-@pytest.mark.parametrize(("note", "said"), [(b"preview \xff\xd8\xff\xe0", True), (NOTE, False)])
-def test_notes_of_a_camera_that_hold_a_preview_are_removed_and_named(
-    tmp_path: Path, kind: str, note: bytes, said: bool
+@pytest.mark.parametrize(("note", "is_removed"), [(b"preview \xff\xd8\xff\xe0", True), (NOTE, False)])
+def test_maker_notes_with_a_preview_are_removed_and_reported(
+    tmp_path: Path, kind: str, note: bytes, is_removed: bool
 ) -> None:
     block = Image.Exif()
     block[0x010F] = "Maker"  # Pillow writes no block without one
@@ -322,8 +322,8 @@ def test_notes_of_a_camera_that_hold_a_preview_are_removed_and_named(
     Image.fromarray(portrait()).save(stream, kind, exif=block.tobytes(), lossless=True)
     for target in (None, "b.png", "b.jpg"):
         out, codes = protect(tmp_path, stream.getvalue(), f"a.{kind.lower()}", target)
-        assert codes == (["parts-not-kept", "part-maker-notes"] if said else [])
-        assert (note in out) != said
+        assert codes == (["parts-not-kept", "part-maker-notes"] if is_removed else [])
+        assert (note in out) != is_removed
     assert protect(tmp_path, stream.getvalue(), f"a.{kind.lower()}", personal=False)[1] == []
 
 
@@ -343,10 +343,10 @@ def test_nothing_announces_a_gain_map_that_is_gone(tmp_path: Path) -> None:
         (0xE2, b"MPF\0II*\0"),
         (0xE2, b"urn:iso:std:iso:ts:21496:-1\0\0\0\0\0"),
     )
-    out, said = protect(tmp_path, with_segments(jpeg(), *segments) + jpeg(portrait(16, 16)), "a.jpg")
-    assert said == ["parts-not-kept", "part-gain-map"]
+    out, codes = protect(tmp_path, with_segments(jpeg(), *segments) + jpeg(portrait(16, 16)), "a.jpg")
+    assert codes == ["parts-not-kept", "part-gain-map"]
     file = jpeg_file.parse(out)
-    assert file.rest == b"" and not any(s.marker == 0xE2 for s in file.segments)
+    assert file.trailer == b"" and not any(s.marker == 0xE2 for s in file.segments)
     assert jpeg_file.read_xmp(file) == (
         b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF><rdf:Description'
         b' xmlns:dc="http://purl.org/dc/elements/1.1/" dc:title="t"></rdf:Description></rdf:RDF></x:xmpmeta>'
@@ -356,29 +356,29 @@ def test_nothing_announces_a_gain_map_that_is_gone(tmp_path: Path) -> None:
 def test_nothing_announces_the_video_of_a_motion_photo(tmp_path: Path) -> None:
     packet = b'<x><d GCamera:MotionPhoto="1" GCamera:MicroVideoOffset="9" GCamera:BurstID="b"/></x>'
     file = with_segments(jpeg(), (0xE1, b"http://ns.adobe.com/xap/1.0/\0" + packet)) + b"\0\0\0\x18ftypmp42" + bytes(20)
-    out, said = protect(tmp_path, file, "a.jpg")
-    assert said == ["parts-not-kept", "part-video"]
+    out, codes = protect(tmp_path, file, "a.jpg")
+    assert codes == ["parts-not-kept", "part-video"]
     assert jpeg_file.read_xmp(jpeg_file.parse(out)) == b'<x><d GCamera:BurstID="b"/></x>'
 
 
-def test_content_credentials_of_the_original_are_removed_and_named(tmp_path: Path) -> None:
-    out, said = protect(tmp_path, with_segments(jpeg(), (0xEB, b"JP\0\1\0\0\0\1\0\0\0\0jumbc2pa")), "a.jpg")
-    assert said == ["parts-not-kept", "part-credentials"] and b"c2pa" not in out
+def test_content_credentials_of_the_original_are_removed_and_reported(tmp_path: Path) -> None:
+    out, codes = protect(tmp_path, with_segments(jpeg(), (0xEB, b"JP\0\1\0\0\0\1\0\0\0\0jumbc2pa")), "a.jpg")
+    assert codes == ["parts-not-kept", "part-credentials"] and b"c2pa" not in out
 
 
-def test_of_a_phones_file_with_several_pictures_the_others_are_named(tmp_path: Path) -> None:
+def test_further_pictures_in_a_phones_file_are_removed_and_reported(tmp_path: Path) -> None:
     first, second = (Image.fromarray(portrait()) for _ in range(2))
     first.save(tmp_path / "a.mpo", "MPO", save_all=True, append_images=[second])
     assert photo_files.ending_for(tmp_path / "a.mpo") == ".jpg"
-    out, said = protect(tmp_path, (tmp_path / "a.mpo").read_bytes(), "a.mpo", "out.jpg")
-    assert said == ["parts-not-kept", "part-pictures"]
-    assert b"MPF\0" not in out and out.endswith(b"\xff\xd9") and jpeg_file.parse(out).rest == b""
+    out, codes = protect(tmp_path, (tmp_path / "a.mpo").read_bytes(), "a.mpo", "out.jpg")
+    assert codes == ["parts-not-kept", "part-pictures"]
+    assert b"MPF\0" not in out and out.endswith(b"\xff\xd9") and jpeg_file.parse(out).trailer == b""
 
 
-def test_the_layers_of_an_image_editor_go_from_a_tiff(tmp_path: Path) -> None:
+def test_layers_of_an_image_editor_are_removed_from_a_tiff(tmp_path: Path) -> None:
     tifffile.imwrite(tmp_path / "a.tif", portrait(), photometric="rgb", extratags=[(37724, 7, 9, b"Adobe lay", True)])
-    out, said = protect(tmp_path, (tmp_path / "a.tif").read_bytes(), "a.tif")
-    assert said == ["parts-not-kept", "part-layers"] and b"Adobe lay" not in out
+    out, codes = protect(tmp_path, (tmp_path / "a.tif").read_bytes(), "a.tif")
+    assert codes == ["parts-not-kept", "part-layers"] and b"Adobe lay" not in out
 
 
 # XMP
@@ -398,8 +398,8 @@ def test_extended_xmp_stays_in_a_jpeg_and_is_joined_for_other_formats(tmp_path: 
     more = b"<x><rdf:RDF><rdf:Description dc:rights='%s'/></rdf:RDF></x>" % (b"r" * 3000)
     segments = [(0xE1, b"http://ns.adobe.com/xap/1.0/\0" + main), *extended(name, more)]
     file = with_segments(jpeg(), *segments)
-    out, said = protect(tmp_path, file, "a.jpg")
-    assert said == []
+    out, codes = protect(tmp_path, file, "a.jpg")
+    assert codes == []
     assert [(s.marker, s.body) for s in jpeg_file.parse(out).segments if s.marker == 0xE1] == segments
     other, _ = protect(tmp_path, file, "a.jpg", "b.png")
     joined = png_file.read_xmp(png_file.parse(other))
@@ -407,14 +407,14 @@ def test_extended_xmp_stays_in_a_jpeg_and_is_joined_for_other_formats(tmp_path: 
     assert b"a='1'" in joined and b"r" * 3000 in joined and b"HasExtendedXMP" not in joined
 
 
-def test_a_picture_in_extended_xmp_goes_and_the_rest_is_announced_anew(tmp_path: Path) -> None:
+def test_a_picture_in_extended_xmp_is_removed_and_the_rest_announced_again(tmp_path: Path) -> None:
     name = b"0123456789ABCDEF" * 2
     main = b"<x><rdf:RDF><rdf:Description xmpNote:HasExtendedXMP='%s'/></rdf:RDF></x>" % name
     more = b"<x><rdf:RDF><rdf:Description GImage:Data='/9j/AAAA' dc:rights='Ann'/></rdf:RDF></x>"
     segments = [(0xE1, b"http://ns.adobe.com/xap/1.0/\0" + main), *extended(name, more)]
-    out, said = protect(tmp_path, with_segments(jpeg(), *segments), "a.jpg")
+    out, codes = protect(tmp_path, with_segments(jpeg(), *segments), "a.jpg")
     joined = jpeg_file.read_xmp(jpeg_file.parse(out))
-    assert said == ["parts-not-kept", "part-pictures"]
+    assert codes == ["parts-not-kept", "part-pictures"]
     assert joined is not None and b"dc:rights='Ann'" in joined and b"GImage" not in joined
     assert name not in out
 
@@ -474,20 +474,20 @@ def test_personal_data_are_removed_if_asked(tmp_path: Path, kind: str) -> None:
     back = photo_files.read(tmp_path / f"out{Path(name).suffix}")
     assert ARTIST not in out and b"Eileen" not in out
     assert exif.find(back.exif, 0, 0x013B) is None
-    made, rights = exif.find(back.exif, 0, 0x010F), exif.find(back.exif, 0, 0x8298)
-    assert made is not None and made.value == b"Maker\0" and rights is not None and rights.value == b"(c) A\0"
+    maker, rights = exif.find(back.exif, 0, 0x010F), exif.find(back.exif, 0, 0x8298)
+    assert maker is not None and maker.value == b"Maker\0" and rights is not None and rights.value == b"(c) A\0"
 
 
-def test_what_nobody_here_can_read_goes_with_personal_data(tmp_path: Path) -> None:
+def test_unknown_data_are_removed_with_personal_data(tmp_path: Path) -> None:
     gopro, ducky = (0xE6, b"GoPro\0DVIDCAM 0123"), (0xEC, b"Ducky\0\1\0\4\0\0\0\x3c\0\0")
     block = tags((700, 1, 8, b"<x>Ann  "), (0x010F, 2, 6, b"Maker\0"), (0xFDE9, 2, 5, b"0123\0"))
     file = with_segments(jpeg(), (0xE1, block), gopro, ducky)
-    out, said = protect(tmp_path, file, "a.jpg", personal=False)
-    assert b"0123" not in out and b"Ann" not in out and b"Ducky" in out and b"Maker" in out and said == []
+    out, codes = protect(tmp_path, file, "a.jpg", personal=False)
+    assert b"0123" not in out and b"Ann" not in out and b"Ducky" in out and b"Maker" in out and codes == []
     out, _ = protect(tmp_path, file, "a.jpg")
     assert b"CAM 0123" in out and b"Ann" in out
-    out, said = protect(tmp_path, png_with((b"prVt", b"0123")), "a.png", personal=False)
-    assert b"0123" not in out and said == []
+    out, codes = protect(tmp_path, png_with((b"prVt", b"0123")), "a.png", personal=False)
+    assert b"0123" not in out and codes == []
 
 
 # Colours
@@ -502,7 +502,7 @@ def dcf_block(option: bytes) -> bytes:
 
 
 @pytest.mark.parametrize(("option", "adobe"), [(b"R03\0", True), (b"R98\0", False)])
-def test_adobe_rgb_by_dcfs_option_is_taken_for_it_and_its_mark_stays(
+def test_adobe_rgb_of_a_dcf_option_file_is_recognised_and_its_mark_kept(
     tmp_path: Path, option: bytes, adobe: bool
 ) -> None:
     file = jpeg(np.full((64, 200, 3), (200, 100, 50), np.uint8), quality=100, exif=dcf_block(option))
@@ -525,7 +525,7 @@ def test_adobe_rgb_by_dcfs_option_is_taken_for_it_and_its_mark_stays(
         ([(b"sRGB", b"\0"), (b"gAMA", struct.pack(">L", 100_000))], 200),
     ],
 )
-def test_colours_that_a_png_names_without_a_profile_are_taken_for_what_they_are(
+def test_colours_that_a_png_declares_without_a_profile_are_respected(
     tmp_path: Path, marks: list[tuple[bytes, bytes]], red: int
 ) -> None:
     stream = io.BytesIO()
@@ -539,7 +539,7 @@ def test_colours_that_a_png_names_without_a_profile_are_taken_for_what_they_are(
     assert [(c.kind, c.body) for c in png_file.parse(out) if not c.critical] == marks
 
 
-def test_primaries_that_no_light_has_give_no_profile() -> None:
+def test_impossible_primaries_give_no_profile() -> None:
     assert colour_marks.make_profile(((0.3, 0.0), (0.3, 0.6), (0.1, 0.1)), (0.31, 0.33), 2.2) is None
 
 
@@ -569,7 +569,7 @@ def test_a_resolution_without_meaning_is_none(tmp_path: Path, fraction: tuple[in
 # Diagnoses
 
 
-def test_a_jpeg_that_lacks_only_its_end_is_read_and_a_shorter_one_refused(tmp_path: Path) -> None:
+def test_a_jpeg_without_its_end_marker_is_read_and_a_shorter_one_refused(tmp_path: Path) -> None:
     whole = jpeg(quality=90)
     (tmp_path / "a.jpg").write_bytes(whole[:-2])
     assert np.array_equal(photo_files.read(tmp_path / "a.jpg").pixels, stored(whole))
@@ -579,20 +579,20 @@ def test_a_jpeg_that_lacks_only_its_end_is_read_and_a_shorter_one_refused(tmp_pa
         photo_files.read(tmp_path / "b.jpg")
 
 
-def test_a_png_that_lacks_only_its_end_is_read(tmp_path: Path) -> None:
+def test_a_png_without_its_end_chunk_is_read(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(png_with()[:-12])
     assert np.array_equal(photo_files.read(tmp_path / "a.png").pixels, portrait())
 
 
-def test_a_wrong_checksum_costs_a_text_and_not_the_photo(tmp_path: Path) -> None:
+def test_a_text_with_a_wrong_checksum_is_dropped_and_the_photo_read(tmp_path: Path) -> None:
     file = png_with((b"tEXt", b"Comment\0hi"), (b"tEXt", b"Title\0mine"))
     broken = file.replace(b"Comment\0hi", b"Comment\0ho")
-    out, said = protect(tmp_path, broken, "a.png")
-    assert said == ["parts-not-kept", "part-damaged"]
+    out, codes = protect(tmp_path, broken, "a.png")
+    assert codes == ["parts-not-kept", "part-damaged"]
     assert [chunk.body for chunk in png_file.parse(out) if chunk.kind == b"tEXt"] == [b"Title\0mine"]
 
 
-def test_a_wrong_checksum_of_pixels_is_named(tmp_path: Path) -> None:
+def test_a_wrong_checksum_of_pixels_is_reported(tmp_path: Path) -> None:
     file = bytearray(png_with())
     file[file.index(b"IDAT") + 40] ^= 1
     (tmp_path / "a.png").write_bytes(file)
@@ -601,7 +601,7 @@ def test_a_wrong_checksum_of_pixels_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("start", [b"\xff\xd8\xff\xe0", b"\x89PNG\r\n\x1a\n", b"II*\0", b"RIFF\4\0\0\0WEBP"])
-def test_no_diagnosis_shows_an_object_of_python(tmp_path: Path, start: bytes) -> None:
+def test_no_error_message_shows_a_python_object(tmp_path: Path, start: bytes) -> None:
     (tmp_path / "a").write_bytes(start + bytes(3))
     with raising(UnreadableImage, "image-damaged"):
         photo_files.read(tmp_path / "a")
@@ -619,7 +619,7 @@ def test_a_tiff_in_a_rarer_compression_is_read(tmp_path: Path, compression: str,
     assert np.array_equal(photo_files.read(tmp_path / "a.tif").pixels.squeeze(), shown)
 
 
-def test_a_tiff_in_a_compression_that_nothing_here_reads_is_no_damaged_one(tmp_path: Path) -> None:
+def test_a_tiff_in_an_unsupported_compression_is_not_reported_as_damaged(tmp_path: Path) -> None:
     tifffile.imwrite(tmp_path / "a.tif", portrait(), photometric="rgb")
     file = bytearray((tmp_path / "a.tif").read_bytes())
     entry = file.index(struct.pack("<HHL", 259, 3, 1))
@@ -640,7 +640,7 @@ def test_a_tiff_in_tiles_of_separate_colours_is_read(tmp_path: Path) -> None:
         photo_files.read(tmp_path / "b.tif")
 
 
-def test_a_tiff_of_12_bits_is_no_damaged_one(tmp_path: Path) -> None:
+def test_a_tiff_of_12_bits_is_not_reported_as_damaged(tmp_path: Path) -> None:
     tifffile.imwrite(tmp_path / "a.tif", portrait()[..., 0], photometric="minisblack", metadata=None)
     file = bytearray((tmp_path / "a.tif").read_bytes())
     struct.pack_into("<H", file, file.index(struct.pack("<HHL", 258, 3, 1)) + 8, 12)
@@ -650,7 +650,7 @@ def test_a_tiff_of_12_bits_is_no_damaged_one(tmp_path: Path) -> None:
     assert (raised.value.code, raised.value.fields["kind"]) == ("image-numbers-unsupported", "12 bits")
 
 
-def test_bytes_that_a_program_left_between_segments_cost_no_photo(tmp_path: Path) -> None:
+def test_bytes_between_segments_are_skipped(tmp_path: Path) -> None:
     file = with_segments(jpeg(), (0xFE, b"by Ann"))
     tables = file.index(b"\xff\xdb")
     out, _ = protect(tmp_path, file[:tables] + b"hello\xff\0\0" + file[tables:], "a.jpg")
@@ -659,16 +659,17 @@ def test_bytes_that_a_program_left_between_segments_cost_no_photo(tmp_path: Path
 
 
 @pytest.mark.parametrize(
-    ("marker", "bits", "said"), [(0xC1, 12, "JPEG of 12 bits"), (0xC3, 16, "lossless JPEG"), (0xF7, 8, "lossless JPEG")]
+    ("marker", "bits", "name"),
+    [(0xC1, 12, "JPEG of 12 bits"), (0xC3, 16, "lossless JPEG"), (0xF7, 8, "lossless JPEG")],
 )
-def test_a_jpeg_that_is_coded_in_an_unusual_way_is_no_damaged_one(
-    tmp_path: Path, marker: int, bits: int, said: str
+def test_a_jpeg_in_an_unsupported_coding_is_not_reported_as_damaged(
+    tmp_path: Path, marker: int, bits: int, name: str
 ) -> None:
     file = bytearray(jpeg())
     frame = file.index(b"\xff\xc0")
     file[frame + 1], file[frame + 4] = marker, bits
     (tmp_path / "a.jpg").write_bytes(file)
-    with raising(UnreadableImage, "image-compression-unsupported", compression=said):
+    with raising(UnreadableImage, "image-compression-unsupported", compression=name):
         photo_files.read(tmp_path / "a.jpg")
 
 
@@ -689,12 +690,12 @@ def test_another_format_gets_exif_xmp_and_profile(tmp_path: Path, name: str, tar
     assert np.abs(back.pixels[100:].astype(int) - portrait()[100:]).mean() < 4
 
 
-def test_iptc_and_comments_are_carried_where_a_format_has_a_place_and_named_elsewhere(tmp_path: Path) -> None:
+def test_iptc_and_comments_are_kept_where_the_format_allows_and_else_reported(tmp_path: Path) -> None:
     segments = (0xED, b"Photoshop 3.0\0" + photoshop.wrap_iptc(IPTC)), (0xFE, b"by Ann")
     file = with_segments(jpeg(), *segments)
     for target, lacking in (("b.png", []), ("b.tif", ["comments"]), ("b.webp", ["iptc", "comments"])):
-        _, said = protect(tmp_path, file, "a.jpg", target)
-        assert said == (["parts-not-kept", *(f"part-{name}" for name in lacking)] if lacking else [])
+        _, codes = protect(tmp_path, file, "a.jpg", target)
+        assert codes == (["parts-not-kept", *(f"part-{name}" for name in lacking)] if lacking else [])
         back = photo_files.read(tmp_path / target)
         assert back.iptc == (None if "iptc" in lacking else IPTC)
         assert back.comments == (() if lacking else (b"by Ann",))
@@ -702,8 +703,8 @@ def test_iptc_and_comments_are_carried_where_a_format_has_a_place_and_named_else
 
 def test_texts_of_a_png_become_comments_of_a_jpeg(tmp_path: Path) -> None:
     file = png_with((b"tEXt", b"Copyright\0\xa9 Ann"), (b"tEXt", b"Comment\0hi"))
-    out, said = protect(tmp_path, file, "a.png", "b.jpg")
-    assert said == []
+    out, codes = protect(tmp_path, file, "a.png", "b.jpg")
+    assert codes == []
     assert jpeg_file.read_comments(jpeg_file.parse(out)) == ("Copyright: © Ann".encode(), b"hi")
 
 
@@ -740,13 +741,13 @@ def test_an_avif_in_hdr_is_refused(tmp_path: Path, transfer: int) -> None:
         photo_files.read(tmp_path / "a.avif")
 
 
-def test_an_avif_in_display_p3_is_taken_for_it(tmp_path: Path) -> None:
+def test_an_avif_in_display_p3_is_recognised(tmp_path: Path) -> None:
     (tmp_path / "a.avif").write_bytes(avif(np.full((64, 64, 3), (200, 100, 50), np.uint8), (12, 13)))
     photo = photo_files.read(tmp_path / "a.avif")
     assert float(colour_profiles.to_srgb(photo)[0, 0, 0] * 255) == pytest.approx(215, abs=2)
 
 
-def test_an_avif_on_its_side_is_read_upright_and_written_so(tmp_path: Path) -> None:
+def test_a_rotated_avif_is_read_and_written_upright(tmp_path: Path) -> None:
     stream = io.BytesIO()
     Image.fromarray(portrait()).save(stream, "AVIF", quality=95, exif=exif.make_block(6))
     protect(tmp_path, stream.getvalue(), "a.avif")
@@ -757,7 +758,7 @@ def test_an_avif_on_its_side_is_read_upright_and_written_so(tmp_path: Path) -> N
         assert np.abs(back.pixels[100:].astype(int) - beside).mean() < 4
 
 
-def test_a_damaged_avif_and_an_animated_one_are_told_apart(tmp_path: Path) -> None:
+def test_a_damaged_avif_and_an_animated_one_give_different_errors(tmp_path: Path) -> None:
     file = avif(portrait())
     (tmp_path / "a.avif").write_bytes(file[: len(file) // 2])
     with raising(UnreadableImage, "image-damaged"):
@@ -774,9 +775,7 @@ def test_a_damaged_avif_and_an_animated_one_are_told_apart(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("number", [errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP])
-def test_a_disk_that_cannot_say_when_data_are_on_it_gets_the_result(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
-) -> None:
+def test_a_disk_that_cannot_sync_gets_the_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
     def refuse(handle: int) -> None:
         raise OSError(number, os.strerror(number))
 

@@ -39,12 +39,12 @@ def test_both_kinds_of_sidecars_are_copied_under_the_name_of_the_copy(photo: Pat
     carried = carry_sidecars(photo, photo.parent / "out" / "a-2.jpg")
     names = sorted(path.name for path in (photo.parent / "out").iterdir())
     assert names == ["a-2.XMP", "a-2.jpg.xmp"] and carried.warnings == ()
-    assert sorted(path.name for path in carried.made) == sorted(path.name for path in carried.there) == names
+    assert sorted(path.name for path in carried.created) == sorted(path.name for path in carried.present) == names
 
 
 def test_a_photo_without_sidecars_gets_none(photo: Path) -> None:
     carried = carry_sidecars(photo, photo.parent / "out" / "a.jpg")
-    assert carried.there == () and list((photo.parent / "out").iterdir()) == []
+    assert carried.present == () and list((photo.parent / "out").iterdir()) == []
 
 
 def test_pictures_go_and_settings_of_a_raw_that_were_applied_and_all_else_stays(photo: Path) -> None:
@@ -75,14 +75,14 @@ def test_a_sidecar_that_is_there_stays(photo: Path) -> None:
     there = photo.parent / "out" / "a.xmp"
     there.write_bytes(b"edited")
     carried = carry_sidecars(photo, photo.parent / "out" / "a.jpg")
-    assert there.read_bytes() == b"edited" and codes(carried.warnings) == ["sidecar-exists"] and carried.there == ()
+    assert there.read_bytes() == b"edited" and codes(carried.warnings) == ["sidecar-exists"] and carried.present == ()
 
 
 def test_the_same_sidecar_is_not_written_twice(photo: Path) -> None:
     (photo.parent / "a.xmp").write_bytes(SIDECAR)
     first = carry_sidecars(photo, photo.parent / "out" / "a.jpg")
     second = carry_sidecars(photo, photo.parent / "out" / "a.jpg")
-    assert first.there == second.there == first.made and second.made == () == second.warnings
+    assert first.present == second.present == first.created and second.created == () == second.warnings
 
 
 @pytest.mark.parametrize("content", [b"", b"notes", SIDECAR.decode().encode("utf-16")])

@@ -63,13 +63,13 @@ def test_files_are_recognised_by_content_whatever_they_are_called(tmp_path: Path
     torch.save(NETWORK["second"].state_dict(), tmp_path / "mine/deep/first.pt")
     torch.save(NETWORK["first"].state_dict(), tmp_path / "mine/notes.txt")
     (tmp_path / "mine/picture.jpg").write_bytes(b"something else")
-    found, other = models.find_in(tmp_path / "mine", names(models))
+    found, messages = models.find_models(tmp_path / "mine", names(models))
     assert {f.entry.name: [path.name for path in f.paths] for f in found} == {
         "hashed": ["second.pt"],
         "first": ["notes.txt"],
         "second": ["first.pt"],
     }
-    assert other == []
+    assert messages == []
 
 
 def test_the_layout_of_a_file_is_read_once_for_all_models(
@@ -78,38 +78,38 @@ def test_the_layout_of_a_file_is_read_once_for_all_models(
     read: list[Path] = []
     monkeypatch.setattr(importing, "read_layout", lambda path: read.append(path) or {})
     torch.save(NETWORK["second"].state_dict(), tmp_path / "mine/a")
-    assert models.find_in(tmp_path / "mine", names(models)) == ([], [])
+    assert models.find_models(tmp_path / "mine", names(models)) == ([], [])
     assert read == [tmp_path / "mine/a"]
 
 
 def test_only_models_that_are_asked_for_are_looked_for(tmp_path: Path, models: ModelStore) -> None:
     (tmp_path / "mine/a").write_bytes(KNOWN)
     torch.save(NETWORK["first"].state_dict(), tmp_path / "mine/b")
-    assert [found.entry.name for found in models.find_in(tmp_path / "mine", ["first"])[0]] == ["first"]
+    assert [model.entry.name for model in models.find_models(tmp_path / "mine", ["first"])[0]] == ["first"]
 
 
 def test_a_model_of_two_files_needs_both(tmp_path: Path, models: ModelStore) -> None:
     (tmp_path / "mine/x").write_bytes(b"one")
-    assert models.find_in(tmp_path / "mine", ["both"])[0] == []
+    assert models.find_models(tmp_path / "mine", ["both"])[0] == []
     (tmp_path / "mine/y").write_bytes(b"two")
-    (found,) = models.find_in(tmp_path / "mine", ["both"])[0]
-    models.bring(found)
+    (model,) = models.find_models(tmp_path / "mine", ["both"])[0]
+    models.import_found(model)
     assert sorted(path.name for path in models.path("both").iterdir()) == ["b.bin", "c.bin"]
 
 
 def test_what_is_brought_is_a_checked_copy_under_the_manifests_name(tmp_path: Path, models: ModelStore) -> None:
     (tmp_path / "mine/a").write_bytes(KNOWN)
-    (found,) = models.find_in(tmp_path / "mine", ["hashed"])[0]
-    seen: list[tuple[int, int]] = []
-    models.bring(found, lambda done, total: seen.append((done, total)))
+    (model,) = models.find_models(tmp_path / "mine", ["hashed"])[0]
+    calls: list[tuple[int, int]] = []
+    models.import_found(model, lambda done, total: calls.append((done, total)))
     assert models.path("hashed") == tmp_path / "root/hashed/h.bin"
     assert (tmp_path / "mine/a").read_bytes() == models.path("hashed").read_bytes() == KNOWN
-    assert seen[-1] == (len(KNOWN), len(KNOWN)) and models.take_notices() == []
+    assert calls[-1] == (len(KNOWN), len(KNOWN)) and models.take_notices() == []
 
 
 def test_a_file_that_is_known_by_layout_is_pinned_with_a_notice(tmp_path: Path, models: ModelStore) -> None:
     torch.save(NETWORK["first"].state_dict(), tmp_path / "mine/a")
-    models.bring(models.find_in(tmp_path / "mine", ["first"])[0][0])
+    models.import_found(models.find_models(tmp_path / "mine", ["first"])[0][0])
     digest = hashlib.sha256((tmp_path / "mine/a").read_bytes()).hexdigest()
     assert models.take_notices() == [Message("model-pinned", name="first", file="first.pt", sha256=digest)]
     models.verify("first")
@@ -117,25 +117,25 @@ def test_a_file_that_is_known_by_layout_is_pinned_with_a_notice(tmp_path: Path, 
 
 def test_another_file_than_the_pinned_one_is_refused_and_the_old_one_stays(tmp_path: Path, models: ModelStore) -> None:
     torch.save(NETWORK["first"].state_dict(), tmp_path / "mine/a")
-    models.bring(models.find_in(tmp_path / "mine", ["first"])[0][0])
+    models.import_found(models.find_models(tmp_path / "mine", ["first"])[0][0])
     before = models.path("first").read_bytes()
     torch.save({name: value + 1 for name, value in NETWORK["first"].state_dict().items()}, tmp_path / "mine/a")
     pin = str(tmp_path / "root/.pins/first/first.pt.sha256")
     with raising(ModelUnavailable, "model-differs-from-pin", name="first", pin=pin):
-        models.bring(models.find_in(tmp_path / "mine", ["first"])[0][0])
+        models.import_found(models.find_models(tmp_path / "mine", ["first"])[0][0])
     assert models.path("first").read_bytes() == before
 
 
 def test_a_file_that_changes_between_finding_and_copying_is_not_taken(tmp_path: Path, models: ModelStore) -> None:
     (tmp_path / "mine/a").write_bytes(KNOWN)
     torch.save(NETWORK["first"].state_dict(), tmp_path / "mine/b")
-    first, hashed = sorted(models.find_in(tmp_path / "mine", ["hashed", "first"])[0], key=lambda f: f.entry.name)
+    first, hashed = sorted(models.find_models(tmp_path / "mine", ["hashed", "first"])[0], key=lambda f: f.entry.name)
     (tmp_path / "mine/a").write_bytes(KNOWN[::-1])
     torch.save(NETWORK["second"].state_dict(), tmp_path / "mine/b")
     with raising(ModelUnavailable, "model-file-altered", name="hashed"):
-        models.bring(hashed)
+        models.import_found(hashed)
     with raising(ModelUnavailable, "model-without-layout", name="first"):
-        models.bring(first)
+        models.import_found(first)
     assert not models.is_present("hashed") and not models.is_present("first")
 
 
@@ -146,31 +146,31 @@ def test_a_known_model_with_another_content_is_told_and_left_alone(tmp_path: Pat
     (tmp_path / "bundle").mkdir()
     (tmp_path / "bundle/manifest.toml").write_text(entry("hashed", listed))
     models = ModelStore(tmp_path / "root", bundle=tmp_path / "bundle")
-    found, other = models.find_in(tmp_path, ["hashed"])
-    assert found == [] and other == [Message("model-file-other", path=str(tmp_path / "a"), name="hashed")]
+    found, messages = models.find_models(tmp_path, ["hashed"])
+    assert found == [] and messages == [Message("model-file-other", path=str(tmp_path / "a"), name="hashed")]
 
 
 def test_what_is_no_file_or_cant_be_read_is_passed_over(tmp_path: Path, models: ModelStore) -> None:
     os.mkfifo(tmp_path / "mine/pipe")
     (tmp_path / "mine/link").symlink_to(tmp_path / "nowhere")
     (tmp_path / "mine/z").write_bytes(KNOWN)
-    (found,) = models.find_in(tmp_path / "mine", ["hashed"])[0]
-    assert found.paths[0].name == "z"
+    (model,) = models.find_models(tmp_path / "mine", ["hashed"])[0]
+    assert model.paths[0].name == "z"
 
 
 def test_a_folder_that_is_not_there_is_named(tmp_path: Path, models: ModelStore) -> None:
     with raising(BadRequest, "folder-of-models-missing", path=str(tmp_path / "none")):
-        models.find_in(tmp_path / "none", ["hashed"])
+        models.find_models(tmp_path / "none", ["hashed"])
 
 
 def test_a_folder_with_far_too_many_files_is_refused(
     tmp_path: Path, models: ModelStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("c2p_core.models.importing.MOST_FILES", 3)
+    monkeypatch.setattr("c2p_core.models.importing.MAX_FILES", 3)
     for number in range(4):
         (tmp_path / f"mine/{number}").touch()
     with raising(BadRequest, "folder-of-models-large", limit=3):
-        models.find_in(tmp_path / "mine", ["hashed"])
+        models.find_models(tmp_path / "mine", ["hashed"])
 
 
 def test_a_recogniser_of_the_papers_is_taken_from_the_users_file_and_used_by_its_name(tmp_path: Path) -> None:
@@ -179,8 +179,8 @@ def test_a_recogniser_of_the_papers_is_taken_from_the_users_file_and_used_by_its
     assert make is not None
     (tmp_path / "mine").mkdir()
     torch.save(make().state_dict(), tmp_path / "mine/weights from a friend")
-    (found,) = models.find_in(tmp_path / "mine", [model.name for model in models.catalogue() if model.files])[0]
-    models.bring(found)
+    (found,) = models.find_models(tmp_path / "mine", [model.name for model in models.catalogue() if model.files])[0]
+    models.import_found(found)
     (recogniser,) = load_recognisers(["mobileface-amt"], models, torch.device("cpu"))
     assert (recogniser.name, recogniser.far1, recogniser.far01) == ("mobileface-amt", 0.301611, 0.380878)
     assert "mobileface-amt" not in recogniser_names(models)
@@ -197,21 +197,21 @@ def stop(done: int, total: int) -> None:
 def test_a_broken_import_leaves_nothing(tmp_path: Path, models: ModelStore) -> None:
     (tmp_path / "mine/x").write_bytes(b"one")
     (tmp_path / "mine/y").write_bytes(b"two")
-    (found,) = models.find_in(tmp_path / "mine", ["both"])[0]
+    (model,) = models.find_models(tmp_path / "mine", ["both"])[0]
     with pytest.raises(Stopped):
-        models.bring(found, stop)
+        models.import_found(model, stop)
     (tmp_path / "mine/y").write_bytes(b"owt")
     with raising(ModelUnavailable, "model-file-altered", file="c.bin"):
-        models.bring(found)
+        models.import_found(model)
     assert [path for path in (tmp_path / "root").rglob("*") if path.is_file() and path.parent.name != LOCKS] == []
 
 
 def test_a_file_that_is_gone_when_it_is_copied_is_named(tmp_path: Path, models: ModelStore) -> None:
     (tmp_path / "mine/a").write_bytes(KNOWN)
-    (found,) = models.find_in(tmp_path / "mine", ["hashed"])[0]
+    (model,) = models.find_models(tmp_path / "mine", ["hashed"])[0]
     (tmp_path / "mine/a").unlink()
     with raising(ModelUnavailable, "model-unreadable", path=str(tmp_path / "mine/a")):
-        models.bring(found)
+        models.import_found(model)
 
 
 def test_the_copies_of_a_killed_import_are_begun_anew(tmp_path: Path, models: ModelStore) -> None:
@@ -219,7 +219,7 @@ def test_the_copies_of_a_killed_import_are_begun_anew(tmp_path: Path, models: Mo
     left.parent.mkdir(parents=True)
     left.write_bytes(KNOWN[:5])
     (tmp_path / "mine/a").write_bytes(KNOWN)
-    models.bring(models.find_in(tmp_path / "mine", ["hashed"])[0][0])
+    models.import_found(models.find_models(tmp_path / "mine", ["hashed"])[0][0])
     assert models.path("hashed").read_bytes() == KNOWN and not left.parent.parent.exists()
 
 
@@ -228,7 +228,7 @@ def test_the_copies_of_a_killed_import_are_begun_anew(tmp_path: Path, models: Mo
 
 def test_removing_a_model_leaves_pins_and_the_users_other_files(tmp_path: Path, models: ModelStore) -> None:
     torch.save(NETWORK["first"].state_dict(), tmp_path / "mine/a")
-    models.bring(models.find_in(tmp_path / "mine", ["first"])[0][0])
+    models.import_found(models.find_models(tmp_path / "mine", ["first"])[0][0])
     (tmp_path / "root/first/first.pt.txt").write_text("mine")
     assert models.remove("first") == (tmp_path / "mine/a").stat().st_size
     assert not models.is_present("first")

@@ -139,7 +139,7 @@ def test_a_key_whose_hash_could_take_for_ever_is_refused(program: bytes) -> None
     ids=["many objects", "a size that is copied"],
 )
 def test_a_small_file_cant_fill_the_memory(program: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(inert_pickle, "MOST_STEPS", 40)
+    monkeypatch.setattr(inert_pickle, "MAX_STEPS", 40)
     with pytest.raises(pickle.UnpicklingError, match=r"longer than any|too many axes"):
         InertReader(io.BytesIO(b"\x80\x04" + program), CONTAINERS, strict=True).load()
 

@@ -23,8 +23,8 @@ def test_models_for_research_only_are_named_and_no_others(models: ModelStore) ->
 
 
 def test_the_manifest_says_which_model_serves_a_value_of_clip(models: ModelStore) -> None:
-    assert models.serving("ViT-B-32:openai") == ("clip-openai",)
-    assert models.serving("clip-mini") == models.serving("ViT-L-14:openai") == ()
+    assert models.list_clip_models("ViT-B-32:openai") == ("clip-openai",)
+    assert models.list_clip_models("clip-mini") == models.list_clip_models("ViT-L-14:openai") == ()
 
 
 def test_of_a_generator_of_the_users_own_the_licence_is_theirs_to_know(models: ModelStore, tmp_path: Path) -> None:

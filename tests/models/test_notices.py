@@ -26,7 +26,7 @@ TWICE = (Attempt(ComputePlan(torch.device("cpu")), None),) * 2
 @pytest.fixture
 def store(tmp_path: Path) -> ModelStore:
     models = ModelStore(tmp_path, offline=True)
-    models.pass_on([NOTICE])
+    models.add_notices([NOTICE])
     return models
 
 

@@ -15,35 +15,35 @@ from c2p_core.worker import compute
 from c2p_core.worker.protocol import Header, Message
 
 
-def run(job: Message, tell: compute.Tell, cancel: CancelToken) -> Message:
+def run(job: Message, send: compute.Send, cancel: CancelToken) -> Message:
     header = job.header
-    does = header.get("does", "echo")
-    if does == "count":
+    action = header.get("does", "echo")
+    if action == "count":
         for step in range(header["steps"]):
             cancel.raise_if_cancelled()
-            tell(Message({"kind": "progress", "step": step, "steps": header["steps"]}))
+            send(Message({"kind": "progress", "step": step, "steps": header["steps"]}))
             time.sleep(header.get("seconds", 0.02))
-    elif does == "not listen":
-        tell(Message({"kind": "progress", "step": 0}))
+    elif action == "not listen":
+        send(Message({"kind": "progress", "step": 0}))
         time.sleep(header["seconds"])
-    elif does == "die":
+    elif action == "die":
         os.kill(os.getpid(), getattr(signal, header["signal"]))
-    elif does == "exit":
+    elif action == "exit":
         os._exit(3)
-    elif does == "run out of memory":
+    elif action == "run out of memory":
         raise MemoryError("DefaultCPUAllocator: can't allocate memory")
-    elif does == "run out of the card's memory":
+    elif action == "run out of the card's memory":
         raise RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 3.81 GiB")
-    elif does == "lose the card's libraries":
+    elif action == "lose the card's libraries":
         raise RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED")
-    elif does == "fail":
+    elif action == "fail":
         raise ZeroDivisionError("what nobody foresaw")
-    elif does == "find nobody":
+    elif action == "find nobody":
         raise NoFace("no-face")
-    elif does == "print":
+    elif action == "print":
         print("a library is chatty")
-    told = {"seconds_per_face": header.get("speed"), "settings": {"prior": header.get("prior")}}
-    return Message({"said": header.get("text"), **told}, job.entries, job.payload)
+    figures = {"seconds_per_face": header.get("speed"), "settings": {"prior": header.get("prior")}}
+    return Message({"said": header.get("text"), **figures}, job.entries, job.payload)
 
 
 def prepare() -> tuple[Header, compute.Run]:

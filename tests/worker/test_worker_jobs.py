@@ -81,11 +81,11 @@ def run(
     jobs: Jobs, kind: str, sent: list[Picture], **header: Any
 ) -> tuple[dict[str, Any], list[Picture], list[Message]]:
     """A job's result, its pictures, and what it said on the way."""
-    told: list[Message] = []
+    messages: list[Message] = []
     result = jobs.run(
-        pack({"kind": kind, "job": 1, **json.loads(json.dumps(header))}, sent), told.append, CancelToken()
+        pack({"kind": kind, "job": 1, **json.loads(json.dumps(header))}, sent), messages.append, CancelToken()
     )
-    return result.header, unpack(result), told
+    return result.header, unpack(result), messages
 
 
 def at(pixels: np.ndarray, x: int, y: int, name: str = "photo", size: tuple[int, int] | None = None) -> Picture:
@@ -119,22 +119,22 @@ def reduced(large: np.ndarray) -> np.ndarray:
 def test_a_face_found_in_a_reduced_picture_is_where_it_is_in_the_layer(
     jobs: Jobs, large: np.ndarray, reduced: np.ndarray
 ) -> None:
-    answer, _, _ = run(jobs, "find", [at(reduced, 0, 0)], full=[4000, 3000])
-    (face,) = answer["faces"]
-    (region,) = answer["regions"]
-    (again,), _, _ = (
+    response, _, _ = run(jobs, "find", [at(reduced, 0, 0)], full=[4000, 3000])
+    (face,) = response["faces"]
+    (region,) = response["regions"]
+    (repeated,), _, _ = (
         value if isinstance(value, list) else value["faces"] for value in run(jobs, "find", [region_of(large, region)])
     )
     moved = [
-        again["box"][0] + region["x"],
-        again["box"][1] + region["y"],
-        again["box"][2] + region["x"],
-        again["box"][3] + region["y"],
+        repeated["box"][0] + region["x"],
+        repeated["box"][1] + region["y"],
+        repeated["box"][2] + region["x"],
+        repeated["box"][3] + region["y"],
     ]
     assert box_iou(tuple(face["box"]), tuple(moved)) > 0.9  # type: ignore[arg-type]
-    assert face["eye_distance"] == pytest.approx(again["eye_distance"], rel=0.05)
+    assert face["eye_distance"] == pytest.approx(repeated["eye_distance"], rel=0.05)
     assert region["width"] * region["height"] < 0.15 * large.size / 3
-    assert face["skipped"] is None and answer["chosen"] == [1] == region["faces"]
+    assert face["skipped"] is None and response["chosen"] == [1] == region["faces"]
 
 
 def test_a_face_too_small_in_the_reduced_picture_only_is_not_skipped(jobs: Jobs) -> None:
@@ -169,19 +169,19 @@ def test_a_covered_face_is_listed_with_the_reason_and_not_chosen(
 
     monkeypatch.setattr(faces, "find_visible", find_visible)
     # With every second pixel it is large enough in the layer only.
-    answer, _, _ = run(jobs, "find", [at(ASTRONAUT[::step, ::step], 0, 0)], full=[512, 512])
-    (face,) = answer["faces"]
+    response, _, _ = run(jobs, "find", [at(ASTRONAUT[::step, ::step], 0, 0)], full=[512, 512])
+    (face,) = response["faces"]
     assert face["skipped"]["code"] == "face-covered" and face["skipped"]["fields"]["covered"] == 100
-    assert answer["chosen"] == [] == answer["regions"]
+    assert response["chosen"] == [] == response["regions"]
 
 
 def test_faces_inside_the_selection_are_told_apart(jobs: Jobs) -> None:
     pair = np.concatenate([ASTRONAUT, ASTRONAUT[:, ::-1]], 1)
     selection = np.zeros((512, 1024, 1), np.uint8)
     selection[:, 512:] = 255
-    answer, _, _ = run(jobs, "find", [at(pair, 0, 0), at(selection, 0, 0, "selection")], choose="selected")
-    assert sorted(face["selected"] for face in answer["faces"]) == [0.0, 1.0]
-    (region,) = answer["regions"]
+    response, _, _ = run(jobs, "find", [at(pair, 0, 0), at(selection, 0, 0, "selection")], choose="selected")
+    assert sorted(face["selected"] for face in response["faces"]) == [0.0, 1.0]
+    (region,) = response["regions"]
     assert region["x"] >= 500
     both = run(jobs, "find", [at(pair, 0, 0)])[0]
     assert len(both["regions"]) == 2 and len(run(jobs, "find", [at(pair, 0, 0)], choose="largest")[0]["regions"]) == 1
@@ -192,8 +192,8 @@ def test_the_largest_is_one_of_those_with_something_selected(jobs: Jobs, half: i
     pair = np.concatenate([ASTRONAUT, ASTRONAUT[:, ::-1]], 1)
     selection = np.zeros((512, 1024, 1), np.uint8)
     selection[:, half : half + 512] = 255
-    answer, _, _ = run(jobs, "find", [at(pair, 0, 0), at(selection, 0, 0, "selection")], choose="largest")
-    assert answer["chosen"] == [face["number"] for face in answer["faces"] if face["selected"] == 1]
+    response, _, _ = run(jobs, "find", [at(pair, 0, 0), at(selection, 0, 0, "selection")], choose="largest")
+    assert response["chosen"] == [face["number"] for face in response["faces"] if face["selected"] == 1]
 
 
 def test_regions_that_overlap_become_one(jobs: Jobs) -> None:
@@ -224,14 +224,14 @@ def direct(store: ModelStore) -> ProtectResult:
 
 def pasted(below: np.ndarray, made: list[Picture]) -> np.ndarray:
     """The layer with what came back laid over it through its mask."""
-    shown = below.copy()
+    pixels = below.copy()
     for mask, protected in zip(made[::2], made[1::2], strict=True):
         x, y, width, height = protected.bounds
         assert mask.bounds == protected.bounds and (protected.name, mask.name) == ("protected", "mask")
-        part = shown[y : y + height, x : x + width]
+        part = pixels[y : y + height, x : x + width]
         opacity = mask.pixels.astype(np.float64) / 255
         part[:] = np.rint(part + opacity * (protected.pixels.astype(np.float64) - part)).astype(part.dtype)
-    return shown
+    return pixels
 
 
 @pytest.fixture(scope="module")
@@ -255,25 +255,25 @@ def test_what_comes_through_the_socket_is_what_the_library_makes_byte_for_byte(
     real_worker: worker_client.Worker, direct: ProtectResult
 ) -> None:
     sent = worker_client.Picture("photo", 0, 0, 512, 512, 3, "u8", b"", (row.tobytes() for row in ASTRONAUT))
-    told = events(real_worker.submit("protect", {"prompt": "red lipstick", "steps": STEPS}, [sent]))
-    result = told[-1]
+    messages = events(real_worker.submit("protect", {"prompt": "red lipstick", "steps": STEPS}, [sent]))
+    result = messages[-1]
     assert result.kind == "result", result.header
-    made = []
+    pictures = []
     for picture in result.pictures:
         shape = (picture.height, picture.width, picture.channels)
         pixels = np.frombuffer(b"".join(picture.strips), np.uint8).reshape(shape)
-        made.append(Picture(picture.name, picture.x, picture.y, pixels))
-    assert np.array_equal(pasted(ASTRONAUT, made), direct.photo.pixels)
+        pictures.append(Picture(picture.name, picture.x, picture.y, pixels))
+    assert np.array_equal(pasted(ASTRONAUT, pictures), direct.photo.pixels)
     told_faces = [{**face, "seconds": 0, "box": tuple(face["box"])} for face in result.header["faces"]]
     assert told_faces == [
         {**face_report(face), "seconds": 0, "similarities": told_faces[0]["similarities"]} for face in direct.faces
     ]
     for mine, theirs in zip(told_faces[0]["similarities"], direct.faces[0].similarities, strict=True):
         assert mine["after"] == pytest.approx(theirs.after, abs=1e-6) and mine["held_out"] == theirs.held_out
-    assert told[0].kind == "queued"
-    stages = [event.header["stage"] for event in told if event.kind == "progress"]
+    assert messages[0].kind == "queued"
+    stages = [event.header["stage"] for event in messages if event.kind == "progress"]
     assert list(dict.fromkeys(stages)) == ["detect", "load", "prepare", "search", "paste", "verify"]
-    fractions = [event.header["fraction"] for event in told if event.kind == "progress"]
+    fractions = [event.header["fraction"] for event in messages if event.kind == "progress"]
     assert fractions == sorted(fractions) and fractions[0] >= 0 and fractions[-1] <= 1
 
 
@@ -293,18 +293,18 @@ def test_a_face_is_protected_from_its_neighbourhood_alone(jobs: Jobs, large: np.
     found, _, _ = run(jobs, "find", [at(reduced, 0, 0)], full=[4000, 3000])
     part = region_of(large, found["regions"][0])
     faces = [{**found["faces"][0], "number": 7}]
-    answer, made, _ = run(jobs, "protect", [part], faces=faces, steps=STEPS, full=[4000, 3000])
-    (face,) = answer["faces"]
+    response, pictures, _ = run(jobs, "protect", [part], faces=faces, steps=STEPS, full=[4000, 3000])
+    (face,) = response["faces"]
     assert face["number"] == 7 and box_iou(tuple(face["box"]), tuple(faces[0]["box"])) > 0.9
-    shown = pasted(large, made)
-    changed = (shown != large).any(axis=2)
+    pixels = pasted(large, pictures)
+    changed = (pixels != large).any(axis=2)
     rows, columns = np.flatnonzero(changed.any(1)), np.flatnonzero(changed.any(0))
     x, y, width, height = part.bounds
     # What reaches the edge of what was sent would have been cut off.
     assert x + 5 < columns[0] and columns[-1] < x + width - 5 and y + 5 < rows[0] and rows[-1] < y + height - 5
     whole = pipeline.protect(ProtectRequest(Photo(large), steps=STEPS), store=ModelStore(offline=True))
     here = slice(y, y + height), slice(x, x + width)
-    difference = np.abs(shown.astype(int) - whole.photo.pixels)[here]
+    difference = np.abs(pixels.astype(int) - whole.photo.pixels)[here]
     change = np.abs(large.astype(int) - whole.photo.pixels)[here].mean()
     # Landmarks settle to about 0.01 canvas pixels. Adam's first steps have the same length however small their
     # gradient, which makes 3 to 5 % of the change of that; landmarks that agree to 0.001 would leave 0.8 %.
@@ -325,8 +325,8 @@ def test_every_kind_of_pixels_comes_back_as_it_went(jobs: Jobs, dtype: Any, chan
     pixels = (unit * 65535).astype(np.uint16) if dtype == np.uint16 else unit.astype(np.float32)
     if dtype == np.float32:
         pixels[0, 0], pixels[1, 1], pixels[2, 2] = 7.0, -1.0, np.nan
-    answer, (mask, protected), _ = run(jobs, "protect", [at(pixels, 0, 0)], steps=1)
-    assert protected.pixels.dtype == pixels.dtype and protected.pixels.shape[2] == channels and answer["faces"]
+    response, (mask, protected), _ = run(jobs, "protect", [at(pixels, 0, 0)], steps=1)
+    assert protected.pixels.dtype == pixels.dtype and protected.pixels.shape[2] == channels and response["faces"]
     x, y, width, height = protected.bounds
     assert width < 300 and mask.pixels.max() == 255
     if channels in (2, 4):
@@ -340,16 +340,18 @@ def test_the_selection_limits_the_mask_and_the_figures_are_of_what_is_seen(jobs:
     selection[:, 225:235] = 128
     whole, _, _ = run(jobs, "protect", [at(ASTRONAUT, 0, 0)], steps=STEPS)
     sent = [at(ASTRONAUT, 0, 0), at(selection, 0, 0, "selection")]
-    half, made, _ = run(jobs, "protect", sent, steps=STEPS)
-    mask, _ = made
+    half, pictures, _ = run(jobs, "protect", sent, steps=STEPS)
+    mask, _ = pictures
     x, y, width, height = mask.bounds
     assert (mask.pixels <= selection[y : y + height, x : x + width]).all() and 128 in mask.pixels
-    shown = pasted(ASTRONAUT, made)
-    assert np.array_equal(shown[:, 235:], ASTRONAUT[:, 235:])
-    checked, _, _ = run(jobs, "check", [at(ASTRONAUT, 0, 0, "original"), at(shown, 0, 0, "current")])
-    for seen, told, all_of_it in zip(*(a["faces"][0]["similarities"] for a in (checked, half, whole)), strict=True):
-        assert told["after"] == pytest.approx(seen["after"], abs=2e-3)
-        assert told["held_out"] == all_of_it["held_out"]
+    pixels = pasted(ASTRONAUT, pictures)
+    assert np.array_equal(pixels[:, 235:], ASTRONAUT[:, 235:])
+    checked, _, _ = run(jobs, "check", [at(ASTRONAUT, 0, 0, "original"), at(pixels, 0, 0, "current")])
+    for measured, reported, unmasked in zip(
+        *(a["faces"][0]["similarities"] for a in (checked, half, whole)), strict=True
+    ):
+        assert reported["after"] == pytest.approx(measured["after"], abs=2e-3)
+        assert reported["held_out"] == unmasked["held_out"]
     nothing = at(np.zeros_like(selection), 0, 0, "selection")
     with raising(BadRequest, "selection-hides-change"):
         run(jobs, "protect", [sent[0], nothing], steps=1)
@@ -385,19 +387,19 @@ def test_under_a_selection_figures_are_of_the_profile_of_the_run(
 ) -> None:
     similarity = Similarity("r", "f", False, 1.0, 0.1, 0.3, 0.4)
     computed = Computation(profile, errors.Message(f"profile-{profile}"), "makeup", "clip-mini", "cpu")
-    made = FaceReport(1, (180.0, 80.0, 260.0, 180.0), 50.0, similarities=(similarity,))
-    result = ProtectResult(Photo(255 - ASTRONAUT), (made,), computation=computed)
+    report = FaceReport(1, (180.0, 80.0, 260.0, 180.0), 50.0, similarities=(similarity,))
+    result = ProtectResult(Photo(255 - ASTRONAUT), (report,), computation=computed)
     monkeypatch.setattr(pipeline, "protect", lambda *_, **__: result)
     asked: list[tuple[object, bool]] = []
 
     def check(*_: Photo, recognisers: object, full: bool, **__: object) -> tuple[FaceReport, ...]:
         asked.append((recognisers, full))
-        return (replace(made, similarities=(replace(similarity, after=0.2),)),)
+        return (replace(report, similarities=(replace(similarity, after=0.2),)),)
 
     monkeypatch.setattr(compare, "check", check)
-    answer, _, _ = run(jobs, "protect", [at(ASTRONAUT, 0, 0), left_half])
+    response, _, _ = run(jobs, "protect", [at(ASTRONAUT, 0, 0), left_half])
     assert asked == [("auto", profile == "full")]
-    assert answer["faces"][0]["similarities"][0]["after"] == 0.2
+    assert response["faces"][0]["similarities"][0]["after"] == 0.2
 
 
 @pytest.mark.parametrize("reason", ["the selection hides it", "the face is gone"])
@@ -418,10 +420,10 @@ def test_a_region_that_comes_to_nothing_does_not_take_the_others_with_it(
         for region, opacity in zip(sent[:], (255, 0), strict=True):
             pixels = np.full((*region.pixels.shape[:2], 1), opacity, np.uint8)
             sent.append(Picture("selection", region.x, region.y, pixels))
-    answer, made, _ = run(jobs, "protect", sent, faces=faces)
-    assert [face["number"] for face in answer["faces"]] == [4] and [p.bounds[2] for p in made] == [100, 100]
+    response, pictures, _ = run(jobs, "protect", sent, faces=faces)
+    assert [face["number"] for face in response["faces"]] == [4] and [p.bounds[2] for p in pictures] == [100, 100]
     code = {"the selection hides it": "selection-hides-change", "the face is gone": "face-gone"}[reason]
-    assert answer["warnings"] == [errors.Message("not-every-face", why=errors.Message(code)).described()]
+    assert response["warnings"] == [errors.Message("not-every-face", why=errors.Message(code)).described()]
 
 
 def test_verdicts_on_other_photos_and_what_more_strength_brings_reach_the_client(
@@ -439,9 +441,9 @@ def test_verdicts_on_other_photos_and_what_more_strength_brings_reach_the_client
 
     monkeypatch.setattr(pipeline, "protect", protect)
     faces = [{"number": 4, "box": [10, 10, 70, 80]}]
-    answer, made, _ = run(jobs, "protect", [at(ASTRONAUT, 0, 0, size=(100, 90))], faces=faces)
+    response, pictures, _ = run(jobs, "protect", [at(ASTRONAUT, 0, 0, size=(100, 90))], faces=faces)
     stream = Kept()
-    write(stream, pack(answer, made))
+    write(stream, pack(response, pictures))
     received = read(stream).header
     rows = received["faces"][0]["similarities"]
     assert [(row["other_photos"], row["other_photos_up_to"], row["verdict"]) for row in rows] == [
@@ -458,9 +460,9 @@ def test_of_faces_of_one_region_those_that_are_still_there_are_protected(jobs: J
     photo = at(ASTRONAUT, 0, 0)
     there = run(jobs, "find", [photo])[0]["faces"][0]
     gone = {"number": 2, "box": [400, 400, 480, 480]}
-    answer, made, _ = run(jobs, "protect", [photo], faces=[there, gone], steps=1)
-    assert made and [face["number"] for face in answer["faces"]] == [1]
-    assert errors.Message("not-every-face", why=errors.Message("face-gone")).described() in answer["warnings"]
+    response, pictures, _ = run(jobs, "protect", [photo], faces=[there, gone], steps=1)
+    assert pictures and [face["number"] for face in response["faces"]] == [1]
+    assert errors.Message("not-every-face", why=errors.Message("face-gone")).described() in response["warnings"]
 
 
 @pytest.mark.slow
@@ -476,8 +478,8 @@ def test_a_face_at_the_limit_is_not_refused_for_what_reducing_the_layer_costs(jo
     smaller = (transform.resize(ASTRONAUT, (450, 450), anti_aliasing=True) * 255).astype(np.uint8)
     (face,) = run(jobs, "find", [at(smaller, 0, 0)])[0]["faces"]
     assert 38 < face["eye_distance"] < 40 and face["skipped"]
-    answer, made, _ = run(jobs, "protect", [at(smaller, 0, 0)], faces=[face], steps=1)
-    assert made and answer["faces"][0]["similarities"]
+    response, pictures, _ = run(jobs, "protect", [at(smaller, 0, 0)], faces=[face], steps=1)
+    assert pictures and response["faces"][0]["similarities"]
 
 
 @pytest.mark.slow
@@ -493,19 +495,19 @@ def test_a_card_that_gets_full_after_the_search_costs_no_protection(
         return similarities(*given)
 
     monkeypatch.setattr(verify, "measure_similarities", scarce)
-    answer, made, _ = run(jobs, "protect", [at(ASTRONAUT, 0, 0), left_half], steps=1)
-    assert len(asked) == 3 and made and answer["faces"][0]["similarities"]
-    assert answer["warnings"] == [errors.Message("check-on-processor").described()]
+    response, pictures, _ = run(jobs, "protect", [at(ASTRONAUT, 0, 0), left_half], steps=1)
+    assert len(asked) == 3 and pictures and response["faces"][0]["similarities"]
+    assert response["warnings"] == [errors.Message("check-on-processor").described()]
 
 
 @pytest.mark.slow
 def test_layers_of_products_lie_in_order_with_their_face_and_mode(jobs: Jobs) -> None:
     box = run(jobs, "find", [at(ASTRONAUT, 0, 0)])[0]["faces"][0]["box"]
     faces = [{"number": 4, "box": box}]
-    _, made, _ = run(
+    _, pictures, _ = run(
         jobs, "protect", [at(ASTRONAUT, 0, 0)], faces=faces, steps=STEPS, prompt="red lipstick", output="products"
     )
-    mask, *layers = made
+    mask, *layers = pictures
     assert [layer.name for layer in layers] == ["skin"] + ["product"] * (len(layers) - 1) and len(layers) > 2
     assert [layer.about["product"] for layer in layers][:2] == ["Reshaped skin", "Foundation"]
     assert "Lipstick" in [layer.about["product"] for layer in layers]
@@ -524,20 +526,20 @@ def test_strengthening_starts_from_the_edited_pixels_and_leads_away_from_the_ori
     edited = ASTRONAUT.copy()
     edited[150:160, 200:210] = (0, 255, 0)
     sent = [at(edited, 0, 0), at(ASTRONAUT, 0, 0, "original")]
-    answer, made, _ = run(jobs, "protect", sent, steps=STEPS)
-    shown = pasted(edited, made)
-    green = shown[152:158, 202:208].astype(int)
+    response, pictures, _ = run(jobs, "protect", sent, steps=STEPS)
+    pixels = pasted(edited, pictures)
+    green = pixels[152:158, 202:208].astype(int)
     assert (green[..., 1] > green[..., 0] + 60).all()
-    (checked,) = run(jobs, "check", [at(ASTRONAUT, 0, 0, "original"), at(shown, 0, 0, "current")])[0]["faces"]
-    for told, seen in zip(answer["faces"][0]["similarities"], checked["similarities"], strict=True):
-        assert told["after"] == pytest.approx(seen["after"], abs=2e-3)
+    (checked,) = run(jobs, "check", [at(ASTRONAUT, 0, 0, "original"), at(pixels, 0, 0, "current")])[0]["faces"]
+    for reported, measured in zip(response["faces"][0]["similarities"], checked["similarities"], strict=True):
+        assert reported["after"] == pytest.approx(measured["after"], abs=2e-3)
 
 
 @pytest.mark.slow
 def test_the_same_request_gives_the_same_bytes_with_warm_models(jobs: Jobs, direct: ProtectResult) -> None:
     for _ in range(2):
-        _, made, _ = run(jobs, "protect", [at(ASTRONAUT, 0, 0)], prompt="red lipstick", steps=STEPS)
-        assert np.array_equal(pasted(ASTRONAUT, made), direct.photo.pixels)
+        _, pictures, _ = run(jobs, "protect", [at(ASTRONAUT, 0, 0)], prompt="red lipstick", steps=STEPS)
+        assert np.array_equal(pasted(ASTRONAUT, pictures), direct.photo.pixels)
 
 
 def test_holes_in_the_mask_of_a_large_change_are_closed_as_in_a_small_one() -> None:
@@ -562,30 +564,30 @@ AREA = [180, 70, 90, 110]
 @pytest.fixture(scope="module")
 def kept(jobs: Jobs) -> dict[str, Any]:
     """What a search of the astronaut answers."""
-    answer, made, told = run(jobs, "search", [at(ASTRONAUT, 0, 0)], **LOOK)
-    assert made == [] and any(said.header["kind"] == "progress" for said in told)
-    return answer
+    response, pictures, messages = run(jobs, "search", [at(ASTRONAUT, 0, 0)], **LOOK)
+    assert pictures == [] and any(message.header["kind"] == "progress" for message in messages)
+    return response
 
 
 def rendered(jobs: Jobs, search: str, **header: Any) -> tuple[np.ndarray, np.ndarray]:
-    answer, (before, after), _ = run(jobs, "render", [], search=search, **({"area": AREA} | header))
-    assert (before.name, after.name) == ("before", "after") and answer["area"] == header.get("area", AREA)
+    response, (before, after), _ = run(jobs, "render", [], search=search, **({"area": AREA} | header))
+    assert (before.name, after.name) == ("before", "after") and response["area"] == header.get("area", AREA)
     return before.pixels.astype(int), after.pixels.astype(int)
 
 
 def test_a_search_that_is_applied_as_it_was_found_is_what_protect_makes(jobs: Jobs, kept: dict[str, Any]) -> None:
-    applied, made, _ = run(jobs, "apply", [], search=kept["search"])
-    answer, whole, _ = run(jobs, "protect", [at(ASTRONAUT, 0, 0)], **LOOK)
-    assert np.array_equal(pasted(ASTRONAUT, made), pasted(ASTRONAUT, whole))
-    assert applied["settings"] == answer["settings"] and applied["faces"][0]["similarities"]
+    applied, pictures, _ = run(jobs, "apply", [], search=kept["search"])
+    response, whole, _ = run(jobs, "protect", [at(ASTRONAUT, 0, 0)], **LOOK)
+    assert np.array_equal(pasted(ASTRONAUT, pictures), pasted(ASTRONAUT, whole))
+    assert applied["settings"] == response["settings"] and applied["faces"][0]["similarities"]
 
 
 def test_an_amount_in_a_run_is_the_same_amount_of_its_search(jobs: Jobs, kept: dict[str, Any]) -> None:
     amounts = {"amount": 0.5, "makeup": 0.8}
-    applied, made, _ = run(jobs, "apply", [], search=kept["search"], **amounts)
-    answer, whole, _ = run(jobs, "protect", [at(ASTRONAUT, 0, 0)], **LOOK, **amounts)
-    assert np.array_equal(pasted(ASTRONAUT, made), pasted(ASTRONAUT, whole))
-    assert answer["settings"] == applied["settings"] and answer["settings"].items() >= amounts.items()
+    applied, pictures, _ = run(jobs, "apply", [], search=kept["search"], **amounts)
+    response, whole, _ = run(jobs, "protect", [at(ASTRONAUT, 0, 0)], **LOOK, **amounts)
+    assert np.array_equal(pasted(ASTRONAUT, pictures), pasted(ASTRONAUT, whole))
+    assert response["settings"] == applied["settings"] and response["settings"].items() >= amounts.items()
 
 
 def test_what_is_drawn_is_what_is_applied(jobs: Jobs, kept: dict[str, Any]) -> None:
@@ -593,9 +595,9 @@ def test_what_is_drawn_is_what_is_applied(jobs: Jobs, kept: dict[str, Any]) -> N
     part = slice(y, y + height), slice(x, x + width)
     for amounts in ({}, {"amount": 0.5}, {"makeup": 0.0}):
         before, after = rendered(jobs, kept["search"], **amounts)
-        _, made, _ = run(jobs, "apply", [], search=kept["search"], **amounts)
+        _, pictures, _ = run(jobs, "apply", [], search=kept["search"], **amounts)
         assert np.array_equal(before, ASTRONAUT[part])
-        assert np.abs(after - pasted(ASTRONAUT, made)[part]).mean() < 0.1
+        assert np.abs(after - pasted(ASTRONAUT, pictures)[part]).mean() < 0.1
 
 
 def test_more_of_an_amount_changes_more_and_none_changes_nothing(jobs: Jobs, kept: dict[str, Any]) -> None:
@@ -615,8 +617,8 @@ def test_a_part_that_is_drawn_smaller_shows_the_same(jobs: Jobs, kept: dict[str,
 
 def test_recognisers_are_asked_anew_for_every_amount(jobs: Jobs, kept: dict[str, Any]) -> None:
     def alike(**amounts: float) -> np.ndarray:
-        answer, _, _ = run(jobs, "measure", [], search=kept["search"], **amounts)
-        return np.array([row["after"] for row in answer["faces"][0]["similarities"]])
+        response, _, _ = run(jobs, "measure", [], search=kept["search"], **amounts)
+        return np.array([row["after"] for row in response["faces"][0]["similarities"]])
 
     assert alike(amount=0.0) == pytest.approx(1.0, abs=2e-3)
     assert alike().mean() < alike(amount=0.4).mean() < 0.9999
@@ -626,8 +628,8 @@ def test_recognisers_are_asked_anew_for_every_amount(jobs: Jobs, kept: dict[str,
 
 
 def test_what_is_not_selected_stays_as_it_is_in_what_is_drawn(jobs: Jobs, left_half: Picture) -> None:
-    answer, _, _ = run(jobs, "search", [at(ASTRONAUT, 0, 0), left_half], **LOOK)
-    before, after = rendered(jobs, answer["search"])
+    response, _, _ = run(jobs, "search", [at(ASTRONAUT, 0, 0), left_half], **LOOK)
+    before, after = rendered(jobs, response["search"])
     changed = (before != after).any(2)
     assert changed[:, : 225 - AREA[0]].any() and not changed[:, 225 - AREA[0] :].any()
 
@@ -651,16 +653,16 @@ def test_a_search_outlives_a_card_that_gets_full_and_goes_on_on_the_processor(
 
     monkeypatch.setattr(pipeline, "find_direction", find_on_card)
     monkeypatch.setattr(verify, "embed_face", scarce)
-    answer = run(jobs, "search", [at(ASTRONAUT, 0, 0)], **LOOK)[0]
-    said = errors.Message("measured-on-processor").described()
-    applied, made, _ = run(jobs, "apply", [], search=answer["search"])
-    measured = run(jobs, "measure", [], search=answer["search"], light=0.5)[0]
+    response = run(jobs, "search", [at(ASTRONAUT, 0, 0)], **LOOK)[0]
+    warning = errors.Message("measured-on-processor").described()
+    applied, pictures, _ = run(jobs, "apply", [], search=response["search"])
+    measured = run(jobs, "measure", [], search=response["search"], light=0.5)[0]
     # From the first time on, the card is not asked again.
     assert asked.count("cuda") == 1 and asked[0] == "cuda"
-    for told in (answer, applied, measured):
-        assert said in told["warnings"] and told["faces"][0]["similarities"]
-    as_found = [{k: v for k, v in face.items() if k != "seconds"} for face in (answer["faces"][0], kept["faces"][0])]
-    assert as_found[0] == as_found[1] and made
+    for answer in (response, applied, measured):
+        assert warning in answer["warnings"] and answer["faces"][0]["similarities"]
+    as_found = [{k: v for k, v in face.items() if k != "seconds"} for face in (response["faces"][0], kept["faces"][0])]
+    assert as_found[0] == as_found[1] and pictures
 
 
 def test_a_search_that_was_dropped_is_not_kept(jobs: Jobs) -> None:
@@ -676,7 +678,7 @@ def test_two_looks_for_a_large_photo_are_not_two_large_photos(
     jobs: Jobs, large: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     deep = large.astype(np.uint16) * np.uint16(257)
-    monkeypatch.setattr(protection, "MOST_BYTES", 2.2 * deep.nbytes)
+    monkeypatch.setattr(protection, "MAX_BYTES", 2.2 * deep.nbytes)
     first, second = (run(jobs, "search", [at(deep, 0, 0)], **LOOK, seed=seed)[0]["search"] for seed in (1, 2))
     for search in (first, second):
         rendered(jobs, search, area=[1900, 900, 300, 400])
@@ -689,22 +691,22 @@ def test_a_part_outside_of_what_was_searched_is_refused(jobs: Jobs, kept: dict[s
 
 
 def test_the_photo_is_shown_with_its_faces_where_that_is_wanted(jobs: Jobs) -> None:
-    _, (shown,), _ = run(jobs, "find", [at(ASTRONAUT, 0, 0)], show=[256, 300])
-    assert shown.name == "shown" and shown.pixels.shape == (256, 256, 3)
-    assert np.abs(shown.pixels - ASTRONAUT.reshape(256, 2, 256, 2, 3).mean((1, 3))).mean() < 3
+    _, (preview,), _ = run(jobs, "find", [at(ASTRONAUT, 0, 0)], show=[256, 300])
+    assert preview.name == "shown" and preview.pixels.shape == (256, 256, 3)
+    assert np.abs(preview.pixels - ASTRONAUT.reshape(256, 2, 256, 2, 3).mean((1, 3))).mean() < 3
 
 
 @pytest.mark.slow
 def test_settings_tell_all_that_decided_the_result(jobs: Jobs) -> None:
-    answer, _, _ = run(jobs, "protect", [at(ASTRONAUT, 0, 0)], steps=1, strength=0.4, prompt="red lipstick", seed=5)
-    settings = answer["settings"]
+    response, _, _ = run(jobs, "protect", [at(ASTRONAUT, 0, 0)], steps=1, strength=0.4, prompt="red lipstick", seed=5)
+    settings = response["settings"]
     wanted = {"prompt": "red lipstick", "strength": 0.4, "mode": "dodge", "prior": "makeup", "steps": 1, "seed": 5}
     assert settings.items() >= wanted.items() and settings["faces"][0]["number"] == 1 and settings["program"]
-    again, _, _ = run(
+    repeated, _, _ = run(
         jobs, "protect", [at(ASTRONAUT, 0, 0)], **{k: settings[k] for k in wanted}, faces=settings["faces"]
     )
-    assert [s["after"] for s in again["faces"][0]["similarities"]] == [
-        s["after"] for s in answer["faces"][0]["similarities"]
+    assert [s["after"] for s in repeated["faces"][0]["similarities"]] == [
+        s["after"] for s in response["faces"][0]["similarities"]
     ]
 
 
@@ -722,8 +724,8 @@ def test_the_expression_is_kept_unless_the_header_says_otherwise_and_the_setting
         return ProtectResult(request.photo.with_pixels(255 - request.photo.pixels), (FaceReport(1, box, 40.0),))
 
     monkeypatch.setattr(pipeline, "protect", protect)
-    answer, _, _ = run(jobs, "protect", [at(ASTRONAUT, 0, 0)], **header)
-    assert asked == [kept] and answer["settings"]["keep_expression"] is kept
+    response, _, _ = run(jobs, "protect", [at(ASTRONAUT, 0, 0)], **header)
+    assert asked == [kept] and response["settings"]["keep_expression"] is kept
 
 
 @pytest.mark.parametrize(
@@ -801,13 +803,13 @@ def test_pictures_that_do_not_belong_together_are_refused(jobs: Jobs) -> None:
 def test_check_says_what_the_library_says(jobs: Jobs, store: ModelStore) -> None:
     darker = (ASTRONAUT * 0.8).astype(np.uint8)
     sent = [at(ASTRONAUT, 0, 0, "original"), at(darker, 0, 0, "current")]
-    answer, _, _ = run(jobs, "check", sent, upload=True)
+    response, _, _ = run(jobs, "check", sent, upload=True)
     (direct,) = compare.check(Photo(ASTRONAUT), Photo(darker), store=store)
-    assert answer["faces"] == [face_report(direct)] and answer["warnings"] == []
-    assert answer["sentences"][-1].startswith("No protection holds")
-    upload = answer["upload"]
+    assert response["faces"] == [face_report(direct)] and response["warnings"] == []
+    assert response["sentences"][-1].startswith("No protection holds")
+    upload = response["upload"]
     assert (upload["width"], upload["quality"]) == (1080, 75)
-    pairs = zip(answer["faces"][0]["similarities"], upload["faces"][0]["similarities"], strict=True)
+    pairs = zip(response["faces"][0]["similarities"], upload["faces"][0]["similarities"], strict=True)
     differences = [abs(now["after"] - later["after"]) for now, later in pairs]
     assert 0 < max(differences) < 0.2
 
@@ -816,8 +818,8 @@ def test_a_check_of_regions_counts_in_layer_pixels_and_the_clients_numbers(jobs:
     box = run(jobs, "find", [at(ASTRONAUT, 0, 0)])[0]["faces"][0]["box"]
     darker = (ASTRONAUT * 0.9).astype(np.uint8)
     sent = [at(ASTRONAUT, 100, 20, "original", (260, 220)), at(darker, 100, 20, "current", (260, 220))]
-    answer, _, _ = run(jobs, "check", sent, faces=[{"number": 3, "box": box}], full=[512, 512])
-    (face,) = answer["faces"]
+    response, _, _ = run(jobs, "check", sent, faces=[{"number": 3, "box": box}], full=[512, 512])
+    (face,) = response["faces"]
     assert face["number"] == 3 and box_iou(tuple(face["box"]), tuple(box)) > 0.9
 
 
@@ -831,12 +833,12 @@ def test_a_picture_is_not_compared_with_itself(jobs: Jobs) -> None:
 
 
 def test_models_are_listed_with_licence_and_size(jobs: Jobs) -> None:
-    answer, _, _ = run(jobs, "models", [])
-    assert "clip-mini" in answer["present"] and answer["licences"]["clip-mini"] == "MIT"
-    about = jobs.about()
-    assert about["device"] in ("cpu", "cuda") and about["defaults"]["steps"] > 10
-    assert about["defaults"]["keep_expression"] is True and about["defaults"]["locks"] == []
-    assert about["parts"] == ["brows", "mouth", "nose", "jaw"]
+    response, _, _ = run(jobs, "models", [])
+    assert "clip-mini" in response["present"] and response["licences"]["clip-mini"] == "MIT"
+    description = jobs.describe()
+    assert description["device"] in ("cpu", "cuda") and description["defaults"]["steps"] > 10
+    assert description["defaults"]["keep_expression"] is True and description["defaults"]["locks"] == []
+    assert description["parts"] == ["brows", "mouth", "nose", "jaw"]
 
 
 def test_on_a_full_card_the_worker_gets_ready_with_the_processor(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -848,7 +850,7 @@ def test_on_a_full_card_the_worker_gets_ready_with_the_processor(monkeypatch: py
             raise torch.AcceleratorError("CUDA error: out of memory")
 
     monkeypatch.setattr(loaded, "warm_up", full)
-    assert Jobs().about()["priors"] and asked == ["auto", "cpu"]
+    assert Jobs().describe()["priors"] and asked == ["auto", "cpu"]
 
 
 @pytest.fixture
@@ -876,9 +878,12 @@ def test_fetching_all_leaves_out_what_only_an_installation_brings(bare: Jobs, mo
     fetched: list[str] = []
     monkeypatch.setattr(ModelStore, "is_intact", lambda self, name: name not in ("face-mesh", "one"))
     monkeypatch.setattr(ModelStore, "fetch", lambda self, name, progress: fetched.append(name))
-    answer, _, told = run(bare, "models", [], fetch=True)
-    assert fetched == ["one"] and told[0].header["stage"] == "fetch"
-    assert {model["name"]: model["can_be_fetched"] for model in answer["missing"]} == {"face-mesh": False, "one": True}
+    response, _, messages = run(bare, "models", [], fetch=True)
+    assert fetched == ["one"] and messages[0].header["stage"] == "fetch"
+    assert {model["name"]: model["can_be_fetched"] for model in response["missing"]} == {
+        "face-mesh": False,
+        "one": True,
+    }
 
 
 @pytest.mark.parametrize("name", ["e4e-ffhq", "clip-openai", "ir152"])

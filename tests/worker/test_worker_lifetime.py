@@ -315,10 +315,10 @@ def test_the_command_line_asks_and_stops_it(make_location: MakeLocation) -> None
     folder = Path(location.run_folder)
     with raising(control.NoWorker, "no-worker"):
         control.status(folder)
-    assert not control.stop(folder).ran
+    assert not control.stop(folder).was_running
     with worker_client.connect(location=location):
         assert control.status(folder)["pid"] == pid(location)
-        assert control.stop(folder).words == "The worker has ended."
+        assert control.stop(folder).message == "The worker has ended."
     assert read_endpoint(location.run_folder) is None
 
 
@@ -328,7 +328,7 @@ def test_a_worker_that_hangs_is_stopped_by_force(make_location: MakeLocation, mo
     with worker_client.connect(location=location):
         processes = family(location)
         os.kill(pid(location), signal.SIGSTOP)
-        assert "killed" in control.stop(Path(location.run_folder)).words
+        assert "killed" in control.stop(Path(location.run_folder)).message
     until(lambda: all(is_gone(process) for process in processes))
 
 

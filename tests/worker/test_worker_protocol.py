@@ -154,16 +154,16 @@ keys = ["prompt", "strength", "steps", "full", "faces", "choose", "fetch", "uplo
 def test_any_header_is_understood_or_refused_in_words(header: dict[str, Any]) -> None:
     header_values = JobHeader(header)
     for read in (
-        lambda: header_values.text("prompt", ""),
-        lambda: header_values.number("strength", 0, 0, 1),
-        lambda: header_values.integer("steps", 0, 0, 100),
-        lambda: header_values.size("full"),
-        header_values.faces,
-        header_values.face_choice,
-        lambda: header_values.names("fetch"),
-        lambda: header_values.flag("upload"),
-        lambda: header_values.word("device", "auto", ("auto", "cpu")),
-        lambda: header_values.names("recognisers"),
+        lambda: header_values.read_text("prompt", ""),
+        lambda: header_values.read_number("strength", 0, 0, 1),
+        lambda: header_values.read_integer("steps", 0, 0, 100),
+        lambda: header_values.read_size("full"),
+        header_values.read_faces,
+        header_values.read_face_choice,
+        lambda: header_values.read_names("fetch"),
+        lambda: header_values.read_flag("upload"),
+        lambda: header_values.read_choice("device", "auto", ("auto", "cpu")),
+        lambda: header_values.read_names("recognisers"),
     ):
         try:
             read()

@@ -244,7 +244,7 @@ def test_a_job_that_crashes_takes_neither_the_queue_nor_the_next_job_with_it(
 
 def test_after_an_unforeseen_error_the_next_job_gets_another_process_that_computes(tmp_path: Path) -> None:
     class Broken(Compute):
-        alive = True
+        is_alive = True
         ended = False
 
         def __init__(self, command: Sequence[str]) -> None:
@@ -253,7 +253,7 @@ def test_after_an_unforeseen_error_the_next_job_gets_another_process_that_comput
         def wait_until_ready(self) -> protocol.Header:
             return {"models_folder": str(tmp_path), "priors": []}
 
-        def send(self, sent: protocol.Message) -> None: ...
+        def send(self, message: protocol.Message) -> None: ...
 
         def receive(self) -> protocol.Message:
             raise MemoryError
