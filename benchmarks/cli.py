@@ -537,7 +537,7 @@ def covered(
     type=int,
     default=10,
     show_default=True,
-    help="Largest number of faces in a photo; photos have 1 up to this many, in turn.",
+    help="Largest number of faces in a photo; photos have 1 up to this many, more often few.",
 )
 @click.option("--steps", type=int, help="Search steps; the product's default by default.")
 @click.option("--planned", type=int, default=100_000, show_default=True, help="Files of the plan.")

@@ -37,6 +37,8 @@ INVERSION_FILE = "inversion.jsonl"
 COVERED_FILE = "covered.jsonl"
 FULLSIZE_FILE = "fullsize.json"
 SHOOT_FILE = "shoot.json"
+SHOOT_METHODS = ALONE, SHOOT, COLD_SHOOT = "each by itself", "as a shoot", "as a shoot, without warm starts"
+"""How the photos of a person are protected for `SHOOT_FILE`."""
 SCALE_FILE = "scale.json"
 PAPER_FILE = "paper.jsonl"
 

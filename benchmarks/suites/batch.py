@@ -82,7 +82,7 @@ def run(
     Args:
         faces: portraits that group photos are made of.
         rows: folder of the figures.
-        photos: number of photos of the shoot; of 6 megapixels, with 1 to ``max_faces`` faces in turn.
+        photos: number of photos of the shoot, of 6 megapixels; see `count_faces` for their faces.
         max_faces: of a photo.
         steps: of the search per face, None for the default.
         planned_files: number of files in the planned folder.
@@ -110,17 +110,26 @@ def run(
 
 
 def make_shoot(faces: Sequence[Path], folder: Path, photos: int, max_faces: int) -> None:
-    """Group photos of 6 megapixels, with 1 to ``max_faces`` faces in turn."""
+    """Group photos of 6 megapixels, with the faces that `count_faces` says."""
     folder.mkdir(parents=True)
     portraits = cycle(faces)
     for number in range(photos):
-        chosen = list(islice(portraits, 1 + number % max_faces))
+        chosen = list(islice(portraits, count_faces(number, max_faces)))
         make_group_photo(chosen, MEGAPIXELS, folder / f"IMG_{number:04}.jpg")
+
+
+def count_faces(number: int, max_faces: int) -> int:
+    """The faces of the photo of this number: 1 to ``max_faces``, and more often few than many, as at a wedding."""
+    return max_faces // (1 + number % max_faces)
 
 
 def choose_singles(shoot: Sequence[Path], max_faces: int, count: int = _MAX_SINGLES) -> list[tuple[Path, int]]:
     """Choose at most ``count`` faces of ``make_shoot``, evenly spaced: each a photo and an index in it."""
-    faces = [(photo, face_index) for number, photo in enumerate(shoot) for face_index in range(1 + number % max_faces)]
+    faces = [
+        (photo, face_index)
+        for number, photo in enumerate(shoot)
+        for face_index in range(count_faces(number, max_faces))
+    ]
     number = min(count, len(faces))
     return [faces[(2 * index + 1) * len(faces) // (2 * number)] for index in range(number)]
 

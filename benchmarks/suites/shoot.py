@@ -1,7 +1,8 @@
 """Photos of people as a shoot: how well people are grouped, and whether a person's protected photos match each other.
 
-Each person's photos are protected twice: each by itself, and as a sequence, as ``c2p batch`` does with people, each led
-away from the protected ones before it. These are real people: the output file contains only figures.
+Each person's photos are protected three times: each by itself; as a sequence, as ``c2p batch`` does with people, each
+led away from the protected ones before it; and the same without warm starts, which shows what these cost. These are
+real people: the output file contains only figures.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import combinations, islice
 from pathlib import Path
@@ -28,7 +29,7 @@ from benchmarks.metrics.grouping import adjusted_rand_index
 from benchmarks.metrics.image_quality import to_rgb8
 from benchmarks.metrics.product_colours import Colours, compare_product_colours, measure_product_colours
 from benchmarks.recognisers import load_every_recogniser, open_store
-from benchmarks.rows import SHOOT_FILE
+from benchmarks.rows import ALONE, SHOOT, SHOOT_FILE, SHOOT_METHODS
 from benchmarks.suites import gallery
 from benchmarks.suites.lights import photograph_in_lights
 from c2p_core import faces
@@ -49,7 +50,6 @@ from c2p_core.pipeline import protect
 from c2p_core.recognition import Recogniser
 from c2p_core.verify import crop_face, embed_face
 
-METHODS = ("each by itself", "as a shoot")
 # The default prompt paints hardly anything.
 LOOK = "red lipstick and smoky eyes"
 _GROUPED_FACES = 5000
@@ -129,10 +129,10 @@ def protect_person(photos: Mapping[str, Path], options: Mapping[str, Any], metho
     protected = []
     for label, path, photo, face in with_face:
         request = ProtectRequest(photo, faces=(face.number,), layers=True, **options)
-        if method == METHODS[1]:
+        if method != ALONE:
             resolved = looks.choose(str(path), request, [face])
             assert resolved is not None  # nobody is skipped
-            request = resolved
+            request = resolved if method == SHOOT else _drop_codes(resolved)
         result = protect(request, store=store, warm=warm)
         looks.learn(str(path), result)
         protected_face = faces.find_again(View(result.photo), face, store) or face
@@ -140,6 +140,12 @@ def protect_person(photos: Mapping[str, Path], options: Mapping[str, Any], metho
         colours = measure_product_colours(layer for layer in result.layers if layer.face == face.number)
         protected.append(_make_protected(label, photo, face, result.photo, protected_face, report, colours))
     return protected
+
+
+def _drop_codes(request: ProtectRequest) -> ProtectRequest:
+    """The request without the codes of earlier photos, from which searches start warm."""
+    looks = (replace(look, earlier=tuple(replace(trace, code={}) for trace in look.earlier)) for look in request.looks)
+    return replace(request, looks=tuple(looks))
 
 
 def _read(path: Path) -> tuple[Photo, Face | None]:
@@ -246,7 +252,7 @@ def _measure_looks(
         for portrait in portraits
     ]
     results = {}
-    for method in METHODS if photos_by_portrait else ():
+    for method in (ALONE, SHOOT) if photos_by_portrait else ():
         protect_portrait = partial(protect_person, options={**options, "prompt": LOOK}, method=method)
         results[method] = summarise_products(list(executor.map(protect_portrait, photos_by_portrait)))
         log(f"{method}: {results[method]}")
@@ -295,7 +301,7 @@ def run(
         by_person.setdefault(parse_person(label), {})[label] = photo
     limited = [dict(islice(photos.items(), each)) for photos in by_person.values()]
     selected = [photos for photos in limited if len(photos) > 1][:protected]
-    for method in METHODS if selected else ():
+    for method in SHOOT_METHODS if selected else ():
         protected_people = []
         for photos in executor.map(partial(protect_person, options=options, method=method), selected):
             protected_people.append(photos)

@@ -15,13 +15,13 @@ from c2p_core.search import SearchSettings
 
 
 def test_single_faces_are_chosen_evenly_over_the_faces_of_a_shoot() -> None:
-    shoot = [Path(f"IMG_{number}.jpg") for number in range(12)]  # of 1 to 6 faces twice, 42 in all
+    shoot = [Path(f"IMG_{number}.jpg") for number in range(12)]  # 6, 3, 2, 1, 1, 1, and the same again
     chosen = choose_singles(shoot, 6)
     assert len(set(chosen)) == 12
     # Photos of more faces have more of them, in both halves of the shoot alike.
     assert Counter(photo in shoot[:6] for photo, _ in chosen) == {True: 6, False: 6}
-    assert sum(photo in (*shoot[4:6], *shoot[10:]) for photo, _ in chosen) in (6, 7)
-    assert choose_singles(shoot[:2], 6) == [(shoot[0], 0), (shoot[1], 0), (shoot[1], 1)]
+    assert sum(photo in (*shoot[:2], *shoot[6:8]) for photo, _ in chosen) in (7, 8)
+    assert choose_singles(shoot[1:3], 3) == [(shoot[1], 0), (shoot[1], 1), (shoot[1], 2), (shoot[2], 0)]
 
 
 def test_the_time_of_a_shoot_is_also_compared_with_single_searches(
