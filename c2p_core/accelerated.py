@@ -65,14 +65,14 @@ def accelerate(forward: Forward, device: torch.device, recorded: bool = False) -
         recorded: whether its kernels are recorded once per shape of batches and replayed (CUDA graphs), if that works
             for this network.
     """
-    precisions = half_precisions(device)
-    steps = in_half_precision(forward, device, precisions) if precisions else forward
+    precisions = list_half_precisions(device)
+    steps = use_half_precision(forward, device, precisions) if precisions else forward
     if recorded:
         steps = replay_often(steps, _record_graph)
     return forward if steps is forward else lambda batch: steps(batch) if batch.requires_grad else forward(batch)
 
 
-def half_precisions(device: torch.device) -> tuple[torch.dtype, ...]:
+def list_half_precisions(device: torch.device) -> tuple[torch.dtype, ...]:
     """The types in which a device computes gradients fast, the better one first; none where single precision is safer.
 
     float16 has three bits more than bfloat16: of the recognisers that ship, its gradients had a cosine similarity of
@@ -88,7 +88,7 @@ def half_precisions(device: torch.device) -> tuple[torch.dtype, ...]:
     return tuple(precision for precision, least in needed if capability >= least)
 
 
-def in_half_precision(forward: Forward, device: torch.device, precisions: Sequence[torch.dtype]) -> Forward:
+def use_half_precision(forward: Forward, device: torch.device, precisions: Sequence[torch.dtype]) -> Forward:
     """The function with half-precision arithmetic, single-precision output, and the gradient that belongs to it.
 
     Its first batch decides which of the types serves: a network that can't be computed in any of them, or whose
@@ -97,7 +97,7 @@ def in_half_precision(forward: Forward, device: torch.device, precisions: Sequen
     Args:
         forward: maps a batch (B, ...) to (B, D).
         device: that the network was placed on.
-        precisions: of ``half_precisions``, the better one first.
+        precisions: of ``list_half_precisions``, the better one first.
     """
     chosen: list[Forward] = []
 

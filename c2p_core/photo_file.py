@@ -19,14 +19,14 @@ if TYPE_CHECKING:
     from c2p_core.models.loaded import WarmModels
     from c2p_core.models.store import ModelStore
 
-UNFORESEEN = 1
+UNEXPECTED_EXIT_CODE = 1
 """Exit code of an error that nobody foresaw."""
 # Errors that end one photo but not those after it.
 _PER_PHOTO = (UnreadableImage, NoFace, CannotWrite, BadRequest)
 
 
 @dataclass(frozen=True)
-class Writing:
+class WriteOptions:
     """How results are written.
 
     Attributes:
@@ -43,7 +43,7 @@ class Writing:
 def try_protect(
     source: Path,
     target: Path,
-    writing: Writing,
+    writing: WriteOptions,
     options: dict[str, Any],
     store: ModelStore,
     warm: WarmModels,
@@ -75,7 +75,7 @@ def try_protect(
 def _protect(
     source: Path,
     target: Path,
-    writing: Writing,
+    writing: WriteOptions,
     options: dict[str, Any],
     store: ModelStore,
     warm: WarmModels,
@@ -117,7 +117,7 @@ def describe_failure(error: Exception) -> tuple[Message, int]:
         return error.message, error.exit_code
     if os.environ.get("C2P_DEBUG"):
         raise error
-    return describe_unexpected(error), UNFORESEEN
+    return describe_unexpected(error), UNEXPECTED_EXIT_CODE
 
 
 def describe_unexpected(error: Exception) -> Message:

@@ -40,7 +40,7 @@ class ChosenProfile:
     why: Message
 
 
-def default_profile() -> Profile:
+def read_default_profile() -> Profile:
     """The profile that ``C2P_PROFILE`` says, else "embedded".
 
     Raises:
@@ -61,7 +61,7 @@ def choose_default(store: ModelStore, device: torch.device) -> ChosenProfile:
     """
     nothing = Photo(np.zeros((1, 1, 3), np.uint8))
     return choose_profile(
-        ProtectRequest(nothing, prior=_DEFAULT_PRIORS["embedded"], profile=default_profile()), store, device
+        ProtectRequest(nothing, prior=_DEFAULT_PRIORS["embedded"], profile=read_default_profile()), store, device
     )
 
 
@@ -98,7 +98,7 @@ def find_generator(store: ModelStore) -> str | None:
     return next((entry.name for entry in _full(store, "prior") if store.is_present(entry.name)), None)
 
 
-def full_recognisers(store: ModelStore) -> tuple[str, ...]:
+def list_full_recognisers(store: ModelStore) -> tuple[str, ...]:
     """Names of the full profile's recognisers that are here, beyond those that ship."""
     return tuple(entry.name for entry in _full(store, "recogniser") if store.is_present(entry.name))
 
@@ -123,7 +123,7 @@ def _find_missing(request: ProtectRequest, store: ModelStore) -> list[str]:
     if request.clip == AUTO and _find_clip(store) is None:
         missing += [entry.name for entry in _full(store, "guidance")]
     named = AUTO not in (request.prior, request.clip)
-    if named and request.recognisers == AUTO and not full_recognisers(store):
+    if named and request.recognisers == AUTO and not list_full_recognisers(store):
         missing += [entry.name for entry in _full(store, "recogniser")]
     return missing
 

@@ -13,15 +13,15 @@ from torch import Tensor, nn
 from c2p_core.accelerated import (
     Forward,
     accelerate,
-    half_precisions,
-    in_half_precision,
+    list_half_precisions,
     place,
     put_channels_last,
     replay_often,
+    use_half_precision,
 )
 from c2p_core.models.store import ModelStore
 from c2p_core.models.weights import load_weights
-from c2p_core.recognition import load_architecture, recogniser_names
+from c2p_core.recognition import list_recognisers, load_architecture
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 BOTH = (torch.float16, torch.bfloat16)
@@ -68,7 +68,7 @@ def test_only_weights_of_pictures_get_their_channels_last() -> None:
 
 
 def test_on_mps_nothing_is_computed_in_half_precision() -> None:
-    assert half_precisions(torch.device("mps")) == ()
+    assert list_half_precisions(torch.device("mps")) == ()
 
 
 @pytest.mark.parametrize(
@@ -78,7 +78,7 @@ def test_half_precision_is_what_the_card_has_units_for(
     capability: tuple[int, int], precisions: tuple[torch.dtype, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
-    assert half_precisions(CUDA) == precisions
+    assert list_half_precisions(CUDA) == precisions
 
 
 @pytest.mark.parametrize(
@@ -86,7 +86,7 @@ def test_half_precision_is_what_the_card_has_units_for(
     [
         # Convolutions over single channels take long in float16 on a processor.
         pytest.param(name, marks=[pytest.mark.slow] if name.startswith("faceres") else [])
-        for name in recogniser_names(ModelStore(offline=True))
+        for name in list_recognisers(ModelStore(offline=True))
     ],
 )
 def test_of_each_recogniser_half_precision_gives_the_descriptor_and_the_direction(name: str, store: ModelStore) -> None:
@@ -94,7 +94,7 @@ def test_of_each_recogniser_half_precision_gives_the_descriptor_and_the_directio
     architecture = load_architecture(entry)
     exact = load_weights(architecture.make(), store.path(name))
     picture = smooth_picture(architecture.template.size)
-    fast = differentiate(in_half_precision(exact, CPU, BOTH), picture)
+    fast = differentiate(use_half_precision(exact, CPU, BOTH), picture)
     wanted = differentiate(exact, picture)
     assert fast[0].dtype == fast[1].dtype == torch.float32
     assert not torch.equal(fast[0], wanted[0])
@@ -106,7 +106,7 @@ def test_the_smallest_gradients_survive_half_precision(network: nn.Module) -> No
     def faint(batch: Tensor) -> Tensor:
         return network(batch) * 1e-6
 
-    _, gradient = differentiate(in_half_precision(faint, CPU, BOTH[:1]), BATCH)
+    _, gradient = differentiate(use_half_precision(faint, CPU, BOTH[:1]), BATCH)
     _, wanted = differentiate(faint, BATCH)
     assert likeness(gradient, wanted) > 0.99
 
@@ -115,7 +115,7 @@ def test_what_overflows_in_one_precision_is_computed_in_the_other(network: nn.Mo
     def large(batch: Tensor) -> Tensor:
         return network(F.conv2d(batch * 3e4, torch.ones(3, 3, 1, 1))) * 1e-4
 
-    found, _ = differentiate(in_half_precision(large, CPU, BOTH), BATCH)
+    found, _ = differentiate(use_half_precision(large, CPU, BOTH), BATCH)
     assert likeness(found, large(BATCH)) > 0.999 and not torch.equal(found, large(BATCH))
 
 
@@ -126,7 +126,7 @@ def test_a_network_that_has_no_half_precision_stays_in_single(network: nn.Module
             raise RuntimeError("expected scalar type Float")
         return features.flatten(1)
 
-    found, gradient = differentiate(in_half_precision(strict, CPU, BOTH), BATCH)
+    found, gradient = differentiate(use_half_precision(strict, CPU, BOTH), BATCH)
     assert torch.equal(found, strict(BATCH)) and float(gradient.abs().max()) > 0
 
 

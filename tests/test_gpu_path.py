@@ -98,7 +98,7 @@ def test_faces_of_a_photo_are_searched_in_one_batch_and_come_out_as_one_by_one(
     monkeypatch.setattr(run, "pick_device", lambda name, warnings=None: torch.device("cpu"))
     alone = find_direction(replace(REQUEST, photo=pair), store=store)
     assert groups == [2, 1, 1]
-    for one, other in zip(together.found, alone.found, strict=True):
+    for one, other in zip(together.changes, alone.changes, strict=True):
         assert one.steps == other.steps == 2
         for name, part in other.code.items():
             assert torch.allclose(one.code[name].cpu(), part, atol=1e-3), name
@@ -126,7 +126,7 @@ def test_each_time_the_card_is_full_the_run_takes_less_of_it_and_says_so(
     assert tried == [*steps[: failures + 1], steps[failures]]
     assert [w.code for w in made.warnings if w.code in said] == [said[failures - 1]]
     assert made.computation is not None and made.computation.device == steps[failures][0]
-    assert len(made.found) == 2
+    assert len(made.changes) == 2
 
 
 def test_a_run_without_memory_for_the_models_falls_back_to_the_processor(
@@ -152,9 +152,9 @@ def test_a_search_of_a_card_that_gets_full_is_applied_on_the_processor(
 ) -> None:
     found = find_direction(replace(REQUEST, steps=1, recognisers=("mobileface",)), store=store)
     embed = verify.embed_face
-    (face,) = found.found
+    (face,) = found.changes
     reference = embed(face.subject.original_canvas, found.recognisers, card)
-    found = replace(found, found=(replace(face, references=(reference,)),))
+    found = replace(found, changes=(replace(face, references=(reference,)),))
     wanted = apply_direction(found, AS_FOUND)
 
     def scarce(canvas: CanvasFace, recognisers: Sequence[Recogniser], device: torch.device) -> verify.Embeddings:

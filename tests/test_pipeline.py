@@ -21,7 +21,7 @@ from c2p_core.errors import BadRequest, Cancelled, Message, ModelUnavailable, No
 from c2p_core.faces import find_faces_in
 from c2p_core.faces.canvas import CanvasFace
 from c2p_core.faces.view import View
-from c2p_core.guidance.looks import prompt_warnings
+from c2p_core.guidance.looks import list_prompt_warnings
 from c2p_core.models.loaded import WarmModels, get_recognisers, split_hold_out
 from c2p_core.models.store import ModelStore
 from c2p_core.photo import Photo
@@ -196,7 +196,7 @@ def test_naming_recognisers_of_a_single_family_has_its_own_warning() -> None:
     ("prompt", "count"), [("", 0), ("red", 0), ("✨ 123", 1), ("a photo of her", 1), ("красная помада", 3)]
 )
 def test_a_prompt_that_names_no_makeup_gives_a_warning(prompt: str, count: int) -> None:
-    warnings = prompt_warnings(prompt)
+    warnings = list_prompt_warnings(prompt)
     assert len(warnings) == count and all(said == Message("prompt-without-makeup") for said in warnings[-1:])
 
 

@@ -15,7 +15,7 @@ from c2p_core.batch.planning import settings_digest
 from c2p_core.errors import BadRequest, Message, ModelUnavailable
 from c2p_core.models.store import ModelStore
 from c2p_core.photo import Photo
-from c2p_core.profiles import choose_profile, default_profile, find_generator, full_recognisers
+from c2p_core.profiles import choose_profile, find_generator, list_full_recognisers, read_default_profile
 from c2p_core.worker.job_header import JobHeader
 from c2p_core.worker.job_request import build_request
 from c2p_core.worker.jobs import Jobs
@@ -123,7 +123,7 @@ def test_the_full_recognisers_go_with_the_models_that_ship(bare: ModelStore) -> 
         taken(bare, CPU, profile="full", **own)
     put(bare, "sface")
     assert taken(bare, CPU, profile="full", **own) == ("full", "makeup", "clip-mini")
-    assert full_recognisers(bare) == ("sface",)
+    assert list_full_recognisers(bare) == ("sface",)
 
 
 def test_what_a_request_names_is_taken_in_any_profile(fetched: ModelStore) -> None:
@@ -156,11 +156,11 @@ def test_a_job_may_name_its_profile_and_else_gets_that_of_the_environment(monkey
     monkeypatch.delenv("C2P_PROFILE", raising=False)
     assert build_request(JobHeader({})).profile == "embedded"
     monkeypatch.setenv("C2P_PROFILE", "auto")
-    assert default_profile() == build_request(JobHeader({})).profile == "auto"
+    assert read_default_profile() == build_request(JobHeader({})).profile == "auto"
     assert build_request(JobHeader({"profile": "full"})).profile == "full"
     monkeypatch.setenv("C2P_PROFILE", "most")
     with raising(BadRequest, "profile-unknown"):
-        default_profile()
+        read_default_profile()
 
 
 def test_a_job_for_an_unknown_profile_is_refused() -> None:

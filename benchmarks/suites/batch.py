@@ -141,7 +141,7 @@ def measure_singles(chosen: Sequence[tuple[Path, int]], steps: int) -> list[floa
         usable = [face.number for face in find_faces(pixels, store) if not face.skipped]
         number = usable[place % len(usable)]
         request = ProtectRequest(pixels, steps=steps, faces=(number,))
-        (found,) = find_direction(request, store=store, warm=warm).found
+        (found,) = find_direction(request, store=store, warm=warm).changes
         seconds.append(found.seconds)
     return seconds[1:]
 

@@ -20,7 +20,7 @@ from thresholds import embeddings
 from torch import Tensor
 
 from c2p_core.models.store import ModelStore, bundle_dir
-from c2p_core.recognition import recogniser_names
+from c2p_core.recognition import list_recognisers
 from c2p_core.recognition.thresholds import read_thresholds
 
 _COUNT = 16
@@ -68,7 +68,7 @@ def main() -> None:
     thresholds = read_thresholds(bundle_dir() / "mini" / "thresholds.json")
     faces = list(read_canvases(arguments.faces, arguments.work, "train"))
     rows = torch.tensor([at for at, face in enumerate(faces) if is_usable(face.row)])
-    vectors = {name: embeddings(name, "train", faces, arguments.work, store)[rows] for name in recogniser_names(store)}
+    vectors = {name: embeddings(name, "train", faces, arguments.work, store)[rows] for name in list_recognisers(store)}
     # In impostor standard deviations; the recogniser that finds a pair most similar decides.
     likeness = torch.stack(
         [(v @ v.T - thresholds[name].impostor_mean) / thresholds[name].impostor_std for name, v in vectors.items()]

@@ -32,7 +32,7 @@ from c2p_core.models.loaded import WarmModels
 from c2p_core.photo import Photo
 from c2p_core.photo_file import describe_failure
 from c2p_core.signals import Interrupted
-from c2p_core.subjects import Found, find_subjects
+from c2p_core.subjects import DetectedFaces, find_subjects
 
 _ENDED = object()
 
@@ -45,7 +45,7 @@ class _Read:
     digest: str
     stamp: tuple[int, int]
     photo: Photo
-    found: Found
+    found: DetectedFaces
 
 
 @dataclass(frozen=True)
@@ -174,7 +174,7 @@ class _Line:
             faces, subjects = find_subjects(request, self._store, warnings)
         except Exception as error:
             return self._failed(item, error, digest, stamp)
-        return _Read(item, digest, stamp, photo, Found(faces, tuple(subjects), tuple(warnings)))
+        return _Read(item, digest, stamp, photo, DetectedFaces(faces, tuple(subjects), tuple(warnings)))
 
     def _search_all(self, cores: int) -> None:
         _use_cores(cores)
@@ -199,14 +199,14 @@ class _Line:
             request, warnings = chosen, list(found.warnings)
             numbers = {face.number for face in choose_faces(found.faces, request.faces, warnings)}
             subjects = tuple(subject for subject in found.subjects if subject.face.number in numbers)
-            found = Found(found.faces, subjects, tuple(warnings))
+            found = DetectedFaces(found.faces, subjects, tuple(warnings))
         direction = pipeline.find_direction(
             request,
             progress=lambda progress: self._control.tell(read.item, progress),
             cancel=self._control.cancel,
             store=self._store,
             warm=self._warm,
-            found=found,
+            detected=found,
         )
         return _Searched(read, direction)
 

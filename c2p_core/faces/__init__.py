@@ -57,14 +57,14 @@ def find_faces(photo: Photo, store: ModelStore, reduced: float = 1.0) -> tuple[F
     Raises:
         ModelUnavailable: a model is missing or damaged.
     """
-    from c2p_core.faces.detect import TOLERANCE, why_skipped
+    from c2p_core.faces.detect import TOLERANCE, explain_too_small
     from c2p_core.faces.view import View
 
     view = View(photo)
     faces = _load_detector(store)(view, reduced)
     # Covers are found just as well in a reduced copy, in which the face may be too small to be protected.
     tolerance = TOLERANCE if reduced > 1 else 0.0
-    large_enough = [replace(face, skipped=why_skipped(reduced * face.eye_distance, tolerance)) for face in faces]
+    large_enough = [replace(face, skipped=explain_too_small(reduced * face.eye_distance, tolerance)) for face in faces]
     return skip_covered(faces, find_visible(view, large_enough, store))
 
 

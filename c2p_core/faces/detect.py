@@ -199,7 +199,7 @@ def _is_on_face(five: NDArray[np.float32], mesh: NDArray[np.float32]) -> bool:
     return bool(distance < 0.6 * max(eye_distance(mesh), float(np.linalg.norm(five[1] - five[0]))))
 
 
-def why_skipped(distance: float, tolerance: float = 0.0) -> Message | None:
+def explain_too_small(distance: float, tolerance: float = 0.0) -> Message | None:
     """Why a face with this eye distance in photo pixels can't be protected; None when it can.
 
     ``tolerance``: accepted shortfall, as a share of ``MIN_EYE_DISTANCE``.
@@ -213,4 +213,4 @@ def _build_face(number: int, mesh: NDArray[np.float32], score: float) -> Face:
     distance = eye_distance(mesh)
     low, high = mesh[:, :2].min(0), mesh[:, :2].max(0)
     box = (float(low[0]), float(low[1]), float(high[0]), float(high[1]))
-    return Face(number, box, score, mesh[:, :2].copy(), distance, why_skipped(distance))
+    return Face(number, box, score, mesh[:, :2].copy(), distance, explain_too_small(distance))

@@ -43,7 +43,7 @@ def paints_anything(prompt: str) -> bool:
     return bool(choose_makeup(prompt, random.Random(0)))
 
 
-def prompt_warnings(prompt: str) -> list[Message]:
+def list_prompt_warnings(prompt: str) -> list[Message]:
     """Warnings for the user about words that the text model doesn't know, and about a prompt that names no makeup."""
     reading = read_prompt(prompt)
     warnings = [

@@ -83,7 +83,7 @@ def split_words(text: str) -> list[str]:
 
 
 @cache
-def known_words() -> frozenset[str]:
+def list_known_words() -> frozenset[str]:
     """Every word that has a meaning in prompts or occurs in captions."""
     texts: list[str] = [*TABLES.negations, "makeup", "make", "up"]
     for name, colour in TABLES.colours.items():
@@ -103,10 +103,10 @@ def read_prompt(prompt: str) -> PromptReading:
     """Sort a prompt's words into known and unknown ones; stop words are left out."""
     known, unknown = [], []
     for word in split_words(prompt):
-        if word in known_words():
+        if word in list_known_words():
             known.append(word)
         elif word not in TABLES.stop_words:
-            close = difflib.get_close_matches(word, sorted(known_words()), n=3, cutoff=0.6)
+            close = difflib.get_close_matches(word, sorted(list_known_words()), n=3, cutoff=0.6)
             unknown.append((word, tuple(close)))
     return PromptReading(tuple(known), tuple(unknown))
 

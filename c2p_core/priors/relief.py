@@ -67,10 +67,12 @@ class Relief:
 
         Texture scales what relief leaves, so that both together never invert light and shade.
         """
-        deeper, plain = self._relief_gain(code["relief"]), self._visibility * self._deepen
-        left = 1.0 + deeper[:TEXTURE_BANDS].clamp(-1.0, 0.0)
-        rougher = upsample(self._texture_gain(code["texture"])) * left
-        return _apply_gain(deeper, self._bands, plain) + _apply_gain(rougher, self.texture, plain[:TEXTURE_BANDS])
+        deeper, deepening = self._relief_gain(code["relief"]), self._visibility * self._deepen
+        remaining = 1.0 + deeper[:TEXTURE_BANDS].clamp(-1.0, 0.0)
+        rougher = upsample(self._texture_gain(code["texture"])) * remaining
+        return _apply_gain(deeper, self._bands, deepening) + _apply_gain(
+            rougher, self.texture, deepening[:TEXTURE_BANDS]
+        )
 
     def _relief_gain(self, code: Tensor) -> Tensor:
         """(bands, 256, 256) gain of relief: deepens above 0, softens below."""
@@ -101,10 +103,10 @@ def _visibility(bands: Tensor) -> Tensor:
     """(bands, 256, 256) visibility 0..1 of the relief: 0.5 where its amplitude nearby equals ``_FAINT``."""
     squared, widths = bands.square().cpu().numpy(), RELIEF_BANDS[1:]
     energy = [gaussian_filter(band, _FAINT_WITHIN * width) for band, width in zip(squared, widths, strict=True)]
-    near = torch.from_numpy(np.stack(energy)).to(bands) + 1e-9
-    return near / (near + bands.new_tensor(_FAINT)[:, None, None].square())
+    local_energy = torch.from_numpy(np.stack(energy)).to(bands) + 1e-9
+    return local_energy / (local_energy + bands.new_tensor(_FAINT)[:, None, None].square())
 
 
-def _apply_gain(gain: Tensor, relief: Tensor, plain: Tensor) -> Tensor:
+def _apply_gain(gain: Tensor, relief: Tensor, deepening: Tensor) -> Tensor:
     """Apply (bands, 256, 256) gains: negative ones soften relief, positive ones deepen it where it is visible."""
-    return ((gain.clamp(min=0.0) * plain + gain.clamp(max=0.0)) * relief).sum(0)
+    return ((gain.clamp(min=0.0) * deepening + gain.clamp(max=0.0)) * relief).sum(0)

@@ -417,7 +417,7 @@ class DisplacementSolver:
         # Weighted so that every edge counts alike, regardless of its contrast.
         contrast = slope.square().sum(1)
         weighted = jacobian / (contrast + contrast.mean())
-        gram, bending = in_double(weighted @ jacobian.T), in_double(bends @ bends.T)
+        gram, bending = to_double(weighted @ jacobian.T), to_double(bends @ bends.T)
         gram += _SMOOTH * (gram.trace() / bending.trace()) * bending
         gram += _RIDGE * gram.diagonal().mean() * torch.eye(len(gram), dtype=gram.dtype, device=gram.device)
         self._projection, self._inverse_gram = weighted, torch.linalg.inv(gram).to(jacobian)
@@ -457,12 +457,12 @@ def principal_axes(generator: Generator) -> Tensor:
     """(style, style): principal axes of W over random draws, as rows, each scaled to its standard deviation."""
     like = generator.mean_w
     draws = torch.randn(_DRAWS, generator.shape.style, generator=torch.Generator().manual_seed(0)).to(like)
-    spreads, axes = torch.linalg.eigh(torch.cov(in_double(generator.mapping(draws)).T))
+    spreads, axes = torch.linalg.eigh(torch.cov(to_double(generator.mapping(draws)).T))
     scaled: Tensor = spreads.clamp(min=0.0).sqrt()[:, None] * axes.T
     return scaled.to(like)
 
 
-def in_double(values: Tensor) -> Tensor:
+def to_double(values: Tensor) -> Tensor:
     """In double precision; on the processor where the device has none, as Apple's MPS."""
     return (values if values.device.type in ("cpu", "cuda") else values.cpu()).double()
 

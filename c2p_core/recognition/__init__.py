@@ -87,12 +87,12 @@ class Architecture:
     load: Callable[[Path], nn.Module] | None = None
 
 
-def recogniser_names(store: ModelStore) -> tuple[str, ...]:
+def list_recognisers(store: ModelStore) -> tuple[str, ...]:
     """Names of the recognisers that "auto" means; the user's own come last."""
     return tuple(entry.name for entry in store.entries() if entry.role == "recogniser")
 
 
-def known_recognisers(store: ModelStore) -> tuple[str, ...]:
+def list_known_recognisers(store: ModelStore) -> tuple[str, ...]:
     """Names of all recognisers that can be asked for; the user's own come last."""
     return tuple(entry.name for entry in store.catalogue() if entry.role == "recogniser")
 
@@ -138,7 +138,7 @@ def load_network(name: str, store: ModelStore, device: torch.device) -> Loaded:
     """
     if is_user_recogniser(name):
         return load_user_recogniser(name, store.offline, device)
-    names = known_recognisers(store)
+    names = list_known_recognisers(store)
     if name not in names:
         raise BadRequest("recogniser-unknown", name=name, known=list(names))
     entry = store.entry(name)
@@ -195,7 +195,7 @@ def load_recognisers(
     load = _Loader(store, device, recorded)
     loaded: dict[str, Recogniser] = {}
     missing: list[Message] = []
-    for name in expand_names(names, (*recogniser_names(store), *more)):
+    for name in expand_names(names, (*list_recognisers(store), *more)):
         try:
             found = load(name)
         except ModelUnavailable as error:
@@ -211,7 +211,7 @@ def load_recognisers(
     return tuple(loaded.values())
 
 
-def unmeasured_warnings(recognisers: Sequence[Recogniser]) -> list[Message]:
+def list_unmeasured_warnings(recognisers: Sequence[Recogniser]) -> list[Message]:
     """A message on each recogniser that this project has not measured, with what is unknown."""
     return [
         Message("recogniser-measured-by-user", name=r.name)
@@ -222,7 +222,7 @@ def unmeasured_warnings(recognisers: Sequence[Recogniser]) -> list[Message]:
     ]
 
 
-def judge_warnings(recognisers: Sequence[Recogniser]) -> list[Message]:
+def list_judge_warnings(recognisers: Sequence[Recogniser]) -> list[Message]:
     """A message on each recogniser that takes no part in a search, with the reason."""
     return [Message("recogniser-judges-only", name=r.name, why=r.judges_only) for r in recognisers if r.judges_only]
 

@@ -17,7 +17,7 @@ from c2p_core.recognition import Recogniser
 def load_decoys(path: Path, recognisers: Sequence[Recogniser], device: torch.device) -> tuple[dict[str, Tensor], ...]:
     """Load the embeddings of each synthetic identity: (D,) unit vectors by recogniser name.
 
-    Recognisers without embeddings in the file are left out (``decoy_warnings``); if all are, there are no decoys.
+    Recognisers without embeddings in the file are left out (``list_decoy_warnings``); if all are, there are no decoys.
 
     Raises:
         ModelUnavailable: the file is missing or damaged.
@@ -31,7 +31,7 @@ def load_decoys(path: Path, recognisers: Sequence[Recogniser], device: torch.dev
     return tuple(dict(zip(names, vectors, strict=True)) for vectors in zip(*embeddings, strict=True))
 
 
-def decoy_warnings(recognisers: Sequence[Recogniser], decoys: Sequence[dict[str, Tensor]]) -> list[Message]:
+def list_decoy_warnings(recognisers: Sequence[Recogniser], decoys: Sequence[dict[str, Tensor]]) -> list[Message]:
     """A message for each recogniser for which the decoys have no embeddings."""
     known = decoys[0] if decoys else {}
     return [Message("recogniser-without-decoys", name=r.name) for r in recognisers if r.name not in known]

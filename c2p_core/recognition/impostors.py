@@ -20,7 +20,7 @@ from c2p_core.faces.view import View
 from c2p_core.io import photo_files
 from c2p_core.io.atomic_files import make_folder, write_whole
 from c2p_core.models.store import ModelStore
-from c2p_core.recognition import embed_with, load_network, recogniser_names
+from c2p_core.recognition import embed_with, list_recognisers, load_network
 from c2p_core.recognition.thresholds import OWN_THRESHOLDS, read_own_thresholds, read_thresholds
 from c2p_core.recognition.user_recognisers import expand_names
 
@@ -62,7 +62,7 @@ class Faces:
     keys: dict[str, str]
 
 
-def people_in(folder: Path) -> dict[str, list[Path]]:
+def group_photos_by_person(folder: Path) -> dict[str, list[Path]]:
     """Group photos by person: by subfolder, or by file name without the number at its end (``anna1.png``).
 
     Raises:
@@ -90,8 +90,8 @@ def embed_folder(
     """Embed the faces of a folder; nothing else of the photos is kept.
 
     Args:
-        folder: see ``people_in``. Where people are identified, only the largest face of each photo is used; else all
-            faces are, each as a different person.
+        folder: see ``group_photos_by_person``. If people are identified, only the largest face of each photo is used;
+            else all faces are, each as a different person.
         names: of recognisers; "auto" stands for the usual ones.
         store: the store of models.
         device: the device of the recognisers.
@@ -99,13 +99,13 @@ def embed_folder(
         tell: called before each photo with its index and the number of photos.
 
     Raises:
-        BadRequest: see ``people_in``; or a recogniser is unknown.
+        BadRequest: see ``group_photos_by_person``; or a recogniser is unknown.
         NoFace: no photo shows a face.
         ModelUnavailable: a model is missing or damaged.
     """
-    people = people_in(folder)
+    people = group_photos_by_person(folder)
     known = len(people) > 1 and any(len(photos) > 1 for photos in people.values())
-    wanted = expand_names(names, recogniser_names(store))
+    wanted = expand_names(names, list_recognisers(store))
     loaded = {found.name: found for found in (load_network(name, store, device) for name in wanted)}
     embeds = {name: embed_with(found.network, found.template) for name, found in loaded.items()}
     vectors: dict[str, list[Tensor]] = {name: [] for name in loaded}
@@ -131,7 +131,7 @@ def embed_folder(
     return Faces({name: torch.stack(rows) for name, rows in vectors.items()}, tuple(labels), known, keys)
 
 
-def impostor_similarities(vectors: Tensor, groups: Sequence[str]) -> Tensor:
+def compute_impostor_similarities(vectors: Tensor, groups: Sequence[str]) -> Tensor:
     """Cosines of all impostor pairs.
 
     Args:
@@ -149,7 +149,7 @@ def impostor_similarities(vectors: Tensor, groups: Sequence[str]) -> Tensor:
     return (vectors @ vectors.T)[first[different], second[different]].sort().values
 
 
-def threshold_at(similarities: Tensor, rate: float) -> float | None:
+def find_threshold(similarities: Tensor, rate: float) -> float | None:
     """The similarity that the given fraction of ascending values exceeds; None if there are too few values."""
     if len(similarities) * rate < ENOUGH:
         return None
@@ -158,7 +158,7 @@ def threshold_at(similarities: Tensor, rate: float) -> float | None:
 
 def measure(similarities: Tensor) -> Impostors:
     """Thresholds, mean and standard deviation, to four digits; takes at least one similarity, in ascending order."""
-    far1, far01 = (threshold_at(similarities, rate) for rate in (0.01, 0.001))
+    far1, far01 = (find_threshold(similarities, rate) for rate in (0.01, 0.001))
     return Impostors(
         len(similarities),
         None if far1 is None else round(far1, 4),
@@ -176,7 +176,7 @@ def measure_folder(faces: Faces) -> dict[str, Impostors]:
     """
     if len(set(faces.people)) < 2:
         raise BadRequest("faces-of-one-person")
-    return {name: measure(impostor_similarities(rows, faces.people)) for name, rows in faces.vectors.items()}
+    return {name: measure(compute_impostor_similarities(rows, faces.people)) for name, rows in faces.vectors.items()}
 
 
 def save_own_thresholds(measured: Mapping[str, Impostors], store: ModelStore, keys: Mapping[str, str]) -> Path:

@@ -12,7 +12,7 @@ from skimage import data
 from c2p_core.api import Face
 from c2p_core.errors import Message
 from c2p_core.faces import find_again, find_faces, refine_face
-from c2p_core.faces.detect import MIN_EYE_DISTANCE, face_overlap, remove_overlaps, why_skipped
+from c2p_core.faces.detect import MIN_EYE_DISTANCE, explain_too_small, face_overlap, remove_overlaps
 from c2p_core.faces.view import View
 from c2p_core.models.store import ModelStore
 from c2p_core.photo import Photo
@@ -62,7 +62,9 @@ def test_a_small_face_is_listed_with_the_reason(store: ModelStore) -> None:
 
 
 def test_the_eye_distance_of_a_face_slightly_too_small_is_rounded_down() -> None:
-    assert why_skipped(39.9) == Message("eyes-too-close", distance=39, least=40) and why_skipped(40.0) is None
+    assert (
+        explain_too_small(39.9) == Message("eyes-too-close", distance=39, least=40) and explain_too_small(40.0) is None
+    )
 
 
 def test_faces_are_numbered_from_the_largest(store: ModelStore) -> None:

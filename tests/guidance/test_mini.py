@@ -21,7 +21,7 @@ from c2p_core.models.store import ModelStore
 from c2p_core.products.catalogue import PRODUCTS
 from c2p_core.products.codes import bare_code, decode
 from c2p_core.products.geometry import build_product_maps
-from c2p_core.products.paint import ground, paint_on, skin_map
+from c2p_core.products.paint import paint_prepared, prepare_paint, skin_map
 from c2p_core.starting_look import choose_starting_look, encode_look
 
 FIVE = np.array([[205, 110], [243, 105], [227, 130], [210, 150], [245, 147]], np.float32)
@@ -48,9 +48,10 @@ def sitter() -> Sitter:
     linear = srgb_to_linear(crop_canvas(photo, alignment).clamp(0, 1))
     on_canvas = transform_points(alignment.to_canvas, mesh[:, :2])
     regions = build_product_maps(on_canvas, CANVAS, CANVAS_EYE_DISTANCE)
-    canvas = ground(regions, skin_map(linear, CANVAS_EYE_DISTANCE))
+    canvas = prepare_paint(regions, skin_map(linear, CANVAS_EYE_DISTANCE))
     return Sitter(
-        torch.from_numpy(on_canvas), lambda code: linear_to_srgb(linear * torch.exp(-paint_on(code, canvas).sum(0)))
+        torch.from_numpy(on_canvas),
+        lambda code: linear_to_srgb(linear * torch.exp(-paint_prepared(code, canvas).sum(0))),
     )
 
 

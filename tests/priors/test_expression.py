@@ -20,7 +20,7 @@ from c2p_core.faces.canvas import CanvasFace, warp_points
 from c2p_core.faces.regions import LEFT_BROW, NOSE
 from c2p_core.models.store import ModelStore
 from c2p_core.priors.complexion import load_basis
-from c2p_core.priors.expression import EYES, LIPS, STILL, conditions, enforce, face_sides, jaw_outline
+from c2p_core.priors.expression import EYES, LIPS, STILL, build_conditions, enforce, face_sides, jaw_outline
 from c2p_core.priors.makeup import MakeupFace, MakeupPrior
 from c2p_core.priors.shape import SIZE, build_field
 
@@ -133,7 +133,7 @@ def test_without_keep_expression_brows_lips_nose_and_jaw_change_shape(mean_face:
     jaw = torch.from_numpy(jaw_outline(mean_face).astype(np.float32))
     form = {}
     for keep in (True, False):
-        field = build_field(canonical, CELLS, held, conditions(mean_face, CELLS, keep))
+        field = build_field(canonical, CELLS, held, build_conditions(mean_face, CELLS, keep))
         displacements = [field.displacement(torch.from_numpy(drawn(n)), 5.0) for n in range(12)]
         went = np.stack([displaced(displacement, mesh) for displacement in displacements])
         lips = went[:, list(LIPS)]
@@ -174,7 +174,7 @@ def around(points: NDArray[np.float32]) -> NDArray[np.float64]:
 
 def broken(mesh: NDArray[np.float32], sideways: NDArray[np.float64], down: NDArray[np.float64]) -> float:
     """How far a displacement of these two (CELLS, CELLS) parts is from meeting the conditions, in canvas pixels."""
-    return float(np.abs(conditions(mesh, CELLS) @ np.concatenate([sideways.ravel(), down.ravel()])).max())
+    return float(np.abs(build_conditions(mesh, CELLS) @ np.concatenate([sideways.ravel(), down.ravel()])).max())
 
 
 def test_a_lip_may_not_move_alone(astronaut_canvas: CanvasFace) -> None:

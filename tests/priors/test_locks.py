@@ -15,7 +15,7 @@ from hypothesis.extra import numpy as npst
 from numpy.typing import NDArray
 
 from c2p_core.api import Face, Part, ProtectRequest
-from c2p_core.direction import Direction, FoundChange
+from c2p_core.direction import Direction, FaceChange
 from c2p_core.faces.align import CANVAS, align
 from c2p_core.faces.amounts import Amounts, scale_change
 from c2p_core.faces.canvas import CanvasFace, upsample
@@ -113,7 +113,7 @@ def test_preview_and_result_keep_the_pixels_of_locked_parts(
     code = face.start() | {"shape": torch.from_numpy(np.random.default_rng(1).normal(0, 20, 2 * SIZE)).float()}
     change = replace(face.change(code), density=torch.zeros(3, CANVAS, CANVAS))
     subject = Subject(astronaut_face, astronaut_canvas, astronaut_face, astronaut_canvas)
-    found, request = FoundChange(subject, change, code, 1, 0.0), ProtectRequest(astronaut, locks=locks)
+    found, request = FaceChange(subject, change, code, 1, 0.0), ProtectRequest(astronaut, locks=locks)
     direction = Direction(request, (astronaut_face,), (found,), (), (), torch.device("cpu"), store, ())
     most, size = Amounts(1.2, 1.2), (astronaut.width, astronaut.height)
     _, shown = Sketch(direction).render((0, 0, *size), size, most)

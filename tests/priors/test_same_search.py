@@ -118,7 +118,7 @@ def test_both_priors_are_searched_with_the_same_losses_and_weights(searches: dic
     (mine,), (theirs,) = one.faces, other.faces
     assert mine.settings == theirs.settings and mine.seed == theirs.seed == 3
     assert mine.target.decoy.keys() == theirs.target.decoy.keys() == set(one.surrogates)
-    for name, own in mine.target.own.items():
-        assert torch.equal(own, theirs.target.own[name])
+    for name, own in mine.target.original.items():
+        assert torch.equal(own, theirs.target.original[name])
     assert mine.text is not None and theirs.text is not None
     assert torch.equal(mine.text[1], theirs.text[1])

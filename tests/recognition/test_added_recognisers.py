@@ -14,13 +14,13 @@ from c2p_core.errors import Message, ModelUnavailable
 from c2p_core.models.store import ModelStore
 from c2p_core.recognition import (
     facenet,
-    known_recognisers,
+    list_known_recognisers,
+    list_recognisers,
+    list_unmeasured_warnings,
     load_architecture,
     load_recognisers,
     mobileface_amt,
-    recogniser_names,
     sface,
-    unmeasured_warnings,
 )
 from tests.error_assertions import raising
 from tests.recognition.onnx_models import model, run, save, weights
@@ -63,15 +63,15 @@ def test_its_module_can_make_its_network(name: str, store: ModelStore) -> None:
 
 def test_none_is_used_unless_it_is_named(store: ModelStore) -> None:
     assert store.is_present("mobileface-amt")
-    assert not set(PUBLISHED) & set(recogniser_names(store))
-    assert set(PUBLISHED) <= set(known_recognisers(store))
+    assert not set(PUBLISHED) & set(list_recognisers(store))
+    assert set(PUBLISHED) <= set(list_known_recognisers(store))
     assert not set(PUBLISHED) & {r.name for r in load_recognisers("auto", store, CPU)}
 
 
 def test_one_that_is_named_has_the_published_thresholds_and_a_warning(store: ModelStore) -> None:
     (found,) = load_recognisers(["mobileface-amt"], store, CPU)
     assert (found.far1, found.far01, found.measured_by) == (0.301611, 0.380878, "vendor")
-    assert unmeasured_warnings([found]) == [Message("recogniser-measured-by-vendor", name="mobileface-amt")]
+    assert list_unmeasured_warnings([found]) == [Message("recogniser-measured-by-vendor", name="mobileface-amt")]
 
 
 def test_without_facenet_pytorch_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

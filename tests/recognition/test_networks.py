@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from c2p_core.errors import ModelUnavailable
 from c2p_core.models.store import ModelStore
 from c2p_core.models.weights import load_weights
-from c2p_core.recognition import load_architecture, recogniser_names
+from c2p_core.recognition import list_recognisers, load_architecture
 from c2p_core.recognition.mobilenet import MobileNet
 from c2p_core.recognition.tf_layers import Convolution, Prelu, same_padding
 from tests.error_assertions import raising
@@ -26,7 +26,7 @@ VALUES = {
     **{"mobileface": 256, "mobilefacenet": 192, "mobilenet": 128},
 }
 STORE = ModelStore(offline=True)
-EACH = pytest.mark.parametrize("name", recogniser_names(STORE))
+EACH = pytest.mark.parametrize("name", list_recognisers(STORE))
 
 
 def weights(name: str) -> Path:

@@ -654,7 +654,7 @@ def test_a_recogniser_that_is_named_beside_the_usual_ones_is_loaded_once(
         recognition, "load_network", lambda name, *more: asked.append(name) or load_network(name, *more)
     )
     load(store, "auto", "mobileface")
-    assert sorted(asked) == sorted(recognition.recogniser_names(store))
+    assert sorted(asked) == sorted(recognition.list_recognisers(store))
 
 
 def test_more_recognisers_are_added_to_those_that_are_listed(file: Path) -> None:

@@ -20,8 +20,8 @@ from c2p_core.models.loaded import WarmModels, load_models
 from c2p_core.models.manifest import Default
 from c2p_core.models.store import ModelStore
 from c2p_core.profiles import choose_profile
-from c2p_core.recognition import load_recognisers, recogniser_names
-from c2p_core.recognition.impostors import Impostors, people_in, save_own_thresholds
+from c2p_core.recognition import list_recognisers, load_recognisers
+from c2p_core.recognition.impostors import Impostors, group_photos_by_person, save_own_thresholds
 from c2p_core.recognition.thresholds import Thresholds, choose_limits
 from tests.error_assertions import raising, sentence
 from tests.toy_recogniser_files import DEFAULT, install_toy, list_toy
@@ -76,7 +76,7 @@ def test_one_for_research_only_is_never_used_unless_it_is_named(models: Path) ->
     list_toy(models, extra=RESEARCH)
     photo, messages = Photo(skimage.data.astronaut()), list[Message]()
     store, warm = ModelStore(models, offline=True), WarmModels()
-    assert "toy" not in recogniser_names(store)
+    assert "toy" not in list_recognisers(store)
     (face,) = check(photo, photo, store=store, device="cpu", warnings=messages)
     assert "toy" not in {s.recogniser for s in face.similarities} and messages == []
     loaded = load_models(choose_profile(ProtectRequest(photo), store, CPU).request, store, CPU, messages, warm)
@@ -96,7 +96,7 @@ def test_a_report_on_a_result_of_one_for_research_only_says_so(models: Path, ext
 
 
 def test_it_is_listed_last_by_library_and_command(models: Path) -> None:
-    assert recogniser_names(ModelStore(models))[-2:] == ("mobilenet", "toy")
+    assert list_recognisers(ModelStore(models))[-2:] == ("mobilenet", "toy")
     listed = CliRunner().invoke(cli.c2p, ["--models", str(models), "models", "list", "--json"]).output
     assert json.loads(listed)[-1]["module"] == "toy_recogniser"
 
@@ -215,7 +215,7 @@ def test_damaged_own_thresholds_have_an_error_of_their_own(text: str, models: Pa
 
 def test_a_folder_without_photos_is_refused(tmp_path: Path) -> None:
     with raising(BadRequest, "folder-without-photos", path=str(tmp_path)):
-        people_in(tmp_path)
+        group_photos_by_person(tmp_path)
 
 
 def photos(folder: Path, *names: str) -> None:
@@ -262,7 +262,7 @@ def test_people_are_named_by_folder_or_by_file_name_without_number(tmp_path: Pat
     for name in ("anna/x.jpg", "anna/y.jpg", "bob 1.png", "bob-2.png", "7.tif", "notes.txt"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
-    found = people_in(tmp_path)
+    found = group_photos_by_person(tmp_path)
     assert {name: sorted(p.name for p in paths) for name, paths in found.items()} == {
         "anna": ["x.jpg", "y.jpg"],
         "bob": ["bob 1.png", "bob-2.png"],

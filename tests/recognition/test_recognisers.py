@@ -18,13 +18,13 @@ from c2p_core.faces.landmarks import to_tensor
 from c2p_core.io.colour_profiles import to_srgb
 from c2p_core.models.store import ModelStore, bundle_dir
 from c2p_core.photo import Photo
-from c2p_core.recognition import Recogniser, known_recognisers, load_recognisers, recogniser_names
-from c2p_core.recognition.decoys import decoy_warnings, load_decoys, nearest_decoy
+from c2p_core.recognition import Recogniser, list_known_recognisers, list_recognisers, load_recognisers
+from c2p_core.recognition.decoys import list_decoy_warnings, load_decoys, nearest_decoy
 from c2p_core.recognition.thresholds import read_thresholds
 from tests.error_assertions import raising
 
 CPU = torch.device("cpu")
-RECOGNISERS = recogniser_names(ModelStore(offline=True))
+RECOGNISERS = list_recognisers(ModelStore(offline=True))
 
 
 @cache
@@ -114,7 +114,7 @@ def test_recognisers_with_the_same_loss_are_held_out_together(bare: ModelStore) 
 
 
 def test_the_error_for_an_unknown_recogniser_names_the_known_ones(bare: ModelStore) -> None:
-    with raising(BadRequest, "recogniser-unknown", name="arcface", known=list(known_recognisers(bare))):
+    with raising(BadRequest, "recogniser-unknown", name="arcface", known=list(list_known_recognisers(bare))):
         load_recognisers(["arcface"], bare, CPU)
 
 
@@ -158,7 +158,7 @@ def test_a_recogniser_that_decoys_do_not_know_is_named_and_has_no_say(tmp_path: 
     both = [recogniser("mobileface"), recogniser("dlib-resnet")]
     decoys = load_decoys(tmp_path / "decoys.safetensors", both, CPU)
     assert [list(decoy) for decoy in decoys] == [["mobileface"]] * 3
-    assert decoy_warnings(both, decoys) == [Message("recogniser-without-decoys", name="dlib-resnet")]
+    assert list_decoy_warnings(both, decoys) == [Message("recogniser-without-decoys", name="dlib-resnet")]
     own = {"mobileface": torch.tensor([0.0, 1.0, 0.0]), "dlib-resnet": torch.ones(2)}
     assert torch.equal(nearest_decoy(own, decoys)["mobileface"], own["mobileface"])
 
