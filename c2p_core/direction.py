@@ -173,7 +173,7 @@ def _move_to_processor(direction: Direction, warm: WarmModels, notice: Message |
     if notice is None:
         return direction
     # By name: "auto" may stand for others by now.
-    names = tuple(recogniser.given for recogniser in direction.recognisers)
+    names = tuple(recogniser.requested_name for recogniser in direction.recognisers)
     recognisers, _ = get_recognisers(names, direction.store, CPU, warm)
     changes = tuple(
         replace(

@@ -58,8 +58,8 @@ class ToneCurve:
         above = torch.searchsorted(self.luminance, inside.detach().contiguous()).clamp(1, len(self.luminance) - 1)
         low, high = self.luminance[above - 1], self.luminance[above]
         fraction = (inside - low) / (high - low)
-        found: Tensor = self.channels[:, above - 1] * (1 - fraction) + self.channels[:, above] * fraction
-        return found + (luminance - inside)
+        interpolated: Tensor = self.channels[:, above - 1] * (1 - fraction) + self.channels[:, above] * fraction
+        return interpolated + (luminance - inside)
 
 
 def fit_tone_curve(linear: Tensor) -> ToneCurve | None:
@@ -94,7 +94,7 @@ def _measure_spread(pixels: NDArray[np.floating]) -> float:
     order = np.argsort(luma, kind="stable")
     chroma = (pixels[:, [0, 2]] - pixels[:, [1]])[order]
     medians = np.median(chroma[: size * _FEW_POINTS].reshape(_FEW_POINTS, size, 2), axis=1)
-    at, centres = np.arange(len(chroma)), (np.arange(_FEW_POINTS) + 0.5) * size
-    curve = np.stack([np.interp(at, centres, medians[:, i]) for i in range(2)], axis=1)
+    positions, centres = np.arange(len(chroma)), (np.arange(_FEW_POINTS) + 0.5) * size
+    curve = np.stack([np.interp(positions, centres, medians[:, i]) for i in range(2)], axis=1)
     spread = np.percentile(np.abs(chroma - curve).max(1), 95)
     return float(spread / max(0.05, float(np.percentile(luma, 90))))

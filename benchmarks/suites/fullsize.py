@@ -282,10 +282,10 @@ def _measure_ours(
     inversion = invert(generator, networks.encoder, wanted, torch.ones_like(wanted[:1]), perceptual, none)
     weights = {name: p.clone().requires_grad_() for name, p in tuned_parameters(generator).items()}
     with torch.no_grad():
-        begun = generator.synthesise_layers(inversion.codes[None], frozen_layers(shape.codes))
+        partial = generator.synthesise_layers(inversion.codes[None], frozen_layers(shape.codes))
 
     def tuning_loss() -> Tensor:
-        made = synthesise(generator, weights, inversion.codes[None], size=wanted.shape[2], begun=begun)
+        made = synthesise(generator, weights, inversion.codes[None], size=wanted.shape[2], partial=partial)
         return F.mse_loss(made, wanted[None]) + perceptual.distance_to(made, goals)
 
     tuning = _seconds(_learning(list(weights.values()), tuning_loss), timed, device)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from c2p_core.faces.detect import Detector
     from c2p_core.faces.view import View
-    from c2p_core.faces.visibility import Covers
+    from c2p_core.faces.visibility import CoverDetector
     from c2p_core.models.store import ModelStore
 
 
@@ -36,11 +36,11 @@ def _load_detector(store: ModelStore) -> Detector:
 
 
 @lru_cache(maxsize=1)
-def _build_covers(weights: Path) -> Covers:
-    from c2p_core.faces.visibility import CoverNet, Covers
+def _build_cover_detector(weights: Path) -> CoverDetector:
+    from c2p_core.faces.visibility import CoverDetector, CoverNet
     from c2p_core.models.weights import load_weights
 
-    return Covers(load_weights(CoverNet(), weights))
+    return CoverDetector(load_weights(CoverNet(), weights))
 
 
 def find_faces(photo: Photo, store: ModelStore, reduced: float = 1.0) -> tuple[Face, ...]:
@@ -89,16 +89,16 @@ def find_visible(photo: Tensor | View, faces: Sequence[Face], store: ModelStore)
     """
     from c2p_core.faces.align import align, crop_canvas, transform_points
 
-    found = {}
+    masks = {}
     for face in faces:
         if face.skipped:
             continue
         alignment = align(face.mesh, face.eye_distance)
         mesh = transform_points(alignment.to_canvas, face.mesh)
-        visible = _build_covers(store.path("visibility"))(crop_canvas(photo, alignment).clamp(0, 1), mesh)
+        visible = _build_cover_detector(store.path("visibility"))(crop_canvas(photo, alignment).clamp(0, 1), mesh)
         if visible is not None:
-            found[face.number] = visible
-    return found
+            masks[face.number] = visible
+    return masks
 
 
 def skip_covered(faces: Sequence[Face], visible: Mapping[int, Tensor]) -> tuple[Face, ...]:
@@ -114,8 +114,8 @@ def skip_covered(faces: Sequence[Face], visible: Mapping[int, Tensor]) -> tuple[
         share = visible_share(mask, mesh)
         if share >= LEAST_VISIBLE:
             return face
-        why = Message("face-covered", covered=round(100 * (1 - share)), most=round(100 * (1 - LEAST_VISIBLE)))
-        return replace(face, skipped=why)
+        reason = Message("face-covered", covered=round(100 * (1 - share)), most=round(100 * (1 - LEAST_VISIBLE)))
+        return replace(face, skipped=reason)
 
     return tuple(skip(face) for face in faces)
 

@@ -69,11 +69,11 @@ class Detector:
         for quarter_turns in (1, 2, 3):
             candidates += self._propose(turned, quarter_turns)
         to_photo = np.array(photo.shape[:0:-1], np.float32)
-        found = remove_overlaps(
+        meshes = remove_overlaps(
             self._confirm(photo, [(share * to_photo, probability) for share, probability in candidates])
         )
-        found.sort(key=lambda f: -eye_distance(f[0]))
-        return tuple(_build_face(i + 1, mesh, score) for i, (mesh, score) in enumerate(found))
+        meshes.sort(key=lambda f: -eye_distance(f[0]))
+        return tuple(_build_face(i + 1, mesh, score) for i, (mesh, score) in enumerate(meshes))
 
     def find_again(self, photo: Tensor | View, face: Face) -> Face | None:
         """Detect a face again that is known from another version of the photo.
@@ -99,10 +99,14 @@ class Detector:
         for quarter_turns in (upright, upright + 1, upright + 2, upright + 3):
             candidates = self._propose(small, quarter_turns % 4)
             in_photo = [(share * to_photo + np.array([x0, y0], np.float32), p) for share, p in candidates]
-            found = [_build_face(face.number, mesh, score) for mesh, score in self._confirm(photo, in_photo)]
-            near = [f for f in found if np.linalg.norm(f.mesh.mean(0) - centre) < _MAX_OFFSET * face.eye_distance]
+            detected = [_build_face(face.number, mesh, score) for mesh, score in self._confirm(photo, in_photo)]
+            near = [
+                other
+                for other in detected
+                if np.linalg.norm(other.mesh.mean(0) - centre) < _MAX_OFFSET * face.eye_distance
+            ]
             if near:
-                return min(near, key=lambda f: float(np.linalg.norm(f.mesh.mean(0) - centre)))
+                return min(near, key=lambda other: float(np.linalg.norm(other.mesh.mean(0) - centre)))
         return None
 
     def refine(self, photo: Tensor | View, face: Face) -> Face:
@@ -118,16 +122,16 @@ class Detector:
         self, photo: Tensor | View, candidates: list[tuple[Points, float]]
     ) -> list[tuple[NDArray[np.float32], float]]:
         """Fit meshes to the proposals: (468, 3) mesh and score of every face, without duplicates."""
-        found: list[tuple[NDArray[np.float32], float]] = []
+        confirmed: list[tuple[NDArray[np.float32], float]] = []
         for five, probability in sorted(candidates, key=lambda c: -c[1]):
-            if any(_is_on_face(five, mesh) for mesh, _ in found):
+            if any(_is_on_face(five, mesh) for mesh, _ in confirmed):
                 continue
             mesh, presence = self._mesh(photo, five)
-            if presence < _MIN_PRESENCE or any(_is_on_face(mesh[_FIVE, :2], m) for m, _ in found):
+            if presence < _MIN_PRESENCE or any(_is_on_face(mesh[_FIVE, :2], m) for m, _ in confirmed):
                 continue
             mesh, presence = self._mesh.settle(photo, mesh)
-            found.append((mesh, probability * presence))
-        return found
+            confirmed.append((mesh, probability * presence))
+        return confirmed
 
     def _propose(self, small: Tensor, quarter_turns: int) -> list[tuple[Points, float]]:
         """Propose faces: (5, 2) points as shares of the picture's width and height, and a probability each."""
@@ -138,13 +142,13 @@ class Detector:
         turned = torch.rot90(padded, quarter_turns, (1, 2))
         del padded  # as what follows in place: the picture may be large
         points, probabilities = self._mtcnn(turned.clamp_(0, 1).mul_(255).round_())
-        found: list[tuple[Points, float]] = []
+        proposals: list[tuple[Points, float]] = []
         for five, probability in zip(points.numpy(), probabilities.tolist(), strict=True):
             if probability >= _MIN_PROBABILITY:
                 back = _turn_back(five, quarter_turns, rows, columns)
                 share = ((back - pad) / np.array([width, height])).astype(np.float32)
-                found.append((share, probability))
-        return found
+                proposals.append((share, probability))
+        return proposals
 
 
 def remove_overlaps(
@@ -189,8 +193,8 @@ def _downscale(picture: Tensor | View, side: float) -> Tensor:
 def _turn_back(points: NDArray[np.float32], quarter_turns: int, rows: int, columns: int) -> NDArray[np.float32]:
     """Map points of a picture turned by ``torch.rot90`` back to the original picture of rows x columns."""
     x, y = points[:, 0], points[:, 1]
-    turned = {0: (x, y), 1: (columns - y, x), 2: (columns - x, rows - y), 3: (y, rows - x)}[quarter_turns]
-    return np.stack(turned, axis=1).astype(np.float32)
+    original = {0: (x, y), 1: (columns - y, x), 2: (columns - x, rows - y), 3: (y, rows - x)}[quarter_turns]
+    return np.stack(original, axis=1).astype(np.float32)
 
 
 def _is_on_face(five: NDArray[np.float32], mesh: NDArray[np.float32]) -> bool:

@@ -43,7 +43,7 @@ class FaceMesh:
         self._interpreter: Any = Interpreter(str(model), num_threads=1)
         self._interpreter.allocate_tensors()
         # One at a time: a batch looks for the faces of the next photo while it searches.
-        self._using = threading.Lock()
+        self._lock = threading.Lock()
         self._input = self._interpreter.get_input_details()[0]["index"]
         self._mesh, self._presence = (d["index"] for d in self._interpreter.get_output_details())
 
@@ -90,7 +90,7 @@ class FaceMesh:
 
     def _run(self, photo: Tensor | View, to_photo: NDArray[np.float64]) -> tuple[NDArray[np.float32], float]:
         square = crop(photo, to_photo, _INPUT).clamp(0, 1).permute(1, 2, 0)[None].contiguous()
-        with self._using:
+        with self._lock:
             self._interpreter.set_tensor(self._input, square.cpu().numpy().astype(np.float32))
             self._interpreter.invoke()
             raw = self._interpreter.get_tensor(self._mesh).reshape(POINTS, 3)

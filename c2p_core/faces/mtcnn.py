@@ -189,14 +189,14 @@ class Mtcnn(nn.Module):
         return _make_square(_apply_offsets(boxes[kept], offsets[kept]))
 
 
-def suppress(boxes: Tensor, scores: Tensor, limit: float, of: Literal["union", "smaller"] = "union") -> Tensor:
+def suppress(boxes: Tensor, scores: Tensor, limit: float, relative_to: Literal["union", "smaller"] = "union") -> Tensor:
     """Greedy non-maximum suppression.
 
     Args:
         boxes: (N, 4).
         scores: (N,).
         limit: boxes that overlap a better one by more than this share are dropped.
-        of: the denominator of that share, the union of both boxes or the smaller box.
+        relative_to: the denominator of that share, the union of both boxes or the smaller box.
 
     Returns:
         (K,) int64, indices of the kept boxes, best first.
@@ -210,8 +210,10 @@ def suppress(boxes: Tensor, scores: Tensor, limit: float, of: Literal["union", "
         low = torch.maximum(boxes[best, :2], boxes[rest, :2])
         high = torch.minimum(boxes[best, 2:], boxes[rest, 2:])
         overlap = (high - low).clamp(min=0).prod(1)
-        whole = area[best] + area[rest] - overlap if of == "union" else torch.minimum(area[best], area[rest])
-        rest = rest[overlap <= limit * whole]
+        reference_area = (
+            area[best] + area[rest] - overlap if relative_to == "union" else torch.minimum(area[best], area[rest])
+        )
+        rest = rest[overlap <= limit * reference_area]
     return torch.stack(kept) if kept else rest
 
 

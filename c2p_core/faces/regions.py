@@ -93,8 +93,8 @@ def skin_likeness(pixels: NDArray[np.float32], mesh: NDArray[np.float32]) -> Map
     """
     lips = signed_distance(mesh, OUTER_LIPS)
     # Below the eyes, where there are rarely glasses or hair.
-    low = np.arange(CANVAS)[:, None] > mesh[[145, 374], 1].max() + 8
-    bare = low & (signed_distance(mesh, OVAL) < -8) & (lips > 3)
+    below_eyes = np.arange(CANVAS)[:, None] > mesh[[145, 374], 1].max() + 8
+    bare = below_eyes & (signed_distance(mesh, OVAL) < -8) & (lips > 3)
     smooth = np.stack([gaussian_filter(pixels[..., c], 1.5) for c in range(3)], axis=-1)
     tone = np.log(np.clip(smooth, 0.02, 1.0))
     # Light changes all channels alike; any other difference means another material.

@@ -34,19 +34,19 @@ def choose_faces(faces: Sequence[Face], choice: FaceChoice, warnings: list[Messa
     if choice == "largest":
         return (usable[0],)
     by_number = {face.number: face for face in faces}
-    numbers = {wanted for wanted in choice if isinstance(wanted, int)}
+    numbers = {item for item in choice if isinstance(item, int)}
     for number in sorted(numbers):
         if number not in by_number:
             raise BadRequest("face-number-unknown", number=number, count=len(faces))
         if by_number[number].skipped:
             raise BadRequest("face-unusable", number=number, why=by_number[number].skipped)
     # Faces named by their boxes may be gone, or be skipped for a reason that the report gives.
-    placed = [match_face(wanted, faces) for wanted in choice if isinstance(wanted, tuple)]
-    numbers |= {face.number for face in placed if face is not None and not face.skipped}
+    matches = [match_face(item, faces) for item in choice if isinstance(item, tuple)]
+    numbers |= {face.number for face in matches if face is not None and not face.skipped}
     if not numbers:
-        there = [face for face in placed if face is not None]
-        raise make_no_face_error(there) if there else NoFace("face-gone")
-    if None in placed:
+        matched = [face for face in matches if face is not None]
+        raise make_no_face_error(matched) if matched else NoFace("face-gone")
+    if None in matches:
         warnings.append(Message("not-every-face", why=Message("face-gone")))
     return tuple(by_number[number] for number in sorted(numbers))
 

@@ -27,14 +27,14 @@ _HEAD = 8
 _FLAT = 0.05  # added to a face's contrast, or noise on a flat one would look like a cover
 _FEATURES = (LEFT_EYE, RIGHT_EYE, regions.LEFT_BROW, regions.RIGHT_BROW, regions.OUTER_LIPS)
 # A cover is where the network is this sure, connected, if at least this share of the face is surely covered by it.
-_PERHAPS, _SURELY, _LEAST_AREA = 0.4, 0.7, 0.01
+_MAYBE_COVERED, _SURELY_COVERED, _LEAST_AREA = 0.4, 0.7, 0.01
 # Canvas px beside a cover up to which nothing changes, and from which on everything may: its edge is found no more
 # exactly than that.
 _BESIDE = (4.0, 9.0)
 # Likewise for movement, which draws along what lies beside it.
 _STILL = (2.0, 18.0)
 _OUTSIDE = 8.0  # canvas px around the face's outline in which covers are looked for
-_ENOUGH = 150  # pixels from which a face's colour is known
+_MIN_COLOUR_PIXELS = 150  # pixels from which a face's colour is known
 LEAST_VISIBLE = 0.33
 """Share of a face from which on it can be protected."""
 
@@ -43,8 +43,8 @@ class Convolution(nn.Sequential):
     """A 3 x 3 convolution and ReLU; with batch normalisation while it is trained, which is then folded into it."""
 
     def __init__(self, inputs: int, outputs: int, stride: int = 1, *, normalised: bool = False) -> None:
-        own = nn.Conv2d(inputs, outputs, 3, stride, 1)
-        super().__init__(own, *([nn.BatchNorm2d(outputs)] if normalised else []), nn.ReLU())
+        convolution = nn.Conv2d(inputs, outputs, 3, stride, 1)
+        super().__init__(convolution, *([nn.BatchNorm2d(outputs)] if normalised else []), nn.ReLU())
 
 
 class CoverNet(nn.Module):
@@ -99,8 +99,8 @@ def landmark_maps(mesh: NDArray[np.float32]) -> NDArray[np.float32]:
     face = _fill(mesh, regions.OVAL)
     features = [_fill(mesh, outline) for outline in _FEATURES]
     step = CANVAS // SIDE
-    both = np.stack([face, np.any(features, axis=0)]).astype(np.float32)
-    return np.asarray(both.reshape(2, SIDE, step, SIDE, step).mean((2, 4)), dtype=np.float32)
+    maps = np.stack([face, np.any(features, axis=0)]).astype(np.float32)
+    return np.asarray(maps.reshape(2, SIDE, step, SIDE, step).mean((2, 4)), dtype=np.float32)
 
 
 def _fill(mesh: NDArray[np.float32], outline: tuple[int, ...]) -> NDArray[np.bool_]:
@@ -120,7 +120,7 @@ def network_input(pixels: Tensor, maps: Tensor) -> Tensor:
     return torch.cat([(pixels - mean) / (deviation + _FLAT), maps], 1)
 
 
-class Covers:
+class CoverDetector:
     """Finds what covers faces; built once, used for many."""
 
     def __init__(self, network: CoverNet) -> None:
@@ -153,20 +153,20 @@ def visible_mask(probability: NDArray[np.float32], mesh: NDArray[np.float32]) ->
         mesh: (468, 2) canvas pixels.
 
     Returns:
-        as ``Covers``.
+        as ``CoverDetector``.
     """
     outline = regions.signed_distance(mesh, regions.OVAL)
     face = outline < 0
     # What lies farther out is the background, of which the network knows nothing.
-    parts, count = label((probability > _PERHAPS) & (outline < _OUTSIDE))
+    components, count = label((probability > _MAYBE_COVERED) & (outline < _OUTSIDE))
     # A part counts if enough of it is surely covered, and lies on the face.
-    sure = np.bincount(parts[face & (probability > _SURELY)], minlength=count + 1)
-    counts = sure >= _LEAST_AREA * face.sum()
-    counts[0] = False
-    if not counts.any():
+    sure_pixels = np.bincount(components[face & (probability > _SURELY_COVERED)], minlength=count + 1)
+    is_cover = sure_pixels >= _LEAST_AREA * face.sum()
+    is_cover[0] = False
+    if not is_cover.any():
         return None
-    away = distance_transform_edt(~counts[parts]).astype(np.float32)
-    return torch.from_numpy(1.0 - regions.ramp(away, *_BESIDE))
+    distance = distance_transform_edt(~is_cover[components]).astype(np.float32)
+    return torch.from_numpy(1.0 - regions.ramp(distance, *_BESIDE))
 
 
 def visible_share(visible: Tensor, mesh: NDArray[np.float32]) -> float:
@@ -188,7 +188,7 @@ def uncover(pixels: Tensor, visible: Tensor, mesh: NDArray[np.float32]) -> Tenso
 
     Args:
         pixels: (3, 256, 256) sRGB 0..1.
-        visible: (256, 256) see ``Covers``.
+        visible: (256, 256) see ``CoverDetector``.
         mesh: (468, 2) canvas pixels.
 
     Returns:
@@ -200,8 +200,8 @@ def uncover(pixels: Tensor, visible: Tensor, mesh: NDArray[np.float32]) -> Tenso
     shown = torch.from_numpy(bare).to(visible.device) & (visible > 0.9)
     # Below the brows there is skin; the forehead may be under hair.
     below = torch.arange(CANVAS, device=visible.device)[:, None] > float(mesh[[133, 362], 1].mean())
-    for where in (shown & below, shown, visible > 0.5):
-        if int(where.sum()) >= _ENOUGH:
-            colour = pixels[:, where].median(1).values
+    for mask in (shown & below, shown, visible > 0.5):
+        if int(mask.sum()) >= _MIN_COLOUR_PIXELS:
+            colour = pixels[:, mask].median(1).values
             return pixels * visible + colour[:, None, None] * (1.0 - visible)
     return pixels

@@ -204,7 +204,7 @@ def split_hold_out(
     searchable = tuple(r for r in recognisers if r.judges_only is None)
     families = {r.family for r in searchable}
     names = {name for r in recognisers for name in (r.family, r.name)}
-    if hold_out != "auto" and hold_out not in names | {r.given for r in recognisers}:
+    if hold_out != "auto" and hold_out not in names | {r.requested_name for r in recognisers}:
         raise BadRequest("hold-out-unknown", name=hold_out, known=sorted(names))
     if not searchable:
         raise BadRequest("nothing-to-search-with", names=[r.name for r in recognisers])
@@ -215,7 +215,7 @@ def split_hold_out(
         return searchable
     if hold_out == "auto":
         hold_out = DEFAULT_HOLD_OUT if DEFAULT_HOLD_OUT in families else searchable[-1].family
-    held_family = next(r.family for r in recognisers if hold_out in (r.family, r.name, r.given))
+    held_family = next(r.family for r in recognisers if hold_out in (r.family, r.name, r.requested_name))
     return tuple(r for r in searchable if r.family != held_family)
 
 

@@ -50,7 +50,7 @@ class Relief:
         self._controls = controls
         self._limit = limit
         self._bands = _split_bands(linear, skin)
-        self._visibility = _visibility(self._bands)
+        self._visibility = _measure_visibility(self._bands)
         folds = (self._bands > 0) & (torch.arange(len(self._bands), device=linear.device) < _FOLD_BANDS)[:, None, None]
         self._deepen = torch.where(folds, _DEEPEN_FOLDS, _DEEPEN)
         not_brows = torch.from_numpy(face_regions.ramp(-face_regions.brows_distance(mesh), -8.0, -3.0)).to(self._bands)
@@ -99,7 +99,7 @@ def _split_bands(linear: Tensor, skin: np.ndarray) -> Tensor:
     return torch.from_numpy(np.stack(bands).astype(np.float32)).to(linear)
 
 
-def _visibility(bands: Tensor) -> Tensor:
+def _measure_visibility(bands: Tensor) -> Tensor:
     """(bands, 256, 256) visibility 0..1 of the relief: 0.5 where its amplitude nearby equals ``_FAINT``."""
     squared, widths = bands.square().cpu().numpy(), RELIEF_BANDS[1:]
     energy = [gaussian_filter(band, _FAINT_WITHIN * width) for band, width in zip(squared, widths, strict=True)]

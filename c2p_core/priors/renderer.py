@@ -130,7 +130,7 @@ class FaceRenderer:
         movable = (
             movable_mask(visible) * face_maps.shape_mask(pixels, mesh, keep_expression) * unlocked_mask(mesh, locks)
         )
-        held, budget = face_maps.downsample(1.0 - movable).ravel(), None
+        hold, budget = face_maps.downsample(1.0 - movable).ravel(), None
         self._earlier = (
             None
             if face.original is None
@@ -141,8 +141,8 @@ class FaceRenderer:
             self.limits = replace(
                 self.limits, displacement=budget.remaining / CANVAS_EYE_DISTANCE, grain=_MORE_GRAIN * self.limits.grain
             )
-        forbidden = build_conditions(mesh, CELLS, keep_expression)
-        self.field = build_field(self.canonical, CELLS, held, forbidden, budget).to(device)
+        conditions = build_conditions(mesh, CELLS, keep_expression)
+        self.field = build_field(self.canonical, CELLS, hold, conditions, budget).to(device)
         self._straight = torch.from_numpy(face_maps.find_straight_lines(pixels)).to(device)
         self._stiffness = torch.from_numpy(face_maps.downsample(face_maps.stiffness_map(mesh))).to(device)
         controls = torch.from_numpy(control_weights(self.canonical)[0]).to(device)

@@ -80,13 +80,13 @@ def paint_prepared(code: Tensor, inputs: PaintInputs) -> Tensor:
     shading = _estimate_shading(brightness, inputs.light)
     pigment = density(decoded.pigment)
     increments = []
-    for index, limits in enumerate(CATALOGUE.values()):
-        if limits.relative:
+    for index, product in enumerate(CATALOGUE.values()):
+        if product.relative:
             step = decoded.pigment[index]
-            increment = alpha[index] * (limits.limit * torch.tanh(step / limits.limit))[:, None, None]
+            increment = alpha[index] * (product.limit * torch.tanh(step / product.limit))[:, None, None]
         else:
             difference = pigment[index][:, None, None] - shading[index] - coated
-            increment = alpha[index] * limits.limit * torch.tanh(difference / limits.limit)
+            increment = alpha[index] * product.limit * torch.tanh(difference / product.limit)
         coated = coated + increment
         increments.append(increment)
     return torch.stack(increments)

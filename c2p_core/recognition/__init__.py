@@ -32,7 +32,7 @@ from c2p_core.models.weights import load_weights
 from c2p_core.recognition.alignment import Template, crop_chips
 from c2p_core.recognition.other_photos import OtherPhotos, read_other_photos
 from c2p_core.recognition.thresholds import Limits, choose_limits, read_own_thresholds, read_thresholds
-from c2p_core.recognition.user_recogniser_loader import Loaded, load_user_recogniser
+from c2p_core.recognition.user_recogniser_loader import LoadedNetwork, load_user_recogniser
 from c2p_core.recognition.user_recognisers import Names, expand_names, is_user_recogniser
 
 _OURS = f"{__name__}."
@@ -55,7 +55,7 @@ class Recogniser:
         embed: see ``Embed``.
         other_photos_up_to: see `c2p_core.api.Similarity`.
         measured_by: source of the thresholds: this project, the user, or the vendor's default.
-        given: as the user names it.
+        requested_name: as the user names it.
         judges_only: why it has no gradients and can take no part in a search; None if it can.
     """
 
@@ -68,7 +68,7 @@ class Recogniser:
     embed: Embed
     other_photos_up_to: float | None = None
     measured_by: Literal["project", "user", "vendor"] = "project"
-    given: str = ""
+    requested_name: str = ""
     judges_only: Message | None = None
 
 
@@ -124,7 +124,7 @@ def embed_with(network: Forward, template: Template) -> Embed:
     return embed
 
 
-def load_network(name: str, store: ModelStore, device: torch.device) -> Loaded:
+def load_network(name: str, store: ModelStore, device: torch.device) -> LoadedNetwork:
     """Load one recogniser's network, frozen and in eval mode, with what is known of it.
 
     Args:
@@ -150,7 +150,7 @@ def load_network(name: str, store: ModelStore, device: torch.device) -> Loaded:
         network = architecture.make()
         if entry.files:
             network = load_weights(network, store.path(name))
-    return Loaded(
+    return LoadedNetwork(
         name,
         name,
         entry.family,
@@ -197,13 +197,13 @@ def load_recognisers(
     missing: list[Message] = []
     for name in expand_names(names, (*list_recognisers(store), *more)):
         try:
-            found = load(name)
+            recogniser = load(name)
         except ModelUnavailable as error:
             if names != "auto" and name in names:
                 raise
             missing.append(Message("recogniser-left-out", name=name, why=error.message))
         else:
-            loaded.setdefault(found.name, found)
+            loaded.setdefault(recogniser.name, recogniser)
     if not loaded:
         raise ModelUnavailable("no-recogniser", why=missing[0].fields["why"])
     if warnings is not None:
@@ -238,10 +238,10 @@ class _Loader:
 
     def __call__(self, name: str) -> Recogniser:
         loaded = load_network(name, self._store, self._device)
-        shipped, own = self._shipped.get(loaded.name), self._own.get(loaded.key)
-        if is_user_recogniser(name) and own is None and loaded.default is None:
-            raise ModelUnavailable("brought-without-threshold", name=loaded.name, given=loaded.given)
-        limits: Limits = choose_limits(loaded.name, loaded.default, shipped, own)
+        shipped, user = self._shipped.get(loaded.name), self._own.get(loaded.key)
+        if is_user_recogniser(name) and user is None and loaded.default is None:
+            raise ModelUnavailable("brought-without-threshold", name=loaded.name, given=loaded.requested_name)
+        limits: Limits = choose_limits(loaded.name, loaded.default, shipped, user)
         return Recogniser(
             loaded.name,
             loaded.family,
@@ -252,6 +252,6 @@ class _Loader:
             embed_with(accelerate(loaded.network, self._device, self._recorded), loaded.template),
             self._others.up_to.get(loaded.name),
             limits.measured_by,
-            loaded.given,
+            loaded.requested_name,
             loaded.judges_only,
         )

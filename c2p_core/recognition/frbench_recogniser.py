@@ -41,7 +41,7 @@ class Frbench(nn.Module):
         # Else it asks for news of itself once a day, prints, and warns of dark chips.
         frbench.configure(verbose=False, update_check=False)
         if offline:
-            _check_is_there(Path(frbench.CACHE), model)
+            _check_cached(Path(frbench.CACHE), model)
         try:
             known = [entry.key for entry in frbench.list_models()]
             if model not in known:
@@ -66,7 +66,7 @@ class Frbench(nn.Module):
         return descriptors
 
 
-def _check_is_there(cache: Path, model: str) -> None:
+def _check_cached(cache: Path, model: str) -> None:
     """Refuse a model that the package would have to fetch."""
     try:
         with (cache / "manifest.json").open("rb") as file:

@@ -85,7 +85,7 @@ def embed_folder(
     store: ModelStore,
     device: torch.device,
     warnings: list[Message],
-    tell: Callable[[int, int], None] = lambda done, count: None,
+    on_photo: Callable[[int, int], None] = lambda done, count: None,
 ) -> Faces:
     """Embed the faces of a folder; nothing else of the photos is kept.
 
@@ -96,7 +96,7 @@ def embed_folder(
         store: the store of models.
         device: the device of the recognisers.
         warnings: receives a message on each photo that can't be read.
-        tell: called before each photo with its index and the number of photos.
+        on_photo: called before each photo with its index and the number of photos.
 
     Raises:
         BadRequest: see ``group_photos_by_person``; or a recogniser is unknown.
@@ -104,31 +104,31 @@ def embed_folder(
         ModelUnavailable: a model is missing or damaged.
     """
     people = group_photos_by_person(folder)
-    known = len(people) > 1 and any(len(photos) > 1 for photos in people.values())
-    wanted = expand_names(names, list_recognisers(store))
-    loaded = {found.name: found for found in (load_network(name, store, device) for name in wanted)}
-    embeds = {name: embed_with(found.network, found.template) for name, found in loaded.items()}
+    identified = len(people) > 1 and any(len(photos) > 1 for photos in people.values())
+    wanted_names = expand_names(names, list_recognisers(store))
+    loaded = {network.name: network for network in (load_network(name, store, device) for name in wanted_names)}
+    embeds = {name: embed_with(network.network, network.template) for name, network in loaded.items()}
     vectors: dict[str, list[Tensor]] = {name: [] for name in loaded}
     labels: list[str] = []
     photo_list = [(person, photo) for person, photos in people.items() for photo in photos]
     for number, (person, photo) in enumerate(photo_list):
-        tell(number, len(photo_list))
+        on_photo(number, len(photo_list))
         try:
             view = View(photo_files.read(photo))
         except UnreadableImage as error:
             warnings.append(error.message)
             continue
         faces = [face for face in find_faces_in(view, store) if not face.skipped]
-        for face in faces[:1] if known else faces:
-            labels.append(person if known else str(len(labels)))
+        for face in faces[:1] if identified else faces:
+            labels.append(person if identified else str(len(labels)))
             crop = verify.crop_face(view, face)
             with torch.no_grad():
                 for name, embed in embeds.items():
                     vectors[name].append(embed(crop.pixels[None].to(device), crop.mesh[None].to(device))[0].cpu())
     if not labels:
         raise NoFace("no-face-in-folder", path=str(folder))
-    keys = {name: found.key for name, found in loaded.items()}
-    return Faces({name: torch.stack(rows) for name, rows in vectors.items()}, tuple(labels), known, keys)
+    keys = {name: network.key for name, network in loaded.items()}
+    return Faces({name: torch.stack(rows) for name, rows in vectors.items()}, tuple(labels), identified, keys)
 
 
 def compute_impostor_similarities(vectors: Tensor, groups: Sequence[str]) -> Tensor:
@@ -144,7 +144,7 @@ def compute_impostor_similarities(vectors: Tensor, groups: Sequence[str]) -> Ten
     first, second = torch.triu_indices(len(vectors), len(vectors), 1)
     numbers = {group: number for number, group in enumerate(sorted(set(groups) - {""}))}
     # A face without a group gets a number of its own.
-    ids = torch.tensor([numbers.get(group, len(numbers) + at) for at, group in enumerate(groups)])
+    ids = torch.tensor([numbers.get(group, len(numbers) + index) for index, group in enumerate(groups)])
     different = ids[first] != ids[second]
     return (vectors @ vectors.T)[first[different], second[different]].sort().values
 
@@ -194,12 +194,12 @@ def save_own_thresholds(measured: Mapping[str, Impostors], store: ModelStore, ke
     shipped = read_thresholds(store.path("thresholds"))
     tables: dict[str, dict[str, float]] = {
         name: {
-            "far1": own.far1,
-            "far01": own.far01,
-            "impostor_mean": own.impostor_mean,
-            "impostor_std": own.impostor_std,
+            "far1": thresholds.far1,
+            "far01": thresholds.far01,
+            "impostor_mean": thresholds.impostor_mean,
+            "impostor_std": thresholds.impostor_std,
         }
-        for name, own in read_own_thresholds(store.root).items()
+        for name, thresholds in read_own_thresholds(store.root).items()
     }
     for name, impostors in measured.items():
         if name in shipped:

@@ -97,8 +97,8 @@ class OnnxNetwork(nn.Module):
         values: dict[str, Tensor] = {**self._integers, self._input: x}
         values |= {name: self.get_buffer(buffer) for name, buffer in self._weights.items()}
         for step in self._steps:
-            made = apply(step, [_move(values[name], x.device) if name else None for name in step.inputs])
-            values.update(zip(step.outputs, made if isinstance(made, tuple) else (made,), strict=False))
+            outputs = apply(step, [_move(values[name], x.device) if name else None for name in step.inputs])
+            values.update(zip(step.outputs, outputs if isinstance(outputs, tuple) else (outputs,), strict=False))
             for name in step.last:
                 del values[name]
         return values[self._output]
@@ -124,36 +124,38 @@ def _build_steps(file: OnnxFile, stored: set[str]) -> tuple[tuple[_Step, ...], d
     if opset < _OLDEST_OPSET:
         raise Unconvertible([f"opset {opset}"])
     refused: dict[str, None] = {}
-    made: list[tuple[NodeProto, Apply]] = []
+    operators: list[tuple[NodeProto, Apply]] = []
     constants: dict[str, Tensor] = {}
     for node in graph.node:
         try:
-            apply = _make(node, opset)
+            apply = _make_function(node, opset)
         except Unsupported as error:
             refused[str(error)] = None
             continue
         if node.op_type == "Constant":
             constants[node.output[0]] = apply()
         else:
-            made.append((node, apply))
+            operators.append((node, apply))
     if refused:
         raise Unconvertible(list(refused))
     output = graph.output[0].name
-    known = {file.input, "", *stored, *constants}
-    last_use = {name: at for at, (node, _) in enumerate(made) for name in node.input if name not in ("", output)}
+    names = {file.input, "", *stored, *constants}
+    last_use = {
+        name: index for index, (node, _) in enumerate(operators) for name in node.input if name not in ("", output)
+    }
     steps = []
-    for at, (node, apply) in enumerate(made):
-        if strange := [name for name in node.input if name not in known]:
-            raise Unconvertible([f"{node.op_type} ({strange[0]})"])
-        known.update(node.output)
-        last = tuple(dict.fromkeys(name for name in node.input if last_use.get(name) == at))
+    for index, (node, apply) in enumerate(operators):
+        if unknown := [name for name in node.input if name not in names]:
+            raise Unconvertible([f"{node.op_type} ({unknown[0]})"])
+        names.update(node.output)
+        last = tuple(dict.fromkeys(name for name in node.input if last_use.get(name) == index))
         steps.append(_Step(node.op_type, apply, tuple(node.input), tuple(node.output), last))
-    if output not in known:
+    if output not in names:
         raise Unconvertible([output])
     return tuple(steps), constants
 
 
-def _make(node: NodeProto, opset: int) -> Apply:
+def _make_function(node: NodeProto, opset: int) -> Apply:
     """The function of a node.
 
     Raises:
@@ -174,12 +176,12 @@ def _make(node: NodeProto, opset: int) -> Apply:
         raise Unsupported(f"{node.op_type} of version {version}")
     outputs = len([name for name in node.output if name])
     try:
-        return operator.make(Node({entry.name: _value(entry) for entry in node.attribute}, outputs, opset))
+        return operator.make(Node({entry.name: _read_attribute(entry) for entry in node.attribute}, outputs, opset))
     except Unsupported as error:
         raise Unsupported(f"{node.op_type} ({error})") from error
 
 
-def _value(attribute: AttributeProto) -> Any:
+def _read_attribute(attribute: AttributeProto) -> Any:
     """An attribute as a value of Python or torch."""
     from onnx import helper
 

@@ -47,6 +47,6 @@ def read_ints(value: Tensor | None) -> list[int] | None:
     return None if value is None else [int(entry) for entry in value.reshape(-1).tolist()]
 
 
-def always(apply: Apply) -> Callable[[Node], Apply]:
+def without_attributes(apply: Apply) -> Callable[[Node], Apply]:
     """For operators without attributes."""
     return lambda node: apply

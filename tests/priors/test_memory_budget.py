@@ -94,10 +94,10 @@ def steps(clip: nn.Module) -> dict[str, int]:
 def test_tuning_the_generator_to_a_face_stays_within_the_budget(generator: Generator, weights: int) -> None:
     codes = torch.empty(1, FFHQ.codes, FFHQ.style, device=META)
     tuned = {name: part.clone().requires_grad_() for name, part in tuned_parameters(generator).items()}
-    begun = generator.synthesise_layers(codes, frozen_layers(FFHQ.codes))
+    partial = generator.synthesise_layers(codes, frozen_layers(FFHQ.codes))
     side = working_side(generator)
     assert side == 256
-    saved = count_saved(lambda: synthesise(generator, tuned, codes, size=side, begun=begun))
+    saved = count_saved(lambda: synthesise(generator, tuned, codes, size=side, partial=partial))
     # The tuned weights with their gradients and Adam's two means.
     state = 4 * sum(part.numel() * part.element_size() for part in tuned.values())
     assert 0.05 * GIGABYTE < saved < 2 * GIGABYTE
@@ -113,8 +113,8 @@ def test_a_step_of_the_search_stays_within_the_budget(
     generator: Generator, weights: int, steps: dict[str, int]
 ) -> None:
     codes = torch.empty(1, FFHQ.codes, FFHQ.style, device=META, requires_grad=True)
-    begun = generator.synthesise_layers(codes.detach(), frozen_layers(FFHQ.codes))
-    saved = count_saved(lambda: generator(codes, size=128, begun=begun))
+    partial = generator.synthesise_layers(codes.detach(), frozen_layers(FFHQ.codes))
+    saved = count_saved(lambda: generator(codes, size=128, partial=partial))
     # What is recorded keeps its memory, of all networks at once.
     assert weights + 2 * (saved + sum(steps.values())) < BUDGET
     # Eight faces in a batch fit, too, one network after the other.

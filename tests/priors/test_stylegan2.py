@@ -734,4 +734,4 @@ def test_full_truncation_gives_the_mean_code(generator: Generator) -> None:
 @pytest.mark.parametrize("layers", [0, 2, 4])
 def test_a_partial_synthesis_is_completed_to_the_same_picture(generator: Generator, layers: int) -> None:
     codes = torch.randn(2, 6, 16, generator=torch.Generator().manual_seed(4))
-    assert torch.equal(generator(codes, begun=generator.synthesise_layers(codes, layers)), generator(codes))
+    assert torch.equal(generator(codes, partial=generator.synthesise_layers(codes, layers)), generator(codes))

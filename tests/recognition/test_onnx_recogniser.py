@@ -501,7 +501,7 @@ def test_it_is_named_by_its_file_and_what_it_takes(file: Path, store: ModelStore
     one, other = load(store, f"onnx:{file}?threshold=0.3", f"onnx:{file}?order=bgr&threshold=0.4")
     assert one.name.startswith("onnx:tiny-") and other.name.startswith("onnx:tiny-") and one.name != other.name
     assert (one.family, one.far1, one.far01, one.measured_by) == ("tiny", 0.3, 0.3, "vendor")
-    assert (other.far1, other.given) == (0.4, f"onnx:{file}?order=bgr&threshold=0.4")
+    assert (other.far1, other.requested_name) == (0.4, f"onnx:{file}?order=bgr&threshold=0.4")
     (same,) = load(store, f"onnx:{file}?size=112&range=-1..1&threshold=0.3")
     assert same.name == one.name
 
