@@ -49,10 +49,10 @@ def find_faces(photo: Photo, store: ModelStore, reduced: float = 1.0) -> tuple[F
     Those too small or too covered to be protected have ``Face.skipped`` set.
 
     Args:
-        photo: upright, or lying on any of its sides.
+        photo: upright, or turned by any multiple of 90 degrees.
         store: has the models.
-        reduced: how many times larger the photo is that this one is a reduced copy of; faces are looked for that are
-            large enough there, and ``Face.skipped`` says which are too small here.
+        reduced: factor by which this is a reduced copy; faces that are large enough in the full photo are looked for,
+            and ``Face.skipped`` says which are too small here.
 
     Raises:
         ModelUnavailable: a model is missing or damaged.
@@ -69,20 +69,20 @@ def find_faces(photo: Photo, store: ModelStore, reduced: float = 1.0) -> tuple[F
 
 
 def find_faces_in(photo: Tensor | View, store: ModelStore) -> tuple[Face, ...]:
-    """``find_faces`` for a (3, H, W) sRGB picture in 0..1 or the view of a photo, whatever covers the faces."""
+    """``find_faces`` for a (3, H, W) sRGB picture in 0..1 or the view of a photo; ignores what covers the faces."""
     return _load_detector(store)(photo)
 
 
 def find_visible(photo: Tensor | View, faces: Sequence[Face], store: ModelStore) -> dict[int, Tensor]:
-    """Find what shows of faces that something covers.
+    """Find the visible parts of covered faces.
 
     Args:
-        photo: as ``find_faces_in``.
-        faces: those that are skipped are left out.
+        photo: as in ``find_faces_in``.
+        faces: skipped ones are left out.
         store: has the network.
 
     Returns:
-        by the numbers of the covered faces, (256, 256) masks on their canvases, see ``visibility.Covers``.
+        (256, 256) masks on the canvases of covered faces, by face number; see ``visibility.CoverDetector``.
 
     Raises:
         ModelUnavailable: the network is missing or damaged.
@@ -102,7 +102,7 @@ def find_visible(photo: Tensor | View, faces: Sequence[Face], store: ModelStore)
 
 
 def skip_covered(faces: Sequence[Face], visible: Mapping[int, Tensor]) -> tuple[Face, ...]:
-    """Set ``Face.skipped`` of faces of which too little shows; ``visible`` is from ``find_visible``."""
+    """Set ``Face.skipped`` of faces of which too little is visible; ``visible`` is from ``find_visible``."""
     from c2p_core.faces.align import align, transform_points
     from c2p_core.faces.visibility import LEAST_VISIBLE, visible_share
 

@@ -30,8 +30,8 @@ TOLERANCE = 0.04
 
 # px, longest side of the picture to detect upright and turned faces in; larger where MIN_EYE_DISTANCE requires it.
 UPRIGHT_SIDE, _TURNED_SIDE = 1024, 640
-# A face with MIN_EYE_DISTANCE is about 100 px wide and must stay well above SMALLEST_FACE. Where three more searches
-# take time they are content with less: 1 % of the faces of 40 px are lost at 3.5 as at 4.5.
+# A face with MIN_EYE_DISTANCE is about 100 px wide and must stay well above SMALLEST_FACE. The three searches in turned
+# pictures are downscaled further to save time: 1 % of the faces of 40 px are lost, whether at 3.5 or 4.5.
 SHRINK_LIMIT, _TURNED_SHRINK_LIMIT = 3.5, 4.2
 _PAD = 0.12  # share of the picture's side (at most UPRIGHT_SIDE): MTCNN misses faces that touch the border
 _MIN_PROBABILITY = 0.9
@@ -58,8 +58,8 @@ class Detector:
 
         Args:
             photo: (3, H, W) float sRGB 0..1 on the CPU, or the view of a photo.
-            reduced: how many times larger the photo is that this is a copy of; faces are found that have
-                ``MIN_EYE_DISTANCE`` there.
+            reduced: factor by which this is a reduced copy; faces that have ``MIN_EYE_DISTANCE`` in the full photo are
+                found.
         """
         longest = max(photo.shape[-2:]) * reduced
         # Downscaled from the large photo only once: that costs more than detection.
@@ -76,7 +76,7 @@ class Detector:
         return tuple(_build_face(i + 1, mesh, score) for i, (mesh, score) in enumerate(meshes))
 
     def find_again(self, photo: Tensor | View, face: Face) -> Face | None:
-        """Detect a face again that is known from another version of the photo.
+        """Detect a face that is known from another version of the photo.
 
         Args:
             photo: (3, H, W) float sRGB 0..1 on the CPU, or the view of a photo.
@@ -140,7 +140,7 @@ class Detector:
         padded = F.pad(small[None], (pad, pad, pad, pad), mode="replicate")[0]
         rows, columns = padded.shape[1:]
         turned = torch.rot90(padded, quarter_turns, (1, 2))
-        del padded  # as what follows in place: the picture may be large
+        del padded  # to save memory, like the in-place operations below: the picture may be large
         points, probabilities = self._mtcnn(turned.clamp_(0, 1).mul_(255).round_())
         proposals: list[tuple[Points, float]] = []
         for five, probability in zip(points.numpy(), probabilities.tolist(), strict=True):
@@ -204,7 +204,7 @@ def _is_on_face(five: NDArray[np.float32], mesh: NDArray[np.float32]) -> bool:
 
 
 def explain_too_small(distance: float, tolerance: float = 0.0) -> Message | None:
-    """Why a face with this eye distance in photo pixels can't be protected; None when it can.
+    """Explain why a face with this eye distance in photo pixels can't be protected; None if it can.
 
     ``tolerance``: accepted shortfall, as a share of ``MIN_EYE_DISTANCE``.
     """

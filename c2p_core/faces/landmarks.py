@@ -27,7 +27,7 @@ _MARGIN = 1.5
 # Height of a face mesh in eye-to-mouth distances, for a first estimate from the five points.
 _HEIGHT_IN_EYE_TO_MOUTH = 2.6
 _PASSES = 3
-# The crop follows the mesh, and the mesh depends on the crop: undamped, the iteration oscillates for ever. Damped by
+# The crop follows the mesh, and the mesh depends on the crop: undamped, the iteration oscillates forever. Damped by
 # half it converges in about ten passes, to within a hundredth of a pixel from any starting point.
 _DAMPING = 0.5
 _SETTLING_PASSES = 12
@@ -42,7 +42,7 @@ class FaceMesh:
 
         self._interpreter: Any = Interpreter(str(model), num_threads=1)
         self._interpreter.allocate_tensors()
-        # One at a time: a batch looks for the faces of the next photo while it searches.
+        # The interpreter is not thread-safe, and a batch detects the faces of the next photo during a search.
         self._lock = threading.Lock()
         self._input = self._interpreter.get_input_details()[0]["index"]
         self._mesh, self._presence = (d["index"] for d in self._interpreter.get_output_details())

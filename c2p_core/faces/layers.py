@@ -12,7 +12,7 @@ its range and screens above, so one layer does both. (On a real face with four l
 others were within a mean Delta E of 0.7 of what the prior itself would paint; 1.2 with grain merge.) Each layer has the
 least alpha that the change needs: it is then a map of the product and uses the full range of an 8-bit channel.
 
-Each layer is computed from what the layers below it really show, and thus corrects their rounding errors.
+Each layer is computed from the actual result of the layers below it, and thus corrects their rounding errors.
 """
 
 from __future__ import annotations
@@ -96,8 +96,8 @@ def _compute_coats(strip: Strip, skin: NDArray[Any], target: NDArray[Any], gamma
 
     Args:
         strip: the strip.
-        skin: (N, C) what lies beneath, in the photo's type.
-        target: (N, C) what all layers together have to show, in the photo's type.
+        skin: (N, C) pixels beneath, in the photo's type.
+        target: (N, C) result of all layers together, in the photo's type.
         gamma: see ``colour.decode``.
     """
     visible = strip.increments.abs().amax(1) > INVISIBLE_DENSITY
@@ -124,7 +124,7 @@ def _compute_coats(strip: Strip, skin: NDArray[Any], target: NDArray[Any], gamma
 def _compute_hard_light(
     below: NDArray[np.float32], target: NDArray[np.float32], dtype: np.dtype[Any]
 ) -> tuple[NDArray[Any], NDArray[np.float32]]:
-    """Compute the hard-light pixels that turn ``below`` into ``target``, (N, C) in 0..1, and what they really show."""
+    """Compute the hard-light pixels that turn ``below`` into ``target``, (N, C) in 0..1, and their actual result."""
     darker = target < below
     range_left = np.where(darker, below, 1 - below)
     change = np.divide(target - below, range_left, out=np.zeros_like(below), where=range_left > 0)

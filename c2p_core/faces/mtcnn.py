@@ -21,10 +21,10 @@ _PYRAMID = 0.709  # scale factor between levels of the image pyramid
 _THRESHOLDS = (0.6, 0.7, 0.7)  # thresholds of P-, R- and O-Net
 _OVERLAP_IN_SCALE, _OVERLAP = 0.5, 0.7
 _BATCH = 512
-# Larger than what a photo of 12 megapixels is looked through at.
+# More than the largest level at which a photo of 12 megapixels is scanned.
 _STRIP_PIXELS = 1 << 20
-# Of a larger picture the levels of the pyramid are made from halves of it, because averaging all of its pixels for each
-# level takes as long as P-Net; before a level is shrunk further than the first is.
+# The pyramid of a larger picture is computed from successively halved copies: averaging all its pixels for each level
+# takes as long as P-Net. A copy is halved again once a level's scale relative to it is at most the second number.
 LARGE, _HALVED_AT = 1_650_000, 0.31
 
 
@@ -162,9 +162,9 @@ class Mtcnn(nn.Module):
         return _make_square(all_boxes + offset * size.repeat(1, 2))
 
     def _scan(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
-        """Run P-Net; on a large picture in strips, because it takes 150 bytes for a pixel."""
+        """Run P-Net; on a large picture in strips, because it takes 150 bytes per pixel."""
         rows, columns = pictures.shape[2:]
-        # One row of cells for every other row of the picture, the last of which the pooling fills up.
+        # One row of cells for every other row of the picture; the pooling completes the last one.
         count, step = (rows - 1) // _STRIDE - 4, max(1, _STRIP_PIXELS // (_STRIDE * columns))
         if count <= step:
             whole: tuple[Tensor, Tensor] = self.pnet(_normalise(pictures))

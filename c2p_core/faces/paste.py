@@ -1,4 +1,4 @@
-"""Applies a change that was found on the canvas to the photo, at its full resolution and in its colour space.
+"""Applies a change defined on the canvas to the photo, at its full resolution and in its colour space.
 
 The photo's own pixels are moved and multiplied, which keeps pores, hairs and grain. Working in strips bounds the memory
 needed; pixels outside the change stay bit-identical.
@@ -134,11 +134,11 @@ def compute_strips(
     """Compute the change of a photo in strips from top to bottom; strips without a changed pixel are left out.
 
     Args:
-        source: (H, W, channels) the photo's pixels as they were.
+        source: (H, W, channels) the photo's unchanged pixels.
         alignment: of the face.
-        change: what to do with it.
+        change: of the face.
         gamma: see ``colour.decode``.
-        products: numbers of those whose own increments the strips shall carry.
+        products: indices of those whose own increments the strips contain.
     """
     x0, y0, x1, y1 = canvas_box(source, alignment)
     if x1 <= x0 or y1 <= y0:
@@ -164,7 +164,7 @@ def _fit_tone_curve(pixels: NDArray[Any], gamma: float | None) -> ToneCurve | No
 
 
 def _follow_curve(strip: Strip, curve: ToneCurve, gamma: float | None) -> Strip:
-    """The strip with its densities, of luminance until now, turned into those that lead along the tone curve."""
+    """The strip with its densities of luminance converted to densities along the tone curve."""
     factors = curve.follow(decode(strip.warped, gamma), strip.density[0])
     return replace(strip, density=strip.density * factors, increments=strip.increments * factors)
 

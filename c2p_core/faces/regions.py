@@ -34,7 +34,7 @@ def signed_distance(mesh: NDArray[np.float32], outline: tuple[int, ...]) -> Map:
     return _signed_distance(points.tobytes(), points.dtype.str)
 
 
-# The maps of one face ask for the same few outlines again and again.
+# The maps of one face need the same few outlines many times.
 @lru_cache(maxsize=16)
 def _signed_distance(points: bytes, dtype: str) -> Map:
     inside = polygon2mask((CANVAS, CANVAS), np.frombuffer(points, dtype).reshape(-1, 2)[:, ::-1] - 0.5)

@@ -52,5 +52,5 @@ def choose_faces(faces: Sequence[Face], choice: FaceChoice, warnings: list[Messa
 
 
 def make_no_face_error(faces: Sequence[Face]) -> NoFace:
-    """Says why none of the faces can be protected."""
+    """Make the error that says why none of the faces can be protected."""
     return NoFace("no-face-usable", why=faces[0].skipped) if faces else NoFace("no-face")

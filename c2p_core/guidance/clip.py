@@ -1,6 +1,6 @@
 """Text guidance by an open_clip model: the embedded ``clip-mini`` or any other that open_clip knows by name.
 
-Weights are read from safetensors, or by torch with ``weights_only=True``: what could run code is refused.
+Weights are read from safetensors, or by torch with ``weights_only=True``: files that could run code are refused.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ class TextGuidance:
 
     Attributes:
         network: open_clip's model, on the device.
-        pixel_mean: (3, 1, 1) that is subtracted from its input.
+        pixel_mean: (3, 1, 1), subtracted from its input.
     """
 
     def __init__(
@@ -182,7 +182,7 @@ def _load_network(store: ModelStore, model: str, pretrained: str | None) -> tupl
         fetched = store.path(serving[0]) if serving else None
         weights = find_weights(model, pretrained, store.offline, fetched)
     try:
-        # Only of a file that was fetched by us the hash is known.
+        # Only the hash of a fetched file is known.
         tensors = read_torchscript(weights.file) if weights.file == fetched else None
         network = open_clip.create_model(
             model,

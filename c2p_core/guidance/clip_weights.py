@@ -45,7 +45,7 @@ def find_weights(model: str, pretrained: str, offline: bool, fetched: Path | Non
         model: its name in open_clip.
         pretrained: a file, or one of open_clip's tags for the model.
         offline: fetch nothing.
-        fetched: the file of this tag in the store of models, where it has one.
+        fetched: the file of this tag in the store of models, if it is there.
 
     Raises:
         BadRequest: open_clip has no such model or tag, or the model needs a tokenizer from elsewhere.
@@ -85,10 +85,10 @@ def find_weights(model: str, pretrained: str, offline: bool, fetched: Path | Non
 
 
 def read_torchscript(file: Path) -> dict[str, Tensor] | None:
-    """The tensors of a CLIP model that OpenAI published as a TorchScript archive; None where the file is none.
+    """The tensors of a CLIP model that OpenAI published as a TorchScript archive; None if the file is no archive.
 
     Args:
-        file: whose hash is known to be OpenAI's: reading an archive may run what is in it.
+        file: its hash must be known to be OpenAI's, because reading an archive may run code in it.
     """
     if not zipfile.is_zipfile(file):
         return None

@@ -77,5 +77,5 @@ def choose_look(
     direction = guidance.direction(prompt)
     grid = guidance.sampling_grid(mesh)
     before = guidance.embed(render(())[None], grid)
-    # The text model only chooses among variants: which products there are follows from the prompt's words.
+    # The text model only chooses among variants; the products follow from the words of the prompt.
     return min(candidates, key=lambda look: float(guidance.loss(before, render(look)[None], direction, grid)))

@@ -99,7 +99,7 @@ class NamedLook:
 
 @dataclass(frozen=True)
 class Tables:
-    """What prompts may say: ``vocabulary.toml``, whose comments explain each table, and the catalogue of products.
+    """The vocabulary of prompts: ``vocabulary.toml``, whose comments explain each table, and the catalogue of products.
 
     Dictionaries are keyed by name.
     """

@@ -7,9 +7,9 @@ from pathlib import Path
 from c2p_core.errors import Message, ModelUnavailable
 
 FOLDER = "stylegan2"
-"""Name of their folder within the folder of models."""
+"""Name of the folder of checkpoints within the folder of models."""
 SHIPPED_GENERATOR = "stylegan2-mini"
-"""The model that ships, with both networks."""
+"""The shipped model, with both networks."""
 GENERATORS = {"stylegan2-ffhq": "stylegan2-ffhq-config-f.pt", "stylegan2-ffhq-nvidia": "ffhq.pkl"}
 """Models of the manifest that are a generator alone, with the names of their files."""
 _E4E = "e4e_ffhq_encode.pt"
@@ -50,7 +50,7 @@ def find_checkpoints(models: Path) -> tuple[Path, Path] | None:
 
 
 def missing_priors(models: Path) -> dict[str, Message]:
-    """The priors that can't be used, each with a message that says what is missing.
+    """The unavailable priors, each with a message that says what is missing.
 
     Args:
         models: folder of downloaded models.

@@ -1,4 +1,4 @@
-"""What an earlier protection did to a face, so that both together stay within the limits of the strength.
+"""Measures an earlier protection of a face, so that both together stay within the limits of the strength.
 
 Landmarks of the protected photo and of its original, each found anew, show how far the face was moved; the rest of the
 difference between the two is tone.
@@ -55,13 +55,13 @@ class MovementBudget:
 
 @dataclass(frozen=True)
 class EarlierChange:
-    """What was done to a face before.
+    """The earlier change of a face.
 
     Attributes:
         budget: how far it may still move.
         reference: (3, 256, 256) linear light of the original, with the user's edits of the whole photo.
         tone: (256, 256) optical density that was added to it.
-        edited: (256, 256) map of where more than that was changed, 0 to 1.
+        edited: (256, 256) map 0..1 of larger changes.
     """
 
     budget: MovementBudget
@@ -75,7 +75,7 @@ class EarlierChange:
 
 
 def find_earlier_change(face: CanvasFace, original: CanvasFace, limit: float) -> EarlierChange:
-    """Find what was done to a face before.
+    """Measure the earlier change of a face.
 
     Args:
         face: on its canvas, as it is now.

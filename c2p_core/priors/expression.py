@@ -3,7 +3,7 @@
 They hold when
 - eyes and brows do not move at all: heights and slopes of the brows, openings and positions of the eyes;
 - lips, teeth and the skin around them do not move at all: corners, opening, thickness and width stay;
-- the nose does not move: a wider or bulbous one is the first thing that people see;
+- the nose does not move: people notice a wider or bulbous one first;
 - the face keeps its width, and the jaw's outline moves like a smooth curve, so that it never dents.
 ``build_conditions`` builds them, ``enforce`` corrects displacements to meet them. Without keep_expression only the eyes
 are held: identity depends on them most, and moving them would distort the catchlights.

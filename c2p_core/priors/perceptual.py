@@ -35,7 +35,7 @@ class Perceptual:
             self.network.layers[index].register_forward_hook(self._record)
 
     def copy_to(self, device: torch.device) -> Perceptual:
-        """Load the same on another device, from the file: this device may not have the memory for a copy."""
+        """Load a copy on another device from the file, since this device may lack the memory for a copy."""
         return Perceptual(self._path, device)
 
     def features(self, pictures: Tensor) -> list[Tensor]:

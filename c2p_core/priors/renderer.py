@@ -109,7 +109,7 @@ class FaceRenderer:
         keep_expression, locks: see ``priors.prior.Prior.invert``.
         """
         mesh = face.mesh.cpu().numpy()
-        # Covers are not part of the face: maps are computed as if there were skin, and leave them out.
+        # Covers are not part of the face: maps are computed with skin in their place, and masked afterwards.
         uncovered = face.pixels if face.visible is None else uncover(face.pixels, face.visible, mesh)
         pixels = uncovered.permute(1, 2, 0).cpu().numpy()
         self._device = device
@@ -274,7 +274,7 @@ class FaceRenderer:
         return _RenderedLook(*_add_hints(look), True, half, tone, self._lines.measure(density))
 
     def _render_worn_look(self, look: Tensor, earlier: EarlierChange) -> _RenderedLook:
-        """The original with a look is the reference; the face wears that look already, so nothing is painted again."""
+        """The original with a look is the reference; the face already has that look, so nothing is painted again."""
         linear = earlier.reference * torch.exp(-self._look_density(look))
         half, tone = _halve(linear_to_srgb(linear)), F.avg_pool2d(linear, CANVAS // CELLS)
         lines = Lines(linear, self._face_mask.new_zeros(CANVAS, CANVAS)).measure(torch.zeros_like(linear))
@@ -282,7 +282,7 @@ class FaceRenderer:
         return _RenderedLook(bare, torch.zeros_like(bare), False, lab(half), lab(tone), lines)
 
     def _include_earlier(self, limits: StrengthLimits) -> StrengthLimits:
-        """Raise the limits of visibility so that earlier changes keep within them, wherever a search puts them now."""
+        """Raise the limits of visibility to what earlier changes already use, so that they stay within them."""
         still = torch.zeros(2, CELLS, CELLS, device=self._device)
         density = torch.zeros_like(self._linear)
         _, shifted, patchy, lines = self._measure_visibility(Rendered(self._paint_face(density), still, density))

@@ -17,7 +17,7 @@ Map = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
 # Range of the edge around the landmarks, inwards and outwards, and its step: a beard may hide most of a lip, but lips
-# are hardly ever larger than the landmarks say. Near a corner, where lips are thin, the range is this share of the
+# are hardly ever larger than their landmarks. Near a corner, where lips are thin, the range is this share of the
 # distance to it.
 _INWARDS, _OUTWARDS, _STEP = 0.10, 0.03, 0.004
 _INWARDS_AT_CORNER = 0.3

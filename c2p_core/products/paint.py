@@ -93,12 +93,12 @@ def paint_prepared(code: Tensor, inputs: PaintInputs) -> Tensor:
 
 
 def find_hidden(code: Tensor, maps: ProductMaps, visible: Tensor) -> tuple[str, ...]:
-    """Find the products of a code that hardly show, because something covers the face in their place.
+    """Find the products of a code that hardly show, because something covers that part of the face.
 
     Args:
         code: (9, 6).
-        maps: of the whole face, as if nothing covered it.
-        visible: (H, W) 0..1 of where nothing does, on the same grid.
+        maps: of the whole face, ignoring covers.
+        visible: (H, W) 0..1, 1 where nothing covers the face, on the same grid.
 
     Returns:
         their names, in the order of coats.

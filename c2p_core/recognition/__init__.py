@@ -9,7 +9,7 @@ the module. The module defines two names:
   gradients, its attribute ``judges_only`` is a ``Message`` that says why.
 - ``TEMPLATE``: the alignment of its input faces (``alignment.Template``).
 
-Others a user names by where they are (``user_recognisers``).
+Users name others by location (``user_recognisers``).
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Recogniser:
     """One face recogniser.
 
     Attributes:
-        name: as in the manifest; of one that the user brought, it tells which file and use of it.
+        name: as in the manifest; that of a user's file identifies the file and its use.
         family: recognisers of one family are held out together.
         licence: SPDX expression of its weights.
         far1: cosine similarity above which two faces match at a false accept rate of 1 %.
@@ -77,9 +77,9 @@ class Architecture:
     """What a recogniser's module defines.
 
     Attributes:
-        make: makes its network without weights; None where ``load`` does all.
+        make: makes its network without weights; None if ``load`` does it all.
         template: its alignment.
-        load: makes its network of its file; None where ``make`` and a file of weights do.
+        load: makes its network from its file; None if ``make`` and a file of weights do.
     """
 
     make: Callable[[], nn.Module] | None
@@ -88,12 +88,12 @@ class Architecture:
 
 
 def list_recognisers(store: ModelStore) -> tuple[str, ...]:
-    """Names of the recognisers that "auto" means; the user's own come last."""
+    """List the names of the recognisers that "auto" stands for; the user's own come last."""
     return tuple(entry.name for entry in store.entries() if entry.role == "recogniser")
 
 
 def list_known_recognisers(store: ModelStore) -> tuple[str, ...]:
-    """Names of all recognisers that can be asked for; the user's own come last."""
+    """List the names of all available and fetchable recognisers; the user's own come last."""
     return tuple(entry.name for entry in store.catalogue() if entry.role == "recogniser")
 
 
@@ -125,7 +125,7 @@ def embed_with(network: Forward, template: Template) -> Embed:
 
 
 def load_network(name: str, store: ModelStore, device: torch.device) -> LoadedNetwork:
-    """Load one recogniser's network, frozen and in eval mode, with what is known of it.
+    """Load one recogniser's network, frozen and in eval mode, with its properties.
 
     Args:
         name: as in a manifest, or one for which ``user_recognisers.is_user_recogniser`` holds.
@@ -184,8 +184,8 @@ def load_recognisers(
             them stands for the usual ones.
         store: the store of their files.
         device: the device that they run on.
-        warnings: receives a message on each recogniser that "auto" leaves out.
-        more: names that "auto" includes beyond those that runs use unasked.
+        warnings: receives a message for each recogniser that "auto" leaves out.
+        more: further names that "auto" includes.
         recorded: see ``accelerated.accelerate``.
 
     Raises:
@@ -212,7 +212,7 @@ def load_recognisers(
 
 
 def list_unmeasured_warnings(recognisers: Sequence[Recogniser]) -> list[Message]:
-    """A message on each recogniser that this project has not measured, with what is unknown."""
+    """A message for each recogniser that was not measured by this project."""
     return [
         Message("recogniser-measured-by-user", name=r.name)
         if r.measured_by == "user"
@@ -223,7 +223,7 @@ def list_unmeasured_warnings(recognisers: Sequence[Recogniser]) -> list[Message]
 
 
 def list_judge_warnings(recognisers: Sequence[Recogniser]) -> list[Message]:
-    """A message on each recogniser that takes no part in a search, with the reason."""
+    """A message for each recogniser that can't take part in a search, with the reason."""
     return [Message("recogniser-judges-only", name=r.name, why=r.judges_only) for r in recognisers if r.judges_only]
 
 

@@ -60,8 +60,8 @@ def crop_chips(images: Tensor, mesh: Tensor, template: Template) -> Tensor:
         template: of the recogniser.
 
     Returns:
-        (B, 3, size, size), differentiable in images and mesh; border pixels repeat outside the image. Each face comes
-        out as it does alone.
+        (B, 3, size, size), differentiable in images and mesh; border pixels repeat outside the image. Each face
+        gets the same result as alone.
     """
     points = torch.stack([mesh[:, list(indices)].mean(1) for indices in template.mesh], 1)
     to_image = fit_similarity(points.new_tensor(template.points), points)

@@ -32,7 +32,7 @@ def load_decoys(path: Path, recognisers: Sequence[Recogniser], device: torch.dev
 
 
 def list_decoy_warnings(recognisers: Sequence[Recogniser], decoys: Sequence[dict[str, Tensor]]) -> list[Message]:
-    """A message for each recogniser for which the decoys have no embeddings."""
+    """A message for each recogniser without embeddings of the decoys."""
     known = decoys[0] if decoys else {}
     return [Message("recogniser-without-decoys", name=r.name) for r in recognisers if r.name not in known]
 

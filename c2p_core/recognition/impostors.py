@@ -25,7 +25,7 @@ from c2p_core.recognition.thresholds import OWN_THRESHOLDS, read_own_thresholds,
 from c2p_core.recognition.user_recognisers import expand_names
 
 ENOUGH = 5
-"""False accepts that a set of pairs must contain for a rate to be measured: 0.1 % of some hundred pairs is no basis."""
+"""False accepts that a set of pairs must contain to measure a rate; 0.1 % of a few hundred pairs would be too few."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Faces:
         vectors: (N, D) unit vectors by recogniser.
         people: the N people, as labels.
         known: whether folders or names identify the people; else every face has a label of its own.
-        keys: under which thresholds are kept, by recogniser.
+        keys: under which thresholds are stored, by recogniser.
     """
 
     vectors: dict[str, Tensor]
@@ -70,7 +70,7 @@ def group_photos_by_person(folder: Path) -> dict[str, list[Path]]:
     """
     people: dict[str, list[Path]] = {}
     for photo in sorted(p for p in folder.glob("*") if p.suffix.lower() in photo_files.FORMATS):
-        # A name that is only a number is a person, too.
+        # A name that consists of digits only is a person too.
         people.setdefault(photo.stem.rstrip("0123456789").rstrip(" -_") or photo.stem, []).append(photo)
     for photo in sorted(p for p in folder.glob("*/*") if p.suffix.lower() in photo_files.FORMATS):
         people.setdefault(photo.parent.name, []).append(photo)
@@ -95,7 +95,7 @@ def embed_folder(
         names: of recognisers; "auto" stands for the usual ones.
         store: the store of models.
         device: the device of the recognisers.
-        warnings: receives a message on each photo that can't be read.
+        warnings: receives a message for each photo that can't be read.
         on_photo: called before each photo with its index and the number of photos.
 
     Raises:
@@ -206,7 +206,7 @@ def save_own_thresholds(measured: Mapping[str, Impostors], store: ModelStore, ke
             raise BadRequest("thresholds-ship", name=name)
         if impostors.far1 is None:
             raise BadRequest("pairs-too-few", count=impostors.pairs, least=100 * ENOUGH)
-        # With too few pairs for the higher threshold, the lower one is used, which overstates no protection.
+        # With too few pairs for the higher threshold, the lower one is used, which never overstates protection.
         far01 = impostors.far1 if impostors.far01 is None else impostors.far01
         tables[keys[name]] = {
             "far1": impostors.far1,

@@ -13,7 +13,7 @@ from c2p_core.recognition.onnx_node import Apply, Node, Unsupported, read_ints, 
 
 
 def _compute_pads(node: Node, x: Tensor, kernel: list[int]) -> list[int]:
-    """Padding of a picture's axes as ``F.pad`` takes it: the last axis first, before and after."""
+    """Compute the padding of a picture's axes in the order of ``F.pad``: the last axis first, before and after."""
     automatic = node.get("auto_pad", "NOTSET")
     axes = len(kernel)
     if automatic in ("NOTSET", "VALID"):

@@ -26,7 +26,7 @@ class Unconvertible(Exception):
     """Some operators of a model have no function here.
 
     Attributes:
-        operators: their names, each with what it is about them where only that can't be done.
+        operators: their names, each with the unsupported feature if it is not the whole operator.
     """
 
     def __init__(self, operators: Sequence[str]) -> None:
@@ -36,7 +36,7 @@ class Unconvertible(Exception):
 
 @dataclass(frozen=True)
 class _Step:
-    """One operator: its function, and the names of what it takes and makes; names in ``last`` are used no more."""
+    """One operator: its function and the names of its inputs and outputs; ``last``: inputs that are not used later."""
 
     operator: str
     apply: Apply
@@ -59,7 +59,7 @@ class OnnxNetwork(nn.Module):
         stored = {tensor.name: _to_torch(tensor) for tensor in graph.initializer}
         self._steps, constants = _build_steps(file, set(stored))
         self._input, self._output = file.input, graph.output[0].name
-        # Extents and axes stay where they can be read without waiting for a graphics card.
+        # Extents and axes stay on the CPU, where reading them does not wait for a graphics card.
         self._integers: dict[str, Tensor] = {}
         self._weights: dict[str, str] = {}
         for number, (name, value) in enumerate((stored | constants).items()):
@@ -73,7 +73,7 @@ class OnnxNetwork(nn.Module):
         return self._run(x, lambda step, inputs: step.apply(*inputs))
 
     def rehearse(self, x: Tensor) -> Tensor:
-        """As ``forward``, for the first time: operators may turn out not to be convertible for what they get.
+        """Like ``forward``, but reports operators that turn out to be unsupported for their inputs.
 
         Raises:
             Unconvertible: names the operator that fails.
@@ -84,9 +84,9 @@ class OnnxNetwork(nn.Module):
                 return step.apply(*inputs)
             except Unsupported as error:
                 raise Unconvertible([f"{step.operator} ({error})"]) from error
-            # What a hostile or unusual model gives its operators may fail in any way.
+            # The inputs of operators in a hostile or unusual model may cause any error.
             except Exception as error:
-                # Another time, or elsewhere, there may be memory.
+                # There may be enough memory at another time or on another device.
                 if isinstance(error, MemoryError) or is_out_of_gpu_memory(error):
                     raise
                 raise Unconvertible([f"{step.operator} ({first_line(error)})"]) from error
@@ -105,12 +105,12 @@ class OnnxNetwork(nn.Module):
 
 
 def _move(value: Tensor, device: torch.device) -> Tensor:
-    """Fractions that were computed from extents begin where the extents are."""
+    """Move floats to the device; those computed from extents start on the CPU."""
     return value.to(device) if value.is_floating_point() else value
 
 
 def _build_steps(file: OnnxFile, stored: set[str]) -> tuple[tuple[_Step, ...], dict[str, Tensor]]:
-    """The operators in their order, and the values of those that are constants.
+    """Build the steps in order, and the values of constants.
 
     Args:
         file: the model.
@@ -156,7 +156,7 @@ def _build_steps(file: OnnxFile, stored: set[str]) -> tuple[tuple[_Step, ...], d
 
 
 def _make_function(node: NodeProto, opset: int) -> Apply:
-    """The function of a node.
+    """Make the function of a node.
 
     Raises:
         Unsupported: names the operator.
@@ -182,7 +182,7 @@ def _make_function(node: NodeProto, opset: int) -> Apply:
 
 
 def _read_attribute(attribute: AttributeProto) -> Any:
-    """An attribute as a value of Python or torch."""
+    """Read an attribute as a Python value or a tensor."""
     from onnx import helper
 
     value = helper.get_attribute_value(attribute)
@@ -194,7 +194,7 @@ def _read_attribute(attribute: AttributeProto) -> Any:
 
 
 def _to_torch(stored: TensorProto) -> Tensor:
-    """A stored tensor; what has fractions in single precision."""
+    """Convert a stored tensor; floats become single precision."""
     from onnx import numpy_helper
 
     try:

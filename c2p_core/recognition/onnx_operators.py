@@ -1,8 +1,8 @@
 """The operators of ONNX as functions of torch, for networks with gradients.
 
-Each entry of ``OPERATORS`` has the newest definition that it follows, and makes of a node's attributes a function from
-the node's inputs to its output. Older definitions give the same or are told apart by where an argument is. Source: the
-operator schemas of ONNX (onnx.ai/onnx/operators), opset 7 to 25.
+Each entry of ``OPERATORS`` states the newest definition that it follows, and turns a node's attributes into a function
+from the node's inputs to its output. Older definitions give the same result or differ in the place of an argument.
+Source: the operator schemas of ONNX (onnx.ai/onnx/operators), opset 7 to 25.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def _divide(a: Tensor, b: Tensor) -> Tensor:
 
 
 def _choose(condition: Tensor, yes: Tensor, no: Tensor) -> Tensor:
-    # What was computed from extents is not on a graphics card.
+    # Values computed from extents are not on the graphics card.
     return torch.where(condition.to(yes.device), yes, no.to(yes.device))
 
 

@@ -1,4 +1,4 @@
-"""A recogniser in ONNX: onnxruntime judges with it, and torch gives its gradients where its operators convert."""
+"""A recogniser in ONNX: onnxruntime runs it, and torch computes its gradients if its operators can be converted."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 USUAL_SIZE = 112
 _FEWEST_VALUES, _MOST_VALUES = 8, 65_536
-# Least cosine between what onnxruntime and torch make of the same picture; they differ by rounding alone.
+# Least cosine similarity of the descriptors by onnxruntime and torch, which differ only by rounding.
 _SAME = 0.9999
 _TYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(double)": np.float64}
 _ERRORS = 3  # of onnxruntime's log: 3 is errors only
@@ -30,7 +30,7 @@ _ERRORS = 3  # of onnxruntime's log: 3 is errors only
 class OnnxRecogniser(nn.Module):
     """Maps aligned chips (B, 3, size, size), RGB in 0..1, to descriptors (B, D) of any length.
 
-    Where gradients are asked for, torch computes; else onnxruntime does, which is what others would run.
+    torch runs it if gradients are needed; else onnxruntime does, as others would.
 
     Attributes:
         size: side of a chip in pixels.
@@ -39,7 +39,7 @@ class OnnxRecogniser(nn.Module):
     """
 
     def __init__(self, file: OnnxFile, input_format: OnnxInput) -> None:
-        """Build and try it.
+        """Build the recogniser and try it.
 
         Raises:
             ModelUnavailable: it is no recogniser for faces, or onnxruntime can't run it.
@@ -58,7 +58,7 @@ class OnnxRecogniser(nn.Module):
         self._input = self._session.get_inputs()[0]
         if self._input.type not in _TYPES:
             raise ModelUnavailable("onnx-input-type-wrong", path=str(file.path), type=self._input.type)
-        # Models that take one picture alone, or whose shapes inside were fixed for one, get them one by one.
+        # Models that accept a single picture only, or have shapes fixed for one, get pictures one by one.
         self._batched = not fixed and self._accepts_batches()
         expected = self._describe_with_onnxruntime(self._make_examples())
         norms = expected.norm(dim=1)
@@ -135,7 +135,7 @@ def load_onnx(path: Path, input_format: OnnxInput) -> OnnxRecogniser:
 
     Args:
         path: of the file; external data must lie in its folder.
-        input_format: what the model takes.
+        input_format: of the model.
 
     Raises:
         ModelUnavailable: onnx or onnxruntime is not installed; the file can't be read, is too large or is no recogniser
@@ -145,7 +145,7 @@ def load_onnx(path: Path, input_format: OnnxInput) -> OnnxRecogniser:
 
 
 def _read_input(file: OnnxFile, input_format: OnnxInput) -> tuple[int, bool]:
-    """The side of the chips, and whether the channels are the last axis."""
+    """Read the side of the chips, and whether the channels are the last axis."""
     path, shape = str(file.path), file.shape
     if len(shape) != 4 or 3 not in (shape[1], shape[3]):
         raise ModelUnavailable("onnx-input-wrong", path=path, shape=" x ".join(str(extent or "?") for extent in shape))
@@ -167,7 +167,7 @@ def _open_session(file: OnnxFile) -> InferenceSession:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = _ERRORS
     options.intra_op_num_threads = torch.get_num_threads()
-    # Threads that wait for work in a loop would take the processor from the search.
+    # Spinning threads would take processor time from the search.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
         return onnxruntime.InferenceSession(file.model.SerializeToString(), options, providers=["CPUExecutionProvider"])

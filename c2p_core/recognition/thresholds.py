@@ -103,7 +103,7 @@ def _read(path: Path) -> dict[str, Thresholds]:
         for name, table in tables.items()
     }
     for name, values in thresholds.items():
-        # Against what is no number, no face would ever match.
+        # No face would ever match a threshold that is NaN.
         if not all(map(math.isfinite, astuple(values))) or values.impostor_std < 0:
             raise ValueError(f"{name} has values that no similarities have")
     return thresholds

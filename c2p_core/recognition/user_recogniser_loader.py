@@ -20,7 +20,7 @@ _DIGITS = 8  # of a hash, in a name
 
 @dataclass(frozen=True)
 class LoadedNetwork:
-    """A recogniser's network and what is known of it.
+    """A recogniser's network and its properties.
 
     Attributes:
         name: its name in results; that of a user's file ends with a hash of the file and its use.

@@ -33,10 +33,10 @@ _EXAMPLES = {
 
 @dataclass(frozen=True)
 class OnnxInput:
-    """What a model in ONNX takes.
+    """The input of a model in ONNX.
 
     Attributes:
-        size: side of the square chip in pixels; None for what the model says, else the usual one.
+        size: side of the square chip in pixels; None for the model's own, else the usual one.
         low, high: values of black and white.
         order: of the channels.
     """
@@ -54,9 +54,9 @@ class OnnxName:
     Attributes:
         requested_name: as the user wrote it.
         file: the path of the file.
-        input: what its network takes.
+        input: of its network.
         zoom: of the five-point template, see ``alignment.five_point_template``.
-        threshold: the cosine similarity from which its maker says that two faces match; None where the user gave none.
+        threshold: cosine similarity from which two faces match, according to its maker; None if the user gave none.
     """
 
     requested_name: str
@@ -67,7 +67,7 @@ class OnnxName:
 
     @property
     def family(self) -> str:
-        """The file's name: what a user would call it to hold it out."""
+        """The file's name, by which a user can hold it out."""
         return self.file.stem
 
 
@@ -87,7 +87,7 @@ class FrbenchName:
 
     @property
     def family(self) -> str:
-        """The kind of network, such as ``irse``: those of other sizes are alike."""
+        """The kind of network, such as ``irse``: sizes of one kind are alike."""
         return self.model.partition("_")[0].partition("-")[0]
 
 
@@ -95,18 +95,18 @@ UserRecogniserName = OnnxName | FrbenchName
 
 
 def expand_names(names: Names, usual: Sequence[str]) -> tuple[str, ...]:
-    """The names of recognisers, each once, with the usual ones in the place of "auto"."""
+    """Replace "auto" by the usual recognisers; returns each name once."""
     requested = ("auto",) if names == "auto" else names
     return tuple(dict.fromkeys(expanded for name in requested for expanded in (usual if name == "auto" else (name,))))
 
 
 def add_names(names: Names, *more: str) -> tuple[str, ...]:
-    """Name further recognisers, too."""
+    """Add further recognisers to the names."""
     return expand_names((*expand_names(names, ("auto",)), *more), ("auto",))
 
 
 def is_user_recogniser(name: str) -> bool:
-    """Whether a recogniser's name says where to find it, rather than which entry of a manifest it is."""
+    """Whether a recogniser's name is a location rather than an entry of a manifest."""
     return name.startswith((_ONNX, _FRBENCH))
 
 
@@ -130,7 +130,7 @@ def _find_file(location: str) -> Path | None:
     try:
         file = Path(location).expanduser()
         return file if file.is_file() else None
-    # There is no such user, or no file can have such a name, or its folder may not be looked into.
+    # Unknown user, invalid name, or unreadable folder.
     except (RuntimeError, OSError, ValueError):
         return None
 
