@@ -29,13 +29,13 @@ BOTH = (torch.float16, torch.bfloat16)
 
 def differentiate(forward: Forward, batch: Tensor) -> tuple[Tensor, Tensor]:
     leaf = batch.clone().requires_grad_()
-    found = forward(leaf)
-    (gradient,) = torch.autograd.grad(found[:, : found.shape[1] // 2].sum(), [leaf])
-    return found.detach(), gradient
+    output = forward(leaf)
+    (gradient,) = torch.autograd.grad(output[:, : output.shape[1] // 2].sum(), [leaf])
+    return output.detach(), gradient
 
 
-def likeness(one: Tensor, other: Tensor) -> float:
-    return float(F.cosine_similarity(one.flatten(), other.flatten(), dim=0))
+def cosine_similarity(first: Tensor, second: Tensor) -> float:
+    return float(F.cosine_similarity(first.flatten(), second.flatten(), dim=0))
 
 
 def smooth_picture(size: int) -> Tensor:
@@ -95,10 +95,10 @@ def test_of_each_recogniser_half_precision_gives_the_descriptor_and_the_directio
     exact = load_weights(architecture.make(), store.path(name))
     picture = smooth_picture(architecture.template.size)
     fast = differentiate(use_half_precision(exact, CPU, BOTH), picture)
-    wanted = differentiate(exact, picture)
+    expected = differentiate(exact, picture)
     assert fast[0].dtype == fast[1].dtype == torch.float32
-    assert not torch.equal(fast[0], wanted[0])
-    assert likeness(fast[0], wanted[0]) > 0.999 and likeness(fast[1], wanted[1]) > 0.9
+    assert not torch.equal(fast[0], expected[0])
+    assert cosine_similarity(fast[0], expected[0]) > 0.999 and cosine_similarity(fast[1], expected[1]) > 0.9
 
 
 def test_the_smallest_gradients_survive_half_precision(network: nn.Module) -> None:
@@ -107,16 +107,16 @@ def test_the_smallest_gradients_survive_half_precision(network: nn.Module) -> No
         return network(batch) * 1e-6
 
     _, gradient = differentiate(use_half_precision(faint, CPU, BOTH[:1]), BATCH)
-    _, wanted = differentiate(faint, BATCH)
-    assert likeness(gradient, wanted) > 0.99
+    _, expected = differentiate(faint, BATCH)
+    assert cosine_similarity(gradient, expected) > 0.99
 
 
 def test_what_overflows_in_one_precision_is_computed_in_the_other(network: nn.Module) -> None:
     def large(batch: Tensor) -> Tensor:
         return network(F.conv2d(batch * 3e4, torch.ones(3, 3, 1, 1))) * 1e-4
 
-    found, _ = differentiate(use_half_precision(large, CPU, BOTH), BATCH)
-    assert likeness(found, large(BATCH)) > 0.999 and not torch.equal(found, large(BATCH))
+    output, _ = differentiate(use_half_precision(large, CPU, BOTH), BATCH)
+    assert cosine_similarity(output, large(BATCH)) > 0.999 and not torch.equal(output, large(BATCH))
 
 
 def test_a_network_that_has_no_half_precision_stays_in_single(network: nn.Module) -> None:
@@ -126,8 +126,8 @@ def test_a_network_that_has_no_half_precision_stays_in_single(network: nn.Module
             raise RuntimeError("expected scalar type Float")
         return features.flatten(1)
 
-    found, gradient = differentiate(use_half_precision(strict, CPU, BOTH), BATCH)
-    assert torch.equal(found, strict(BATCH)) and float(gradient.abs().max()) > 0
+    output, gradient = differentiate(use_half_precision(strict, CPU, BOTH), BATCH)
+    assert torch.equal(output, strict(BATCH)) and float(gradient.abs().max()) > 0
 
 
 # Recordings
@@ -155,17 +155,17 @@ def test_a_network_is_called_as_ever_where_its_recording_is_not_faithful(network
     def record(forward: Forward, inputs: tuple[Tensor, ...]) -> Forward:
         if wrong == "refused":
             raise RuntimeError("CUDA error: operation not permitted when stream is capturing")
-        made = forward(inputs[0]).detach()
+        recorded_output = forward(inputs[0]).detach()
         if wrong == "stale":  # returns what it was recorded with, whatever it is given
-            return lambda batch: made + forward(batch) - forward(batch).detach()
+            return lambda batch: recorded_output + forward(batch) - forward(batch).detach()
         return lambda batch: forward(batch).detach() + 0 * batch.sum()  # its gradient is 0
 
     replayed = replay_often(network, record)
     for _ in range(20):
         differentiate(replayed, BATCH)
-    found, gradient = differentiate(replayed, BATCH.flip(0))
-    wanted, wanted_gradient = differentiate(network, BATCH.flip(0))
-    assert torch.equal(found, wanted) and torch.equal(gradient, wanted_gradient)
+    output, gradient = differentiate(replayed, BATCH.flip(0))
+    expected, expected_gradient = differentiate(network, BATCH.flip(0))
+    assert torch.equal(output, expected) and torch.equal(gradient, expected_gradient)
 
 
 def test_a_card_that_is_full_while_recording_says_so(network: nn.Module) -> None:

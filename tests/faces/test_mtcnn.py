@@ -31,11 +31,11 @@ def test_suppression_keeps_the_best_and_drops_what_overlaps_it(count: int, seed:
     corner = torch.rand(count, 2, generator=generator) * 4
     boxes = torch.cat([corner, corner + 0.5 + torch.rand(count, 2, generator=generator)], 1)
     scores = torch.rand(count, generator=generator)
-    kept: list[int] = []
+    expected: list[int] = []
     for index in scores.argsort(descending=True).tolist():
-        if all(overlap(boxes[index], boxes[k], of) <= limit for k in kept):
-            kept.append(index)
-    assert suppress(boxes, scores, limit, of).tolist() == kept
+        if all(overlap(boxes[index], boxes[k], of) <= limit for k in expected):
+            expected.append(index)
+    assert suppress(boxes, scores, limit, of).tolist() == expected
 
 
 @pytest.mark.parametrize("side", [1, SMALLEST_FACE - 1, SMALLEST_FACE, 64])

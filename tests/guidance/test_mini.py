@@ -70,7 +70,7 @@ def test_the_change_of_the_face_is_nearest_to_its_own_words(
 ) -> None:
     grid = guidance.sampling_grid(sitter.mesh)
     before, after = guidance.embed(sitter.render(bare_code())[None], grid), sitter.render(painted(prompt))[None]
-    losses = [float(guidance.loss(before, after, guidance.direction(other), grid)) for other in PROMPTS]
+    losses = [float(guidance.loss(before, after, guidance.direction(candidate), grid)) for candidate in PROMPTS]
     assert PROMPTS[int(np.argmin(losses))] == prompt
 
 
@@ -94,7 +94,7 @@ def test_following_the_gradient_reddens_the_lips(guidance: TextGuidance, sitter:
         optimiser.zero_grad()
         torch.autograd.backward(guidance.loss(before, sitter.render(code)[None], direction, grid))
         optimiser.step()
-    made = decode(code.detach())
-    red, green, blue = made.pigment[PRODUCTS.index("lips")].tolist()
+    decoded = decode(code.detach())
+    red, green, blue = decoded.pigment[PRODUCTS.index("lips")].tolist()
     assert red > 1.3 * green and red > 1.3 * blue
-    assert made.opacity[PRODUCTS.index("lips")] > start
+    assert decoded.opacity[PRODUCTS.index("lips")] > start

@@ -119,8 +119,8 @@ def test_unknown_words_come_with_the_closest_known_ones() -> None:
     [["różowa", "szminka"], ["красная", "помада"], ["लाल", "लिपस्टिक"], ["口紅"], ["أحمر"], ["e\u0301clat"]],
 )
 def test_unknown_words_of_every_script_are_named_whole(words: list[str]) -> None:
-    named = [unicodedata.normalize("NFC", word) for word in words]
-    assert [word for word, _ in read_prompt(" ❤\ufe0f".join(words)).unknown] == named
+    normalised = [unicodedata.normalize("NFC", word) for word in words]
+    assert [word for word, _ in read_prompt(" ❤\ufe0f".join(words)).unknown] == normalised
 
 
 def test_stop_words_are_no_reason_to_warn() -> None:

@@ -92,9 +92,9 @@ def request(prior: str, **more: object) -> ProtectRequest:
 
 
 def test_a_photo_is_protected_with_it(shape: str) -> None:
-    wanted = request(shape)
-    result = protect(wanted, store=ModelStore(offline=True))
-    changed = (result.photo.pixels != wanted.photo.pixels).any(2)
+    protect_request = request(shape)
+    result = protect(protect_request, store=ModelStore(offline=True))
+    changed = (result.photo.pixels != protect_request.photo.pixels).any(2)
     assert 0 < changed.mean() < 0.3
     (similarity,) = result.faces[0].similarities
     assert similarity.after < similarity.before

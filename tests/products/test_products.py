@@ -68,7 +68,7 @@ def test_without_products_nothing_changes_at_all(face: Face) -> None:
 
 def test_only_the_product_that_is_there_paints(face: Face) -> None:
     painted = paint_prepared(code_of("blush"), face.paint_inputs).abs().amax((1, 2, 3))
-    assert [name for name, most in zip(PRODUCTS, painted, strict=True) if most > 0] == ["blush"]
+    assert [name for name, strength in zip(PRODUCTS, painted, strict=True) if strength > 0] == ["blush"]
 
 
 def test_an_absent_product_can_be_found_by_the_search(face: Face) -> None:
@@ -136,12 +136,12 @@ def test_lipstick_follows_the_edge_that_the_picture_shows(face: Face) -> None:
     outer, opening = lips_of(face.mesh, thinner=0.035)
     linear = drawn(face, (outer < 0) & (opening > 0), opening <= 0)
     skin = paint.skin_map(linear, CANVAS_EYE_DISTANCE)
-    found = paint.prepare_paint(geometry.build_product_maps(face.mesh, CANVAS, CANVAS_EYE_DISTANCE, linear), skin)
+    inputs = paint.prepare_paint(geometry.build_product_maps(face.mesh, CANVAS, CANVAS_EYE_DISTANCE, linear), skin)
     code = code_of("lips", RED)
-    assert share_outside(code, found, outer) < 0.02
+    assert share_outside(code, inputs, outer) < 0.02
     unseen = paint.prepare_paint(geometry.build_product_maps(face.mesh, CANVAS, CANVAS_EYE_DISTANCE), skin)
     assert share_outside(code, unseen, outer) > 0.1
-    painted = paint_prepared(code, found)[LIPS].abs().amax(0)
+    painted = paint_prepared(code, inputs)[LIPS].abs().amax(0)
     sure = (outer < -0.02) & (opening > 0.03)
     assert float((painted[sure] > 0.4).float().mean()) > 0.95
 
@@ -150,17 +150,17 @@ def test_teeth_that_the_mesh_takes_for_a_lip_stay_white(face: Face) -> None:
     outer, opening = lips_of(face.mesh)
     _, real = lips_of(face.mesh, (0.0, 3.0))
     linear = drawn(face, outer < 0, real <= 0)
-    found = geometry.build_product_maps(face.mesh, CANVAS, CANVAS_EYE_DISTANCE, linear)
+    maps = geometry.build_product_maps(face.mesh, CANVAS, CANVAS_EYE_DISTANCE, linear)
     missed = (real < -0.02) & (opening > 0.01)
     assert int(missed.sum()) > 20
-    assert float(found.gate[LIPS][missed].mean()) < 0.1
+    assert float(maps.gate[LIPS][missed].mean()) < 0.1
 
 
 def test_lips_without_an_edge_end_where_the_mesh_has_them(face: Face) -> None:
     plain = torch.full((3, CANVAS, CANVAS), 0.4)
-    found = geometry.build_product_maps(face.mesh, CANVAS, CANVAS_EYE_DISTANCE, plain)
+    actual = geometry.build_product_maps(face.mesh, CANVAS, CANVAS_EYE_DISTANCE, plain)
     expected = geometry.build_product_maps(face.mesh, CANVAS, CANVAS_EYE_DISTANCE)
-    assert torch.equal(found.level, expected.level)
+    assert torch.equal(actual.level, expected.level)
 
 
 def test_teeth_keep_their_colour(face: Face) -> None:
@@ -209,11 +209,11 @@ def test_density_change_is_bounded_for_any_code(face: Face, seed: int) -> None:
 
 @given(st.integers(0, 10_000))
 def test_skin_and_brows_take_natural_pigments_only(seed: int) -> None:
-    made = decode(any_code(seed))
+    decoded = decode(any_code(seed))
     for name in ("blush", "brow"):
-        red, green, blue = made.pigment[PRODUCTS.index(name)].tolist()
+        red, green, blue = decoded.pigment[PRODUCTS.index(name)].tolist()
         assert red >= green * 0.99 and red >= blue * 0.99
-    contour, highlight = (made.pigment[PRODUCTS.index(name)] for name in ("contour", "highlight"))
+    contour, highlight = (decoded.pigment[PRODUCTS.index(name)] for name in ("contour", "highlight"))
     assert float(contour.min()) > 0 > float(highlight.max())
 
 
@@ -224,9 +224,9 @@ def test_free_colours_survive_the_code(colour: tuple[float, float, float]) -> No
 
 
 def test_opacity_grows_with_what_was_asked() -> None:
-    asked = [float(decode(code_of("lips", RED, opacity)).opacity[LIPS]) for opacity in (0.0, 0.3, 0.6, 0.9)]
-    assert asked[0] == 0.0
-    assert asked == sorted(asked)
+    opacities = [float(decode(code_of("lips", RED, opacity)).opacity[LIPS]) for opacity in (0.0, 0.3, 0.6, 0.9)]
+    assert opacities[0] == 0.0
+    assert opacities == sorted(opacities)
 
 
 def test_gradients_are_those_of_finite_differences(face: Face) -> None:
@@ -254,8 +254,8 @@ def test_enlarged_maps_paint_what_larger_maps_paint(face: Face) -> None:
     twice = geometry.build_product_maps(face.mesh * 2, 2 * CANVAS, 2 * CANVAS_EYE_DISTANCE)
     skin = F.interpolate(face.skin[None], scale_factor=2, mode="bicubic")[0]
     fine = paint.paint(code, twice, skin).sum(0)
-    once = paint.prepare_paint(geometry.build_product_maps(face.mesh, CANVAS, CANVAS_EYE_DISTANCE), face.skin)
-    enlarged = F.interpolate(once.maps[None], scale_factor=2, mode="bicubic")[0]
+    inputs = paint.prepare_paint(geometry.build_product_maps(face.mesh, CANVAS, CANVAS_EYE_DISTANCE), face.skin)
+    enlarged = F.interpolate(inputs.maps[None], scale_factor=2, mode="bicubic")[0]
     coarse = paint_prepared(code, face.paint_inputs.with_maps(enlarged)).sum(0)
     lips = fine.abs() > 0.05
     assert float((fine - coarse).abs()[lips].mean()) < 0.06

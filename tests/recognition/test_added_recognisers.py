@@ -69,9 +69,9 @@ def test_none_is_used_unless_it_is_named(store: ModelStore) -> None:
 
 
 def test_one_that_is_named_has_the_published_thresholds_and_a_warning(store: ModelStore) -> None:
-    (found,) = load_recognisers(["mobileface-amt"], store, CPU)
-    assert (found.far1, found.far01, found.measured_by) == (0.301611, 0.380878, "vendor")
-    assert list_unmeasured_warnings([found]) == [Message("recogniser-measured-by-vendor", name="mobileface-amt")]
+    (recogniser,) = load_recognisers(["mobileface-amt"], store, CPU)
+    assert (recogniser.far1, recogniser.far01, recogniser.measured_by) == (0.301611, 0.380878, "vendor")
+    assert list_unmeasured_warnings([recogniser]) == [Message("recogniser-measured-by-vendor", name="mobileface-amt")]
 
 
 def test_without_facenet_pytorch_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -126,10 +126,10 @@ def mobilenet_of_mxnet() -> ModelProto:
 
 
 def test_sface_gets_red_green_blue_from_0_to_255_and_has_gradients(tmp_path: Path) -> None:
-    made = mobilenet_of_mxnet()
-    network = sface.LOAD(save(made, tmp_path / "sface.onnx"))
+    onnx_model = mobilenet_of_mxnet()
+    network = sface.LOAD(save(onnx_model, tmp_path / "sface.onnx"))
     chips = torch.rand(2, 3, 112, 112, generator=torch.Generator().manual_seed(1), requires_grad=True)
-    expected = np.concatenate([run(made, (chip[None].detach() * 255).numpy()) for chip in chips])
+    expected = np.concatenate([run(onnx_model, (chip[None].detach() * 255).numpy()) for chip in chips])
     described = network(chips)
     np.testing.assert_allclose(described.detach().numpy(), expected, atol=1e-3, rtol=1e-4)
     assert described.shape == (2, sface.VALUES) and getattr(network, "judges_only", "") is None
