@@ -74,7 +74,7 @@ def test_on_mps_nothing_is_computed_in_half_precision() -> None:
 @pytest.mark.parametrize(
     ("capability", "precisions"), [((6, 1), ()), ((7, 5), BOTH[:1]), ((8, 0), BOTH), ((9, 0), BOTH)]
 )
-def test_half_precision_is_what_the_card_has_units_for(
+def test_half_precision_is_chosen_by_the_units_of_the_card(
     capability: tuple[int, int], precisions: tuple[torch.dtype, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
@@ -111,7 +111,7 @@ def test_the_smallest_gradients_survive_half_precision(network: nn.Module) -> No
     assert cosine_similarity(gradient, expected) > 0.99
 
 
-def test_what_overflows_in_one_precision_is_computed_in_the_other(network: nn.Module) -> None:
+def test_values_that_overflow_in_one_half_precision_are_computed_in_the_other(network: nn.Module) -> None:
     def large(batch: Tensor) -> Tensor:
         return network(F.conv2d(batch * 3e4, torch.ones(3, 3, 1, 1))) * 1e-4
 
@@ -151,7 +151,7 @@ def test_a_shape_is_recorded_once_it_has_occurred_often(network: nn.Module) -> N
 
 
 @pytest.mark.parametrize("wrong", ["stale", "still", "refused"])
-def test_a_network_is_called_as_ever_where_its_recording_is_not_faithful(network: nn.Module, wrong: str) -> None:
+def test_a_network_with_an_unfaithful_recording_is_called_directly(network: nn.Module, wrong: str) -> None:
     def record(forward: Forward, inputs: tuple[Tensor, ...]) -> Forward:
         if wrong == "refused":
             raise RuntimeError("CUDA error: operation not permitted when stream is capturing")
@@ -168,7 +168,7 @@ def test_a_network_is_called_as_ever_where_its_recording_is_not_faithful(network
     assert torch.equal(output, expected) and torch.equal(gradient, expected_gradient)
 
 
-def test_a_card_that_is_full_while_recording_says_so(network: nn.Module) -> None:
+def test_running_out_of_gpu_memory_while_recording_raises(network: nn.Module) -> None:
     def record(forward: Forward, inputs: tuple[Tensor, ...]) -> Forward:
         raise torch.OutOfMemoryError("CUDA out of memory.")
 

@@ -79,7 +79,7 @@ def test_each_step_is_tried_until_one_fits_and_models_are_released_between_them(
         assert released == list(range(1, failures + 1))
 
 
-def test_where_even_the_processor_runs_out_of_memory_the_error_says_so() -> None:
+def test_the_error_says_so_if_even_the_processor_runs_out_of_memory() -> None:
     def work(attempt: Attempt) -> None:
         raise out_of_memory(attempt.plan.device)
 

@@ -81,7 +81,7 @@ def test_looks_are_checked_as_the_request_is(look: FaceLook, code: str) -> None:
         check_request(replace(REQUEST, looks=(look,)))
 
 
-def test_a_literal_look_is_the_same_whatever_the_face() -> None:
+def test_a_literal_look_is_the_same_on_every_face() -> None:
     first = make_literal_look("red lipstick and smoky eyes", 1)
     assert torch.equal(first, make_literal_look("red lipstick and smoky eyes", 1))
     assert not torch.equal(first, make_literal_look("blue eyeshadow", 1))

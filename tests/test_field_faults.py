@@ -234,7 +234,7 @@ def test_a_face_region_fits_the_pixels(folder: Path) -> None:
     assert REGION in file and orientation == 6
 
 
-def test_xmp_stays_wherever_it_is(folder: Path) -> None:
+def test_xmp_stays_in_its_place(folder: Path) -> None:
     assert b"stArea:x='0.25'" in result(folder, "texts.png")
     assert MORE_XMP in result(folder, "camera.jpg")
 
@@ -261,7 +261,7 @@ def test_an_unusual_file_is_no_damaged_one(folder: Path, name: str) -> None:
         ("models list", "mkdir gone; cd gone; rmdir ../gone; {}", 2, sentence("current-folder-gone")),
     ],
 )
-def test_what_is_closed_full_limited_or_gone_is_a_code_and_at_most_a_sentence(
+def test_closed_full_limited_and_missing_targets_give_a_code_and_at_most_one_sentence(
     folder: Path, words: str, around: str, code: int, said: re.Pattern[str]
 ) -> None:
     ended = c2p(*words.split(), cwd=folder, around=around)

@@ -64,7 +64,7 @@ def differ(first: Photo, second: Photo) -> int:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("prior", ["makeup", "stylegan2"])
-def test_a_photo_comes_out_of_the_card_as_out_of_the_processor(
+def test_a_photo_gets_the_same_result_on_the_card_and_the_processor(
     card: torch.device, store: ModelStore, prior: str, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: Any
 ) -> None:
     monkeypatch.setenv("C2P_CACHE", str(tmp_path_factory.mktemp("cache")))
@@ -80,7 +80,7 @@ def test_a_photo_comes_out_of_the_card_as_out_of_the_processor(
 
 
 @pytest.mark.slow
-def test_faces_of_a_photo_are_searched_in_one_batch_and_come_out_as_one_by_one(
+def test_faces_searched_in_one_batch_get_the_same_result_as_one_by_one(
     card: torch.device, store: ModelStore, pair: Photo, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     groups: list[int] = []
@@ -106,7 +106,7 @@ def test_faces_of_a_photo_are_searched_in_one_batch_and_come_out_as_one_by_one(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("failures", [1, 2, 3])
-def test_each_time_the_card_is_full_the_run_takes_less_of_it_and_says_so(
+def test_a_run_uses_less_memory_each_time_the_card_is_full_and_reports_it(
     card: torch.device, store: ModelStore, pair: Photo, failures: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tried: list[tuple[str, int, bool]] = []
@@ -238,7 +238,7 @@ def test_mps_is_taken_only_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("apple")
-def test_an_mps_that_lacks_what_a_search_needs_is_refused() -> None:
+def test_an_mps_without_the_operators_of_a_search_is_refused() -> None:
     # This PyTorch has no MPS, as one on a Mac may lack an operator.
     with raising(BadRequest, "mps-unusable"):
         pick_device("mps")

@@ -90,7 +90,7 @@ def test_check_matches_the_face_in_a_resized_copy_and_reports_when_there_is_none
     assert face.skipped == Message("no-face-in-its-place")
 
 
-def test_what_is_found_once_and_not_again_in_the_same_photo_is_no_face_to_compare(
+def test_a_detection_that_can_not_be_repeated_is_not_compared(
     store: ModelStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def find_with_a_pattern(view: View, store: ModelStore) -> tuple[Face, ...]:
@@ -255,7 +255,7 @@ def test_an_invalid_request_is_refused(store: ModelStore, wrong: dict[str, objec
 
 @pytest.mark.parametrize(("prior", "kind"), [("makeup", MakeupPrior), ("stylegan2", WPlusPrior)])
 @pytest.mark.parametrize("kept", [True, False])
-def test_the_prior_is_told_whether_to_keep_the_expression_and_what_is_locked(
+def test_the_prior_receives_keep_expression_and_locks(
     store: ModelStore, monkeypatch: pytest.MonkeyPatch, prior: str, kind: type, kept: bool
 ) -> None:
     received: list[tuple[bool, tuple[Part, ...]]] = []

@@ -64,12 +64,12 @@ def why(store: ModelStore, device: torch.device, profile: Profile) -> Message:
     return choose_profile(replace(REQUEST, profile=profile), store, device).why
 
 
-def test_unasked_the_models_that_ship_are_taken_whatever_is_here(fetched: ModelStore) -> None:
+def test_shipped_models_are_the_default_even_if_others_are_available(fetched: ModelStore) -> None:
     assert choose_models(fetched, CUDA) == EMBEDDED
     assert why(fetched, CUDA, "embedded") == Message("profile-embedded")
 
 
-def test_auto_takes_full_where_its_files_and_a_card_are_here(fetched: ModelStore) -> None:
+def test_auto_chooses_full_if_its_files_and_a_card_are_available(fetched: ModelStore) -> None:
     assert choose_models(fetched, CUDA, profile="auto") == FULL
     assert why(fetched, CUDA, "auto") == Message("profile-auto-full", device="a card")
 
@@ -87,7 +87,7 @@ def test_auto_takes_embedded_where_a_file_is_missing_and_says_which(bare: ModelS
     assert why(bare, CUDA, "auto") == Message("profile-auto-incomplete", missing=[missing])
 
 
-def test_full_is_taken_on_a_processor_too_where_it_is_asked_for(fetched: ModelStore) -> None:
+def test_full_runs_on_a_processor_if_it_is_requested(fetched: ModelStore) -> None:
     assert choose_models(fetched, CPU, profile="full") == FULL
     assert why(fetched, CPU, "full") == Message("profile-full")
 
@@ -126,7 +126,7 @@ def test_the_full_recognisers_go_with_the_models_that_ship(bare: ModelStore) -> 
     assert list_full_recognisers(bare) == ("sface",)
 
 
-def test_what_a_request_names_is_taken_in_any_profile(fetched: ModelStore) -> None:
+def test_models_named_in_a_request_are_used_in_any_profile(fetched: ModelStore) -> None:
     models = {"prior": "stylegan2", "clip": "ViT-L-14:openai"}
     assert choose_models(fetched, CPU, profile="embedded", **models) == ("embedded", *models.values())
     assert choose_models(fetched, CUDA, profile="auto", **models)[1:] == tuple(models.values())
@@ -177,7 +177,7 @@ def test_a_job_for_an_unknown_profile_is_refused() -> None:
         ("most", None, "profile-unknown"),
     ],
 )
-def test_the_workers_greeting_says_what_it_takes_and_why(
+def test_the_workers_greeting_names_its_profile_and_the_reason(
     bare: ModelStore, monkeypatch: pytest.MonkeyPatch, profile: str, name: str | None, code: str
 ) -> None:
     monkeypatch.setenv("C2P_PROFILE", profile)

@@ -160,7 +160,7 @@ def table() -> dict[str, str]:
     return packages_by_licence
 
 
-def test_what_the_product_imports_is_what_it_declares() -> None:
+def test_the_product_imports_exactly_its_declared_dependencies() -> None:
     # open_clip imports torchvision; c2p_core/torchvision_ops.py readies it and says which versions it knows.
     # HEIF and recognisers that a user adds are read where somebody has installed what reads them.
     optional = [requirement for extra in OPTIONAL for requirement in declared(extra)]
@@ -172,11 +172,11 @@ def test_the_extras_have_all_that_benchmarks_import() -> None:
     assert imported("benchmarks") <= names(declared()) | names(declared("benchmarks"))
 
 
-def test_the_installer_fetches_what_building_the_package_needs() -> None:
+def test_the_installer_fetches_the_build_dependencies() -> None:
     assert names(map(Requirement, environment.BUILD_TOOLS)) == names(BUILD_TOOLS) <= names(declared("test"))
 
 
-def test_the_tested_versions_are_exact_and_within_what_is_declared() -> None:
+def test_the_tested_versions_are_exact_and_within_the_declared_ranges() -> None:
     environment = dict(default_environment())
     pins = {canonicalize_name(pin.name): pin for pin in written(CONSTRAINTS) if holds(pin, environment, set())}
     assert all(re.fullmatch(r"==[^,*]+", str(pin.specifier)) for pin in written(CONSTRAINTS))
@@ -191,7 +191,7 @@ def test_the_tested_versions_are_exact_and_within_what_is_declared() -> None:
 
 @pytest.mark.parametrize("extra", ["", "test"])
 @pytest.mark.parametrize("platform", PLATFORMS)
-def test_what_an_installation_brings_is_pinned(platform: str, extra: str) -> None:
+def test_every_package_of_an_installation_is_pinned(platform: str, extra: str) -> None:
     environment = dict(default_environment()) | PLATFORMS[platform]
     pinned = names(pin for pin in written(CONSTRAINTS) if holds(pin, environment, set()))
     wanted_first = [*declared(), *(declared(extra) if extra else []), *BUILD_TOOLS]
@@ -204,7 +204,7 @@ def test_what_an_installation_brings_is_pinned(platform: str, extra: str) -> Non
     assert not loose
 
 
-def test_every_licence_of_what_is_installed_is_named_among_the_third_parties() -> None:
+def test_every_licence_of_an_installed_package_is_in_third_party_md() -> None:
     packages_by_licence = table()
     unknown = []
     added = [requirement for extra in OPTIONAL if extra != "heif" for requirement in declared(extra)]
@@ -219,7 +219,7 @@ def test_every_licence_of_what_is_installed_is_named_among_the_third_parties() -
 
 
 @pytest.mark.parametrize(("title", "ships"), [("Weights", True), ("Weights that you may add", False)])
-def test_every_model_is_among_the_third_parties_with_its_licence(title: str, ships: bool) -> None:
+def test_every_model_is_in_third_party_md_with_its_licence(title: str, ships: bool) -> None:
     licences = {name: licence.partition(" (")[0] for names, _, licence, *_ in rows(title) for name in names.split(", ")}
     models = {entry.name: entry.licence for entry in ModelStore().catalogue() if (entry.profile == "embedded") == ships}
     assert models and {name: licences.get(name) for name in models} == models

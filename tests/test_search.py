@@ -327,7 +327,7 @@ def counting(recogniser: Recogniser, sizes: list[int]) -> Recogniser:
     return replace(recogniser, embed=embed)
 
 
-def test_faces_searched_together_come_out_as_each_does_alone() -> None:
+def test_faces_searched_together_get_the_same_result_as_alone() -> None:
     # Of different lengths, as later photos of a person are searched in fewer steps.
     faces = [blob_search(seed, steps) for seed, steps in enumerate((5, 6, 3))]
     together = search(faces, CROWD)

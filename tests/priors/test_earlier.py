@@ -31,7 +31,7 @@ def wave(size: float) -> torch.Tensor:
 
 @pytest.mark.parametrize("already", [0.0, 0.25, 0.5, 1.5])
 @pytest.mark.parametrize("size", [0.1, 20.0])
-def test_what_was_moved_and_what_is_moved_never_add_up_to_more_than_the_limit(already: float, size: float) -> None:
+def test_earlier_and_new_movements_together_stay_within_the_limit(already: float, size: float) -> None:
     limit = 1.0 / CANVAS_EYE_DISTANCE  # one canvas pixel
     origin = SPREAD - np.array([already, 0.0], np.float32)
     confined = measure_movement_budget(SPREAD, origin, limit).confine(wave(size))

@@ -80,7 +80,7 @@ def test_no_landmark_of_a_locked_part_moves_with_or_without_the_expression(
             assert float(shifts.abs().max()) == 0.0
 
 
-def test_what_is_not_locked_still_moves(faces: Faces, astronaut_canvas: CanvasFace) -> None:
+def test_unlocked_parts_still_move(faces: Faces, astronaut_canvas: CanvasFace) -> None:
     mesh = astronaut_canvas.mesh.numpy()
     codes = [np.random.default_rng(seed).standard_normal(2 * SIZE).astype(np.float32) for seed in range(4)]
     for (locks, keep), face in faces.items():

@@ -113,7 +113,7 @@ def test_gradients_agree_with_differences(made_up: tuple[MakeupFace, Code], part
     assert float((point.grad * direction).sum()) == pytest.approx(slope, rel=0.12, abs=3.0)
 
 
-def test_the_paste_shows_what_the_search_saw(face: MakeupFace, astronaut_canvas: CanvasFace) -> None:
+def test_the_paste_equals_the_render_of_the_search(face: MakeupFace, astronaut_canvas: CanvasFace) -> None:
     """On a photo that is the canvas itself, the change for any resolution equals the rendering."""
     code = heavy(face.start())
     pixels = (astronaut_canvas.pixels.permute(1, 2, 0) * 255).round().byte().numpy()

@@ -384,7 +384,7 @@ def test_out_of_gpu_memory_the_inversion_takes_less_of_it_skips_tuning_and_moves
     assert len(cache.entries()) == (failures != 2)
 
 
-def test_as_long_as_a_run_has_recordings_the_inversion_gives_nothing_up(
+def test_the_inversion_does_not_fall_back_while_the_run_has_recordings(
     store: ModelStore, astronaut_canvas: CanvasFace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*_: object) -> None:

@@ -223,7 +223,7 @@ def test_free_colours_survive_the_code(colour: tuple[float, float, float]) -> No
     assert torch.allclose(pigment, srgb_to_linear(torch.tensor(colour)), atol=0.02)
 
 
-def test_opacity_grows_with_what_was_asked() -> None:
+def test_opacity_grows_with_the_requested_opacity() -> None:
     opacities = [float(decode(code_of("lips", RED, opacity)).opacity[LIPS]) for opacity in (0.0, 0.3, 0.6, 0.9)]
     assert opacities[0] == 0.0
     assert opacities == sorted(opacities)
@@ -249,7 +249,7 @@ def test_strips_of_a_face_are_painted_as_the_whole(face: Face) -> None:
     assert torch.allclose(strip, paint_prepared(code, face.paint_inputs)[:, :, 150:200], atol=1e-6)
 
 
-def test_enlarged_maps_paint_what_larger_maps_paint(face: Face) -> None:
+def test_enlarged_maps_paint_the_same_as_larger_maps(face: Face) -> None:
     code = code_of("lips", RED)
     twice = geometry.build_product_maps(face.mesh * 2, 2 * CANVAS, 2 * CANVAS_EYE_DISTANCE)
     skin = F.interpolate(face.skin[None], scale_factor=2, mode="bicubic")[0]

@@ -81,7 +81,7 @@ def test_without_facenet_pytorch_the_extra_is_named(tmp_path: Path, monkeypatch:
 
 
 @pytest.mark.parametrize("package", ["onnx", "onnxruntime"])
-def test_without_what_reads_and_runs_onnx_the_extra_is_named(
+def test_without_the_onnx_packages_the_extra_is_named(
     package: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = save(mobilenet_of_mxnet(), tmp_path / "sface.onnx")

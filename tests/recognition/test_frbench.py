@@ -62,7 +62,7 @@ def chips() -> torch.Tensor:
     return torch.rand(2, 3, 112, 112, generator=torch.Generator().manual_seed(1))
 
 
-def test_it_computes_what_the_networks_weights_do_of_the_picture_that_its_settings_ask_for(cache: Path) -> None:
+def test_descriptors_equal_those_of_the_network_on_the_preprocessed_picture(cache: Path) -> None:
     network = make_network()
     network.load_state_dict(torch.load(cache / MODEL / "weight.pth", weights_only=True))
     expected = network.eval()((chips().flip(1) - 0.5) / 0.25)
@@ -94,7 +94,7 @@ def test_it_is_one_more_recogniser_with_thresholds_of_its_weights(cache: Path) -
     assert key == f"frbench:{MODEL}@{compute_hash(cache / MODEL / 'weight.pth')}"
 
 
-def test_a_model_that_the_package_does_not_have_is_refused_with_those_that_it_has(cache: Path) -> None:
+def test_an_unknown_model_is_refused_and_the_known_ones_are_listed(cache: Path) -> None:
     with raising(BadRequest, "frbench-unknown", known=["irse-50_arcface_ms1m", MODEL]):
         Frbench("irse-51_arcface_ms1m", offline=False)
 

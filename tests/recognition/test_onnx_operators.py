@@ -226,7 +226,7 @@ CASES = [
 
 
 @pytest.mark.parametrize(("nodes", "stored", "shape", "opset"), CASES)
-def test_an_operator_computes_what_onnxruntime_does(
+def test_an_operator_computes_the_same_as_onnxruntime(
     nodes: list[NodeProto], stored: dict[str, np.ndarray], shape: Shape, opset: int, tmp_path: Path
 ) -> None:
     onnx_model = model(nodes, stored, shape, opset=opset)
@@ -276,7 +276,7 @@ def test_an_operator_of_another_domain_is_named_with_it(tmp_path: Path) -> None:
         (node("Conv", "w"), "Conv (3 dimensions)"),
     ],
 )
-def test_what_an_operator_can_not_do_is_named(made: NodeProto, said: str, tmp_path: Path) -> None:
+def test_an_unsupported_feature_of_an_operator_is_named(made: NodeProto, said: str, tmp_path: Path) -> None:
     stored = ints(pads=[0] * 8) | weights(w=(4, 6, 3))
     network_input = torch.zeros(PICTURE if "Conv" not in said else (2, 6, 9))
     with pytest.raises(Unconvertible) as caught:

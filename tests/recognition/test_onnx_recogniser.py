@@ -289,7 +289,7 @@ def call(name: str, source: str, target: str) -> NodeProto:
     return helper.make_node(name, [source], [target], domain="own")
 
 
-def test_what_a_model_does_in_functions_of_its_own_is_converted(tmp_path: Path) -> None:
+def test_functions_of_a_model_are_converted(tmp_path: Path) -> None:
     onnx_model = with_functions({"twice": [helper.make_node("Add", ["a", "a"], ["b"])]}, [call("twice", "f", "h")])
     network = load_onnx(save(onnx_model, tmp_path / "m.onnx"), OnnxInput())
     assert network.judges_only is None
@@ -327,7 +327,7 @@ def borrowing(operator: str, target: str, attribute: str, argument: str, kind: i
 
 
 @pytest.mark.parametrize("kind", [onnx.AttributeProto.TENSOR, onnx.AttributeProto.FLOATS])
-def test_a_function_that_uses_a_tensor_that_it_is_given_is_refused_before_it_grows(
+def test_a_function_that_uses_a_tensor_argument_is_refused_before_inlining(
     kind: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     body = [borrowing("Constant", f"w{index}", "value", "v", kind) for index in range(100)]
@@ -356,7 +356,7 @@ def test_numbers_that_a_function_uses_many_times_count_as_often(
 
 
 @pytest.mark.parametrize(("domain", "code"), [("own", "onnx-loops"), ("ai.onnx", "onnx-function-takes-parts")])
-def test_a_function_named_if_is_given_nothing_to_repeat(domain: str, code: str, tmp_path: Path) -> None:
+def test_a_function_named_if_must_not_take_a_graph(domain: str, code: str, tmp_path: Path) -> None:
     repeat = borrowing("Loop", "b", "body", "body", onnx.AttributeProto.GRAPH)
     repeat.input.extend(["", "", "a"])
     inner = recogniser().graph
@@ -373,7 +373,7 @@ def test_functions_in_the_domain_of_onnx_are_counted_under_both_of_its_names(tmp
     refused(onnx_model, tmp_path, "onnx-too-many-operators")
 
 
-def test_what_functions_became_is_checked_like_the_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_inlined_functions_are_checked_like_the_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     onnx_model = with_functions({"twice": [helper.make_node("Add", ["a", "a"], ["b"])]}, [call("twice", "f", "h")])
     repeating = recogniser(more=[helper.make_node("Loop", ["", "", "f"], ["h"], body=recogniser().graph)])
     monkeypatch.setattr("onnx.inliner.inline_local_functions", lambda model: repeating)
@@ -396,7 +396,7 @@ def large(source: str, target: str) -> list[NodeProto]:
     ]
 
 
-def test_what_would_become_too_large_within_a_function_is_refused(tmp_path: Path) -> None:
+def test_a_tensor_too_large_within_a_function_is_refused(tmp_path: Path) -> None:
     onnx_model = with_functions({"n": large("a", "b")}, [call("n", "f", "h")])
     refused(onnx_model, tmp_path, "onnx-tensor-too-large", name=re.compile("large"))
 
@@ -411,7 +411,7 @@ def branch(nodes: Sequence[NodeProto]) -> onnx.GraphProto:
     return helper.make_graph(list(nodes), "branch", [], [helper.make_tensor_value_info("z", 1, None)])
 
 
-def test_what_would_become_too_large_in_one_of_two_branches_is_refused(tmp_path: Path) -> None:
+def test_a_tensor_too_large_in_one_of_two_branches_is_refused(tmp_path: Path) -> None:
     other = branch([helper.make_node("Identity", ["f"], ["z"])])
     onnx_model = recogniser(
         more=[helper.make_node("If", ["yes"], ["h"], then_branch=branch(large("f", "z")), else_branch=other)]
@@ -427,7 +427,7 @@ def test_an_extent_of_nothing_hides_no_other(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("place", ["function", "training"])
-def test_data_outside_of_the_folder_are_found_wherever_they_are_named(place: str, tmp_path: Path) -> None:
+def test_external_data_outside_of_the_folder_is_refused_in_any_part_of_the_model(place: str, tmp_path: Path) -> None:
     tensor = external(recogniser(), "../secret").graph.initializer[3]
     assert tensor.external_data
     hidden = helper.make_node("Constant", [], ["s"], value=tensor)
@@ -442,7 +442,7 @@ def test_data_outside_of_the_folder_are_found_wherever_they_are_named(place: str
 
 
 @pytest.mark.parametrize("data", [b"", b"no model", os.urandom(1000), b"\x0a\xff\xff\xff\xff\x0f"])
-def test_what_is_no_model_is_refused(data: bytes, tmp_path: Path) -> None:
+def test_a_file_that_is_no_model_is_refused(data: bytes, tmp_path: Path) -> None:
     (tmp_path / "m.onnx").write_bytes(data)
     with raising(ModelUnavailable, "onnx-unreadable", path=str(tmp_path / "m.onnx")):
         load_onnx(tmp_path / "m.onnx", OnnxInput())
@@ -480,7 +480,7 @@ def test_a_model_whose_descriptors_are_no_fractions_is_refused(kind: int, tmp_pa
     refused(onnx_model, tmp_path, "onnx-output-type-wrong", type=re.compile("tensor"))
 
 
-def test_what_onnxruntime_can_not_run_is_refused_with_its_reason(tmp_path: Path) -> None:
+def test_a_model_that_onnxruntime_can_not_run_is_refused_with_its_reason(tmp_path: Path) -> None:
     onnx_model = recogniser(more=[helper.make_node("Identity", ["nowhere"], ["h"])])
     with raising(ModelUnavailable, "onnx-failed", path=str(tmp_path / "m.onnx")):
         load_onnx(save(onnx_model, tmp_path / "m.onnx"), OnnxInput())
@@ -493,13 +493,13 @@ def load(store: ModelStore, *names: str) -> tuple[Recogniser, ...]:
     return load_recognisers(names, store, CPU)
 
 
-def test_without_a_threshold_it_is_refused_with_what_to_do(file: Path, store: ModelStore) -> None:
+def test_without_a_threshold_it_is_refused_with_instructions(file: Path, store: ModelStore) -> None:
     name = f"onnx:{file}"
     with raising(ModelUnavailable, "brought-without-threshold", given=name):
         load(store, name)
 
 
-def test_it_is_named_by_its_file_and_what_it_takes(file: Path, store: ModelStore) -> None:
+def test_its_name_depends_on_the_file_and_the_input_options(file: Path, store: ModelStore) -> None:
     rgb, bgr = load(store, f"onnx:{file}?threshold=0.3", f"onnx:{file}?order=bgr&threshold=0.4")
     assert rgb.name.startswith("onnx:tiny-") and bgr.name.startswith("onnx:tiny-") and rgb.name != bgr.name
     assert (rgb.family, rgb.far1, rgb.far01, rgb.measured_by) == ("tiny", 0.3, 0.3, "vendor")
@@ -634,7 +634,7 @@ def test_a_name_without_meaning_is_refused_before_any_photo_is_read(
         command(store, "protect", str(tmp_path / "a.png"), option, name.format(file))
 
 
-def test_a_name_says_what_the_model_takes(file: Path) -> None:
+def test_options_in_the_name_describe_the_models_input(file: Path) -> None:
     name = f"onnx:{file}?size=96&range=0..255&order=bgr&zoom=0.9&threshold=0.3"
     assert parse_user_recogniser(name) == OnnxName(name, file, OnnxInput(96, 0.0, 255.0, "bgr"), 0.9, 0.3)
 

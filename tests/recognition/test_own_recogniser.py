@@ -84,7 +84,7 @@ def test_one_for_research_only_is_never_used_unless_it_is_named(models: Path) ->
 
 
 @pytest.mark.parametrize(("extra", "told"), [(RESEARCH, True), (DEFAULT, False)])
-def test_a_report_on_a_result_of_one_for_research_only_says_so(models: Path, extra: str, told: bool) -> None:
+def test_a_report_mentions_research_only_models(models: Path, extra: str, told: bool) -> None:
     list_toy(models, extra=extra)
     request = ProtectRequest(Photo(skimage.data.astronaut()), recognisers=("mobileface", "toy"), hold_out="mobileface")
     messages: list[Message] = []

@@ -248,7 +248,7 @@ class Reference:
     "name",
     ["irse50", "mobileface-amt", "facenet", "fewer units of ir152", pytest.param("ir152", marks=pytest.mark.slow)],
 )
-def test_a_network_computes_what_its_reference_does(name: str, tmp_path: Path) -> None:
+def test_a_network_computes_the_same_as_its_reference(name: str, tmp_path: Path) -> None:
     network = ArcFaceResnet((1, 2, 1, 1), False) if name not in LAYOUTS else LAYOUTS[name][0]()
     state = random_state(network, seed=len(name))
     if name == "facenet":

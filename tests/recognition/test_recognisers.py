@@ -153,7 +153,7 @@ def test_damaged_decoys_are_refused(tmp_path: Path) -> None:
         load_decoys(tmp_path / "decoys.safetensors", [], CPU)
 
 
-def test_a_recogniser_that_decoys_do_not_know_is_named_and_has_no_say(tmp_path: Path) -> None:
+def test_a_recogniser_without_decoy_embeddings_is_named_and_ignored(tmp_path: Path) -> None:
     save_file({"mobileface": torch.eye(3)}, tmp_path / "decoys.safetensors")
     recognisers = [recogniser("mobileface"), recogniser("dlib-resnet")]
     decoys = load_decoys(tmp_path / "decoys.safetensors", recognisers, CPU)
