@@ -26,7 +26,7 @@ def overlap(a: torch.Tensor, b: torch.Tensor, of: str) -> float:
 @given(
     st.integers(0, 25), st.integers(0, 1000), st.sampled_from([0.1, 0.5, 0.7]), st.sampled_from(["union", "smaller"])
 )
-def test_suppression_keeps_the_best_box_and_drops_overlapping_ones(count: int, seed: int, limit: float, of: str) -> None:
+def test_suppression_drops_boxes_that_overlap_a_better_one(count: int, seed: int, limit: float, of: str) -> None:
     generator = torch.Generator().manual_seed(seed)
     corner = torch.rand(count, 2, generator=generator) * 4
     boxes = torch.cat([corner, corner + 0.5 + torch.rand(count, 2, generator=generator)], 1)
