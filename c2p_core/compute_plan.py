@@ -1,4 +1,4 @@
-"""How a run uses its device, and what it tries next when the memory of a graphics card runs out."""
+"""Plans how a run uses its device, and the fallbacks when the memory of a graphics card runs out."""
 
 from __future__ import annotations
 

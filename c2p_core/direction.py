@@ -64,7 +64,7 @@ class Direction:
     """A finished search.
 
     Attributes:
-        request: what the search was for.
+        request: of the search.
         faces: all faces of the photo, in number order.
         changes: one per protected face.
         recognisers: those that measure the result.
@@ -72,7 +72,7 @@ class Direction:
         device: of the recognisers.
         store: of the models' files.
         warnings: messages for the user.
-        computation: what it was computed with.
+        computation: models and device of the search.
     """
 
     request: ProtectRequest
@@ -169,7 +169,7 @@ def work_where_it_fits(direction: Direction, warm: WarmModels, work: Callable[[D
 
 
 def _move_to_processor(direction: Direction, warm: WarmModels, notice: Message | None) -> Direction:
-    """The same search with recognisers on the processor, and a warning that says so; unchanged without one."""
+    """The same search with its recognisers on the processor and a warning; unchanged if ``notice`` is None."""
     if notice is None:
         return direction
     # By name: "auto" may stand for others by now.

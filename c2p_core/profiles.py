@@ -75,7 +75,7 @@ def choose_profile(request: ProtectRequest, store: ModelStore, device: torch.dev
 
     Raises:
         BadRequest: there is no such profile.
-        ModelUnavailable: the request asks for "full" and one of its models is not here.
+        ModelUnavailable: the request asks for "full" and one of its models is missing.
     """
     profile = _check_profile(request.profile)
     if profile == "embedded":
@@ -99,7 +99,7 @@ def find_generator(store: ModelStore) -> str | None:
 
 
 def list_full_recognisers(store: ModelStore) -> tuple[str, ...]:
-    """Names of the full profile's recognisers that are here, beyond those that ship."""
+    """List the full profile's fetched recognisers, beyond those that ship."""
     return tuple(entry.name for entry in _list_full_models(store, "recogniser") if store.is_present(entry.name))
 
 
@@ -129,7 +129,7 @@ def _find_missing(request: ProtectRequest, store: ModelStore) -> list[str]:
 
 
 def _find_clip(store: ModelStore) -> str | None:
-    """The text model that is here, as a request names it: the full profile's, else another that the user fetched."""
+    """Find a fetched text model, named as in requests: the full profile's, else another one."""
     entries = [entry for entry in store.catalogue() if entry.role == "guidance" and entry.clip]
     entries.sort(key=lambda entry: entry.profile != "full")
     return next((entry.clip for entry in entries if store.is_present(entry.name)), None)

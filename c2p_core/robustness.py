@@ -1,4 +1,4 @@
-"""How robust the protection of a face is to what happens to published pictures: uploads, screenshots, clean-up filters.
+"""Measures how robust the protection of a face is to uploads, screenshots and clean-up filters.
 
 ``c2p check --robustness``, the worker's check and the benchmarks share these degradations. The search itself uses the
 differentiable transformations of ``eot``.

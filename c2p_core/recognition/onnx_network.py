@@ -23,7 +23,7 @@ _ONNX_DOMAINS = ("", "ai.onnx")
 
 
 class Unconvertible(Exception):
-    """Some operators of a model have no function here.
+    """Some operators of a model can't be converted.
 
     Attributes:
         operators: their names, each with the unsupported feature if it is not the whole operator.
