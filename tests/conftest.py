@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import signal
+from collections import Counter
+from pathlib import Path
 
 import pytest
 import torch
@@ -19,9 +21,17 @@ from c2p_core.photo import Photo
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files with long tests come first: at the end, short ones keep every process of pytest's busy."""
-    long = {item.path for item in items if item.get_closest_marker("slow") or item.get_closest_marker("host")}
-    items.sort(key=lambda item: item.path not in long)
+    """Put files with long tests first, for at the end, short ones keep every process of pytest's busy.
+
+    Those in GIMP, which wait a lot, alternate with those that compute; of each kind, the ones with most tests lead.
+    """
+    tests = Counter(item.path for item in items)
+    last = len(items)  # which is 0 while they are sorted
+    places: dict[Path, int] = {}
+    for kind in ("slow", "host"):
+        paths = {item.path for item in items if item.get_closest_marker(kind)}
+        places |= {path: place for place, path in enumerate(sorted(paths, key=lambda path: (-tests[path], path)))}
+    items.sort(key=lambda item: places.get(item.path, last))
 
 
 @pytest.fixture(scope="session", autouse=True)
