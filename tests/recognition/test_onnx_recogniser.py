@@ -512,13 +512,8 @@ def test_thresholds_belong_to_the_content_of_the_file_and_its_use(file: Path, st
     loaded = load_network(f"onnx:{file}", store, CPU)
     save_own_thresholds({loaded.name: Impostors(9000, 0.4, 0.6, 0.1, 0.2)}, store, {loaded.name: loaded.key})
     moved = file.rename(file.parent / "moved.onnx")
-    (recogniser,) = load(store, f"onnx:{moved}")
-    assert (recogniser.far1, recogniser.far01, recogniser.impostor_std, recogniser.measured_by) == (
-        0.4,
-        0.6,
-        0.2,
-        "user",
-    )
+    (measured,) = load(store, f"onnx:{moved}")
+    assert (measured.far1, measured.far01, measured.impostor_std, measured.measured_by) == (0.4, 0.6, 0.2, "user")
     (lower,) = load(store, f"onnx:{moved}?threshold=0.3")
     assert lower.far1 == 0.3
     with raising(ModelUnavailable, "brought-without-threshold"):
