@@ -117,9 +117,9 @@ def _keep_local_links(tokens: list[Token]) -> list[Token]:
         if token.type == "link_open":
             target = str(token.attrGet("href"))
             page, mark, heading = target.partition("#")
-            ours = page.removesuffix(".md") in _PAGES and page.endswith(".md")
-            ends.append(ours or not page or "://" in target)
-            if ours:
+            is_included = page.removesuffix(".md") in _PAGES and page.endswith(".md")
+            ends.append(is_included or not page or "://" in target)
+            if is_included:
                 token.attrSet("href", f"{page.removesuffix('.md')}.html{mark}{heading}")
         stays = ends.pop() if token.type == "link_close" else token.type != "link_open" or ends[-1]
         if stays and token.type != "image":

@@ -14,6 +14,7 @@ import click
 
 from c2p_core.api import DEFAULT_IDLE, Device, FaceReport, Progress
 from c2p_core.commands.batch import batch, read_standard_input
+from c2p_core.commands.display import print_table, show_progress
 from c2p_core.commands.exits import INTERRUPTED, SOME_FAILED, SignalToken, fail
 from c2p_core.commands.models import models
 from c2p_core.commands.options import (
@@ -26,7 +27,6 @@ from c2p_core.commands.options import (
     recogniser_option,
     search_options,
 )
-from c2p_core.commands.showing import print_table, show_progress
 from c2p_core.commands.watch import watch
 from c2p_core.errors import BadRequest, C2PError, Cancelled, CannotWrite, Message, NoFace
 from c2p_core.io import report
@@ -34,8 +34,8 @@ from c2p_core.io.atomic_files import check_folder, write_whole
 from c2p_core.memory_errors import is_out_of_memory
 from c2p_core.memory_limit import COMPARE, FIND, SEARCH, check_memory_limit
 from c2p_core.photo_file import UNEXPECTED_EXIT_CODE, WriteOptions, describe_unexpected, try_protect
-from c2p_core.signals import Interrupted, handle_ending, interrupt
-from c2p_core.streams import Output, standard_streams, stream_at
+from c2p_core.signals import Interrupted, handle_termination, interrupt
+from c2p_core.streams import Output, find_standard_stream, standard_streams
 from c2p_core.targets import check_not_input, plan_targets
 from c2p_core.version import __version__
 
@@ -43,9 +43,9 @@ from c2p_core.version import __version__
 if TYPE_CHECKING:
     from c2p_core.models.store import ModelStore
 
-# Words for the verdicts in a check's table: on other photos of the person, and on this same one.
-OTHERS = {"lost": "lost", "may match": "may match", None: "-"}
-SAME = {"protected": "lost", "mostly protected": "not sure", "recognised": "matched"}
+# Labels of the verdicts in a check's table: on other photos of the person, and on this same photo.
+OTHER_PHOTO_LABELS = {"lost": "lost", "may match": "may match", None: "-"}
+SAME_PHOTO_LABELS = {"protected": "lost", "mostly protected": "not sure", "recognised": "matched"}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -59,17 +59,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 raise
             code = fail(describe_unexpected(error).text(), UNEXPECTED_EXIT_CODE)
         output.flush()
-        if output.lost:
-            lost = fail(Message("output-lost", reason=output.lost).text(), CannotWrite.exit_code)
-            code = code or (lost if output.needed else 0)
+        if output.failure:
+            failure_code = fail(Message("output-lost", reason=output.failure).text(), CannotWrite.exit_code)
+            code = code or (failure_code if output.is_result else 0)
         return code
 
 
 def _run(arguments: Sequence[str] | None) -> int:
-    words = list(arguments) if arguments is not None else None
+    args = list(arguments) if arguments is not None else None
     try:
-        with handle_ending(interrupt):
-            code = c2p.main(args=words, prog_name="c2p", standalone_mode=False)
+        with handle_termination(interrupt):
+            code = c2p.main(args=args, prog_name="c2p", standalone_mode=False)
     except C2PError as error:
         if is_out_of_memory(error):
             raise
@@ -94,7 +94,7 @@ def c2p(context: click.Context, models: Path | None, offline: bool) -> None:
     try:
         Path.cwd()
     except OSError as error:
-        # Nothing that is named relative to it can be found, and Intel's MKL ends the process without a word.
+        # Relative paths can't be resolved, and Intel's MKL would end the process silently.
         raise BadRequest("current-folder-gone") from error
 
     def store() -> ModelStore:
@@ -129,15 +129,15 @@ def protect(
 ) -> int:
     """Protects the faces in photos."""
     check_memory_limit(SEARCH)
-    prints_report = as_json or (report_file is not None and stream_at(report_file) is sys.stdout)
+    prints_report = as_json or (report_file is not None and find_standard_stream(report_file) is sys.stdout)
     if isinstance(sys.stdout, Output):
-        sys.stdout.needed = prints_report
+        sys.stdout.is_result = prints_report
     options = read_search_options(options)
     targets = plan_targets(photos, output, overwrite)
     for target in targets:
         check_not_input(target, options["references"])
     writing = WriteOptions(overwrite, strip_personal, mark)
-    if report_file is not None and stream_at(report_file) is None:
+    if report_file is not None and find_standard_stream(report_file) is None:
         check_not_input(report_file, [*photos, *options["references"], *targets])
         check_folder(report_file)
 
@@ -149,7 +149,7 @@ def protect(
     reports: list[dict[str, Any]] = []
     cancel = SignalToken()
     try:
-        with handle_ending(cancel.take):
+        with handle_termination(cancel.handle_signal):
             for photo, target in zip(photos, targets, strict=True):
                 with show_progress(str(photo), human=not as_json) as watch:
                     reports.append(try_protect(photo, target, writing, options, store, warm, watch, cancel))
@@ -159,8 +159,8 @@ def protect(
                     _print_outcome(reports[-1])
     except (Cancelled, KeyboardInterrupt, Interrupted):
         done = sum("error" not in entry for entry in reports)
-        words = f"{done} of {len(photos)} photos were done" if reports else "nothing was changed"
-        return fail(f"Stopped; {words}.", cancel.exit_code)
+        progress = f"{done} of {len(photos)} photos were done" if reports else "nothing was changed"
+        return fail(f"Stopped; {progress}.", cancel.exit_code)
     finally:
         if reports:
             _write_report(report_file, reports)
@@ -176,8 +176,8 @@ def protect(
         return 0
     if len(photos) == 1:
         return int(failures[0]["exit_code"])
-    listed = ", ".join(f"'{entry['photo']}'" for entry in failures)
-    return fail(f"{len(failures)} of {len(photos)} photos failed: {listed}.", SOME_FAILED)
+    failed_names = ", ".join(f"'{entry['photo']}'" for entry in failures)
+    return fail(f"{len(failures)} of {len(photos)} photos failed: {failed_names}.", SOME_FAILED)
 
 
 @c2p.command()
@@ -186,7 +186,7 @@ def protect(
 @click.option("--device", type=click.Choice(get_args(Device)), default="auto", show_default=True)
 @recogniser_option("Another recogniser to compare with, such as onnx:FILE; may be repeated.")
 @click.option("--robustness", is_flag=True, help="Compare again after JPEG, resizing, filters and a typical upload.")
-@click.option("--survival", is_flag=True, hidden=True)  # what 0.1.0 called it
+@click.option("--survival", is_flag=True, hidden=True)  # the name in 0.1.0
 @click.option("--plot", type=click.Path(path_type=Path), metavar="FILE", help="Draw the result on one page.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report instead of a table.")
 @click.pass_obj
@@ -259,10 +259,10 @@ def faces(make_store: StoreMaker, /, photo: Path, overlay: Path | None) -> None:
     store = make_store()
     from c2p_core.faces import find_faces
 
-    found = find_faces(picture, store)
-    if not found:
+    detected = find_faces(picture, store)
+    if not detected:
         raise NoFace("no-face-in-file", path=str(photo))
-    for face in found:
+    for face in detected:
         x0, y0, x1, y1 = (round(edge) for edge in face.box)
         skipped = f"; skipped: {face.skipped}" if face.skipped else ""
         place = f"{x1 - x0} x {y1 - y0} px at ({x0}, {y0}), eyes {face.eye_distance:.0f} px apart"
@@ -270,7 +270,7 @@ def faces(make_store: StoreMaker, /, photo: Path, overlay: Path | None) -> None:
     if overlay is not None:
         from c2p_core.io.overlay import draw_faces
 
-        photo_files.write(overlay, draw_faces(picture, found))
+        photo_files.write(overlay, draw_faces(picture, detected))
 
 
 @c2p.command()
@@ -297,8 +297,8 @@ def people(make_store: StoreMaker, /, sources: tuple[str, ...], folder: Path, de
     from c2p_core.batch.sources import find_sources
     from c2p_core.batch.urls import is_url
 
-    found = find_sources(sources, folder, read_standard_input)
-    if url := next((source.path for source in found.files if is_url(source.path)), None):
+    selection = find_sources(sources, folder, read_standard_input)
+    if url := next((source.path for source in selection.files if is_url(source.path)), None):
         raise BadRequest("store-not-here", url=url)
     store = make_store()
     from c2p_core.device import pick_device
@@ -307,11 +307,11 @@ def people(make_store: StoreMaker, /, sources: tuple[str, ...], folder: Path, de
     from c2p_core.people.sheet import NAME, describe_look, order_people
     from c2p_core.people.update import update_people
 
-    messages = [*found.unreadable]
-    photos = [Path(source.path) for source in found.files]
+    messages = [*selection.unreadable]
+    photos = [Path(source.path) for source in selection.files]
     torch_device = pick_device(device, messages)
     with show_progress(", ".join(sources), human=not as_json) as watch:
-        there, looks = update_people(
+        grouped, looks = update_people(
             photos,
             folder,
             store,
@@ -319,8 +319,8 @@ def people(make_store: StoreMaker, /, sources: tuple[str, ...], folder: Path, de
             messages,
             lambda done: watch(Progress("detect", step=done, steps=len(photos))),
         )
-    counts = count_photos(there.faces, looks.merged)
-    others = sum(not face.group for face in there.faces)
+    counts = count_photos(grouped.faces, looks.merged)
+    others = sum(not face.group for face in grouped.faces)
     if as_json:
         rows = [{"person": n, "photos": counts[n][0], "faces": counts[n][1]} for n in order_people(counts)]
         described = [message.described() for message in messages]
@@ -336,7 +336,7 @@ def people(make_store: StoreMaker, /, sources: tuple[str, ...], folder: Path, de
     click.echo(f"Faces of nobody in particular: {others}.")
     for message in messages:
         click.echo(message)
-    click.echo(f"Look at '{folder / NAME}', and say in looks.toml beside it what everybody gets.")
+    click.echo(f"Check '{folder / NAME}', and choose everybody's look in looks.toml beside it.")
 
 
 @c2p.command()
@@ -364,39 +364,44 @@ def thresholds(
 
     messages: list[Message] = []
     torch_device = pick_device(device, messages)
-    chosen = names or ("auto",)
+    recognisers = names or ("auto",)
     with show_progress(str(folder), human=not as_json) as watch:
         embedded = impostors.embed_folder(
             folder,
-            chosen,
+            recognisers,
             store,
             torch_device,
             messages,
             lambda done, count: watch(Progress("detect", step=done, steps=count)),
         )
     measured = impostors.measure_folder(embedded)
-    saved = impostors.save_own_thresholds(measured, store, embedded.keys) if save else None
+    saved_path = impostors.save_own_thresholds(measured, store, embedded.keys) if save else None
     messages += [*licence_warnings(store, measured), *store.take_notices()]
     if as_json:
         people = len(set(embedded.people)) if embedded.known else None
         described = [message.described() for message in messages]
-        found = {name: asdict(pairs) for name, pairs in measured.items()}
-        click.echo(json.dumps({"people": people, "recognisers": found, "warnings": described}, indent=2))
+        statistics = {name: asdict(pairs) for name, pairs in measured.items()}
+        click.echo(json.dumps({"people": people, "recognisers": statistics, "warnings": described}, indent=2))
         return
     rows = [
-        (name, *("-" if far is None else f"{far:.3f}" for far in (m.far1, m.far01)), f"{m.mean:.3f}", f"{m.std:.3f}")
-        for name, m in measured.items()
+        (
+            name,
+            *("-" if far is None else f"{far:.3f}" for far in (stats.far1, stats.far01)),
+            f"{stats.mean:.3f}",
+            f"{stats.std:.3f}",
+        )
+        for name, stats in measured.items()
     ]
     print_table(("recogniser", "FAR 1 %", "FAR 0.1 %", "mean", "deviation"), rows)
     pairs = next(iter(measured.values())).pairs
     people_note = f"{len(set(embedded.people))} people" if embedded.known else "each counted as another person"
     click.echo(f"{pairs} pairs of different people from {len(embedded.people)} faces ({people_note}).")
     if pairs < 1000 * impostors.ENOUGH:
-        click.echo(f"A rate needs pairs: 1 % {100 * impostors.ENOUGH}, 0.1 % {1000 * impostors.ENOUGH}.")
+        click.echo(f"A reliable rate needs pairs: 1 % {100 * impostors.ENOUGH}, 0.1 % {1000 * impostors.ENOUGH}.")
     for message in messages:
         click.echo(message)
-    if saved is not None:
-        click.echo(f"Kept in '{saved}'.")
+    if saved_path is not None:
+        click.echo(f"Saved in '{saved_path}'.")
 
 
 c2p.add_command(batch)
@@ -410,12 +415,12 @@ def cache(clear: bool) -> None:
     """Shows or clears the faces cached by the prior stylegan2."""
     from c2p_core.priors.inversion_cache import InversionCache
 
-    kept = InversionCache()
+    inversions = InversionCache()
     if clear:
-        click.echo(f"{kept.clear()} faces forgotten.")
+        click.echo(f"{inversions.clear()} faces forgotten.")
         return
-    sizes = [path.stat().st_size for path in kept.entries()]
-    click.echo(f"{len(sizes)} faces, {sum(sizes) / 1e6:.1f} MB in {kept.folder}; --clear forgets them.")
+    sizes = [path.stat().st_size for path in inversions.entries()]
+    click.echo(f"{len(sizes)} faces, {sum(sizes) / 1e6:.1f} MB in {inversions.folder}; --clear forgets them.")
 
 
 @c2p.group()
@@ -467,7 +472,7 @@ def _write_report(path: Path | None, reports: Sequence[dict[str, Any]]) -> None:
     if path is None:
         return
     text = json.dumps(report.document(reports), indent=2) + "\n"
-    if (stream := stream_at(path)) is not None:
+    if (stream := find_standard_stream(path)) is not None:
         stream.write(text)
         stream.flush()
     else:
@@ -491,15 +496,15 @@ def _print_similarities(faces: Sequence[FaceReport]) -> None:
             str(face.number),
             similarity.recogniser,
             f"{similarity.after:.3f}",
-            OTHERS[similarity.other_photos],
-            SAME[similarity.verdict],
+            OTHER_PHOTO_LABELS[similarity.other_photos],
+            SAME_PHOTO_LABELS[similarity.verdict],
             f"{similarity.far1:.3f}",
             f"{similarity.far01:.3f}",
         )
         for face in faces
         for similarity in face.similarities
     ]
-    # Two lines, so that a terminal of 80 columns need not cut the names.
+    # Two lines, so that the names fit into a terminal of 80 columns.
     head = ("face", "recogniser", "similarity", "other\nphotos", "same\nphoto", "FAR 1 %", "FAR 0.1 %")
     print_table(head, rows)
 

@@ -90,7 +90,7 @@ def _prepare(
     start_time = time.perf_counter()
     subject, request = subjects[index], run.request
     settings = choose_face_settings(subject.face, request)
-    run.tell("prepare", face=index + 1, faces=len(subjects))
+    run.report_progress("prepare", face=index + 1, faces=len(subjects))
     canvas = subject.canvas.to(run.device)
     inverted = models.prior.invert(canvas, settings.strength, request.keep_expression, settings.locks)
     look, hidden = leave_out_hidden(_choose_look(settings, inverted, canvas, models), canvas)
@@ -152,7 +152,7 @@ def _make_search(
 def _report_step(run: Run, index: int, group: range, faces: int, step: int, steps: int) -> None:
     """Report a step; faces that are searched at once are reported as if they were searched one after the other."""
     faces_ahead, face_step = divmod(step * len(group) + index - group.start, steps)
-    run.tell("search", face=group.start + faces_ahead + 1, faces=faces, step=face_step, steps=steps)
+    run.report_progress("search", face=group.start + faces_ahead + 1, faces=faces, step=face_step, steps=steps)
 
 
 def _make_face_change(prepared: _Prepared, result: SearchResult, seconds: float) -> FaceChange:

@@ -23,7 +23,7 @@ from c2p_core.guidance.looks import list_prompt_warnings
 from c2p_core.models.loaded import Models, WarmModels, load_models
 from c2p_core.models.store import ModelStore
 from c2p_core.references import embed_references
-from c2p_core.run import Run, begin_run, run_by_fitting_plan
+from c2p_core.run import Run, begin_run, run_with_fitting_plan
 from c2p_core.subjects import DetectedFaces, find_subjects
 
 
@@ -60,9 +60,9 @@ def protect(
 
     def work(run: Run) -> ProtectResult:
         direction = _find_direction(run, detected)
-        return apply_direction(direction, amounts, layers=request.layers, on_stage=run.tell)
+        return apply_direction(direction, amounts, layers=request.layers, on_stage=run.report_progress)
 
-    result = run_by_fitting_plan(run, len(detected.subjects), work)
+    result = run_with_fitting_plan(run, len(detected.subjects), work)
     return replace(result, warnings=(*result.warnings, *run.store.take_notices()))
 
 
@@ -85,14 +85,16 @@ def find_direction(
     """
     run = begin_run(request, progress, preview, cancel, store, warm)
     detected_faces = detected or _detect(run)
-    direction = run_by_fitting_plan(run, len(detected_faces.subjects), lambda run: _find_direction(run, detected_faces))
+    direction = run_with_fitting_plan(
+        run, len(detected_faces.subjects), lambda run: _find_direction(run, detected_faces)
+    )
     return replace(direction, warnings=(*direction.warnings, *run.store.take_notices()))
 
 
 def _detect(run: Run) -> DetectedFaces:
     """Detect the faces."""
     warnings: list[Message] = []
-    run.tell("detect")
+    run.report_progress("detect")
     faces, subjects = find_subjects(run.request, run.store, warnings)
     return DetectedFaces(faces, tuple(subjects), tuple(warnings))
 
@@ -100,14 +102,14 @@ def _detect(run: Run) -> DetectedFaces:
 def _find_direction(run: Run, detected: DetectedFaces) -> Direction:
     """Load the models, invert, search."""
     request, warnings = run.request, [*run.warnings, *detected.warnings]
-    run.tell("load")
+    run.report_progress("load")
     models = load_models(
         request,
         run.store,
         run.device,
         warnings,
         run.warm,
-        lambda step, steps: run.tell("prepare", step=step, steps=steps),
+        lambda step, steps: run.report_progress("prepare", step=step, steps=steps),
         recorded=run.plan.recorded,
     )
     face_settings = [choose_face_settings(subject.face, request) for subject in detected.subjects]
@@ -132,7 +134,7 @@ def _describe_computation(run: Run) -> Computation:
     request, device = run.request, run.device
     return Computation(
         request.profile,
-        run.why,
+        run.profile_reason,
         request.prior,
         request.clip,
         device.type,

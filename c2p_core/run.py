@@ -1,4 +1,4 @@
-"""One run of a request: its settings and callbacks, by the first plan that the memory of its device suffices for."""
+"""One run of a request: its settings and callbacks, and the first plan that fits into the memory of its device."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ _Result = TypeVar("_Result")
 
 @dataclass(frozen=True)
 class Run:
-    """A request that is being worked on.
+    """A request in progress.
 
     Attributes:
-        request: checked, with an English prompt, and with the models of its profile.
-        why: why that profile, for the user.
+        request: validated, with an English prompt and the models of its profile.
+        profile_reason: message for the user on why this profile was chosen.
         plan: how the device is used.
         settings: of the search.
         progress, preview, cancel, store, warm: see ``pipeline.protect``.
-        warnings: messages for the user that are known before it begins.
+        warnings: messages for the user from before the start.
     """
 
     request: ProtectRequest
-    why: Message
+    profile_reason: Message
     plan: ComputePlan
     settings: SearchSettings
     progress: ProgressCallback
@@ -51,7 +51,7 @@ class Run:
     def device(self) -> torch.device:
         return self.plan.device
 
-    def tell(self, stage: str, face: int = 0, faces: int = 0, step: int = 0, steps: int = 0) -> None:
+    def report_progress(self, stage: str, face: int = 0, faces: int = 0, step: int = 0, steps: int = 0) -> None:
         """Report progress; raises ``Cancelled`` if the run was cancelled."""
         self.cancel.raise_if_cancelled()
         self.progress(Progress(stage, face, faces, step, steps))
@@ -69,7 +69,7 @@ def begin_run(
 
     Raises:
         BadRequest: an option is out of range or unknown.
-        ModelUnavailable: the request names a profile whose models are not here.
+        ModelUnavailable: the request names a profile whose models are missing.
     """
     warnings = profile_warnings(request.photo)
     device, store = pick_device(request.device, warnings), store or ModelStore()
@@ -92,19 +92,19 @@ def begin_run(
     )
 
 
-def run_by_fitting_plan(run: Run, faces: int, work: Callable[[Run], _Result]) -> _Result:
-    """Work by the first plan that does not run out of GPU memory.
+def run_with_fitting_plan(run: Run, faces: int, work: Callable[[Run], _Result]) -> _Result:
+    """Work with the first plan that does not run out of GPU memory.
 
     Args:
-        run: just begun.
-        faces: how many faces of the photo are protected.
-        work: does all of the work; it is called again from the beginning with the next plan.
+        run: as it was begun.
+        faces: number of faces to protect.
+        work: does all of the work; called again from the start with the next plan.
     """
 
-    def work_by(attempt: Attempt) -> _Result:
+    def run_attempt(attempt: Attempt) -> _Result:
         begin_measuring(attempt.plan.device)
         settings = replace(run.settings, one_recogniser_per_step=attempt.plan.lean)
         warnings = run.warnings if attempt.notice is None else (*run.warnings, attempt.notice)
         return work(replace(run, plan=attempt.plan, settings=settings, warnings=warnings))
 
-    return run_first_that_fits(run.warm.release, plan_attempts(run.device, faces), work_by)
+    return run_first_that_fits(run.warm.release, plan_attempts(run.device, faces), run_attempt)

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-_ENDING = ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")  # not every platform has all of them
+_TERMINATING = ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")  # not every platform has all of them
 
 
 class Interrupted(BaseException):
@@ -15,23 +15,23 @@ class Interrupted(BaseException):
 
     def __init__(self, number: int) -> None:
         super().__init__(number)
-        self.exit_code = exit_code(number)
+        self.exit_code = to_exit_code(number)
 
 
-def exit_code(number: int) -> int:
-    """What a shell reports for a program that a signal ended."""
+def to_exit_code(number: int) -> int:
+    """The exit code that a shell reports for a program ended by a signal."""
     return 128 + number
 
 
 @contextmanager
-def handle_ending(handle: Callable[[int], object]) -> Iterator[None]:
+def handle_termination(handle: Callable[[int], object]) -> Iterator[None]:
     """Call ``handle`` with the number of each signal that would end the process, until the block is left.
 
     Signals that were ignored when the process was started (by nohup, or `&` in a script) stay ignored.
     """
     previous = {}
     if threading.current_thread() is threading.main_thread():
-        for number in (getattr(signal, name) for name in _ENDING if hasattr(signal, name)):
+        for number in (getattr(signal, name) for name in _TERMINATING if hasattr(signal, name)):
             if signal.getsignal(number) is not signal.SIG_IGN:
                 previous[number] = signal.signal(number, lambda received, frame: handle(received))
     try:
@@ -42,7 +42,7 @@ def handle_ending(handle: Callable[[int], object]) -> Iterator[None]:
 
 
 def interrupt(number: int) -> None:
-    """End the command where it is.
+    """End the command immediately.
 
     Raises:
         Interrupted: always.

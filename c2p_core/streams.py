@@ -1,7 +1,7 @@
-"""Standard streams that can't stop the work: what can't be printed is dropped, and the command goes on.
+"""Standard streams that can't stop the work: output that can't be printed is dropped, and the command goes on.
 
-A pipe's reader may have gone, a disk may be full, a descriptor may have been closed before the start, and there is no
-stream at all in a program without a console.
+The reader of a pipe may have exited, a disk may be full, a descriptor may have been closed before the start, and a
+program without a console has no streams at all.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from pathlib import Path
 from typing import TextIO, cast
 
 # The reader has closed the pipe.
-_UNWANTED = (errno.EPIPE, errno.EINVAL) if sys.platform == "win32" else (errno.EPIPE,)
+_READER_GONE = (errno.EPIPE, errno.EINVAL) if sys.platform == "win32" else (errno.EPIPE,)
 
-# Names that systems give to standard streams. Opened by its name, a file that stdout leads to would be written from its
-# start once more, and descriptor 2 leads to nowhere while libraries are silenced.
+# System names of standard streams. They must not be opened by name: a file that stdout is redirected to would be
+# overwritten from its start, and descriptor 2 is redirected to the null device while libraries are silenced.
 _STDOUT = ("/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")
 _STDERR = ("/dev/stderr", "/dev/fd/2", "/proc/self/fd/2")
 
@@ -31,12 +31,12 @@ class Output(io.TextIOBase):
     """Stands in for stdout or stderr, and never raises when something is printed.
 
     Attributes:
-        needed: whether what is printed is the command's result; else it is status text, and the result is in a file.
+        is_result: whether the output is the command's result; otherwise it is status text, and the result is in a file.
     """
 
     def __init__(self, stream: TextIO | None) -> None:
-        """Print to ``stream``; drop everything where it is None."""
-        self.needed = True
+        """Print to ``stream``; drop everything if it is None."""
+        self.is_result = True
         self._stream = stream
         self._error: OSError | None = None
 
@@ -49,26 +49,26 @@ class Output(io.TextIOBase):
         return getattr(self._stream, "errors", None)
 
     @property
-    def lost(self) -> str | None:
-        """Why something that somebody wanted to read could not be printed; None if nothing was lost."""
-        if self._error is None or self._error.errno in _UNWANTED:
+    def failure(self) -> str | None:
+        """Why output was lost; None if none was, or if only its reader has exited."""
+        if self._error is None or self._error.errno in _READER_GONE:
             return None
         return self._error.strerror or type(self._error).__name__
 
     def write(self, text: str, /) -> int:
         if not isinstance(text, str):
-            # Click tests with this whether a stream is a text stream.
+            # Click uses this to find out whether a stream is a text stream.
             raise TypeError(f"text expected, got {type(text).__name__}")
-        with self._giving_up() as stream:
+        with self._discard_on_error() as stream:
             stream.write(text)
         return len(text)
 
     def flush(self) -> None:
-        with self._giving_up() as stream:
+        with self._discard_on_error() as stream:
             stream.flush()
 
     def isatty(self) -> bool:
-        with self._giving_up() as stream:
+        with self._discard_on_error() as stream:
             return stream.isatty()
         return False
 
@@ -81,13 +81,13 @@ class Output(io.TextIOBase):
         return True
 
     @contextmanager
-    def _giving_up(self) -> Iterator[TextIO]:
-        """The stream, which an error turns into one that drops everything."""
+    def _discard_on_error(self) -> Iterator[TextIO]:
+        """The stream; after an error in the block, all output is dropped."""
         try:
             yield self._stream or io.StringIO()
         except (OSError, ValueError) as error:
             self._error = error if isinstance(error, OSError) else OSError(errno.EBADF, os.strerror(errno.EBADF))
-            # Python writes the rest of the buffer once more when it ends; it has to go somewhere.
+            # Python flushes the buffer once more at exit; it must go somewhere.
             with contextlib.suppress(OSError, ValueError):
                 null = os.open(os.devnull, os.O_WRONLY)
                 os.dup2(null, self.fileno())
@@ -97,14 +97,14 @@ class Output(io.TextIOBase):
 
 @contextmanager
 def standard_streams(silence: bool) -> Iterator[Output]:
-    """Print through ``Output`` to stdout, which is yielded, and to stderr.
+    """Replace stdout, which is yielded, and stderr by ``Output``.
 
     Args:
-        silence: drop what libraries, native code too, print on stderr, so that users only get our own messages.
+        silence: drop what libraries, including native code, print on stderr, so that users only see our own messages.
     """
-    _mend_descriptors()
-    usual = sys.stdout, sys.stderr
-    for stream in usual:
+    _repair_descriptors()
+    originals = sys.stdout, sys.stderr
+    for stream in originals:
         if isinstance(stream, io.TextIOWrapper):
             # A file name that the stream can't encode must not make the command fail after its work is done.
             stream.reconfigure(errors="backslashreplace")
@@ -118,40 +118,40 @@ def standard_streams(silence: bool) -> Iterator[Output]:
             yield output
         finally:
             sys.stderr.flush()
-            sys.stdout, sys.stderr = usual
+            sys.stdout, sys.stderr = originals
 
 
-def stream_at(path: Path) -> TextIO | None:
-    """The standard stream that a path names, such as ``/dev/stdout``; None where it is a file of its own."""
-    named = str(path)
-    if sys.platform == "win32" or named not in _STDOUT + _STDERR:
+def find_standard_stream(path: Path) -> TextIO | None:
+    """The standard stream that a path names, such as ``/dev/stdout``; None for any other file."""
+    name = str(path)
+    if sys.platform == "win32" or name not in _STDOUT + _STDERR:
         return None
-    return sys.stdout if named in _STDOUT else sys.stderr
+    return sys.stdout if name in _STDOUT else sys.stderr
 
 
 @contextmanager
 def _silence_libraries(stream: TextIO | None) -> Iterator[TextIO | None]:
-    """Redirect descriptor 2 to nowhere; yields a stream that still prints to where it led."""
+    """Redirect descriptor 2 to the null device; yields a stream that still prints to the original target."""
     try:
-        own, again, null = os.dup(2), os.dup(2), os.open(os.devnull, os.O_WRONLY)
+        saved, duplicate, null = os.dup(2), os.dup(2), os.open(os.devnull, os.O_WRONLY)
     except OSError:
-        # No descriptor is left, or there is no such device: then what libraries print is shown.
+        # No descriptor is left, or there is no such device: then the output of libraries is shown.
         yield stream
         return
     with contextlib.ExitStack() as stack:
-        stack.callback(os.close, own)
-        audible = os.fdopen(again, "w", buffering=1, errors="backslashreplace")
-        stack.callback(_close, audible)
+        stack.callback(os.close, saved)
+        console = os.fdopen(duplicate, "w", buffering=1, errors="backslashreplace")
+        stack.callback(_close, console)
         os.dup2(null, 2)
         os.close(null)
-        stack.callback(os.dup2, own, 2)
+        stack.callback(os.dup2, saved, 2)
         # A root logger without a handler gets one for stderr as soon as a library logs through it.
-        nowhere, root = logging.NullHandler(), logging.getLogger()
-        root.addHandler(nowhere)
-        stack.callback(root.removeHandler, nowhere)
+        null_handler, root = logging.NullHandler(), logging.getLogger()
+        root.addHandler(null_handler)
+        stack.callback(root.removeHandler, null_handler)
         stack.enter_context(warnings.catch_warnings())
         warnings.simplefilter("ignore")
-        yield audible if stream is sys.__stderr__ and stream is not None else stream
+        yield console if stream is sys.__stderr__ and stream is not None else stream
 
 
 def _close(stream: TextIO) -> None:
@@ -159,10 +159,10 @@ def _close(stream: TextIO) -> None:
         stream.close()
 
 
-def _mend_descriptors() -> None:
-    """Open standard descriptors that are closed, and make non-blocking ones block.
+def _repair_descriptors() -> None:
+    """Open closed standard descriptors, and make non-blocking ones blocking.
 
-    Otherwise a file that is opened later gets the number of a closed one, and what libraries print goes into it.
+    Otherwise a file that is opened later gets the number of a closed one, and the output of libraries goes into it.
     """
     for descriptor in (0, 1, 2):
         try:

@@ -17,8 +17,8 @@ from installer import plug_in, worker
 from installer.environment import (
     OWN_PACKAGE,
     PACKAGES,
+    check_packages,
     compute_stamps,
-    examine,
     read_compiled_files,
     read_release,
     run_program,
@@ -27,21 +27,21 @@ from installer.folders import Installation, data_home, is_ours, read_marker
 from installer.gimp import advise_on_sandbox, check_registration, describe_trouble
 from installer.gimps import find_misplaced, find_profile, find_profiles, find_programs
 from installer.placed import Record
-from installer.problems import read_problem
+from installer.problems import explain_read_error
 
 _LOG_LINES = 20
 
 
-def diagnose(where: Installation, say: Callable[[str], None] = print) -> int:
+def diagnose(installation: Installation, say: Callable[[str], None] = print) -> int:
     """Print the diagnosis, ready to be pasted; returns 0 without problems, else 1."""
     problems: list[str] = []
     for title, section in _SECTIONS:
         say(f"== {title}")
         try:
-            for line in section(where, problems):
+            for line in section(installation, problems):
                 say(f"   {redact(line)}")
         except OSError as error:
-            problems.append(str(read_problem(error)))
+            problems.append(str(explain_read_error(error)))
     say("== Found")
     for number, problem in enumerate(problems, 1):
         say(f"   {number}. {redact(problem)}")
@@ -52,13 +52,13 @@ def diagnose(where: Installation, say: Callable[[str], None] = print) -> int:
 
 def redact(line: str) -> str:
     """Replace the home folder by ~, and anything that looks like the worker's token."""
-    own = str(Path.home())
-    if len(own) > 1:
-        line = line.replace(own, "~").replace(own.replace("\\", "\\\\"), "~")
+    home = str(Path.home())
+    if len(home) > 1:
+        line = line.replace(home, "~").replace(home.replace("\\", "\\\\"), "~")
     return re.sub(r"\b[0-9a-f]{32,}\b", "(secret)", line)
 
 
-def _system(where: Installation, problems: list[str]) -> Iterator[str]:
+def _describe_system(installation: Installation, problems: list[str]) -> Iterator[str]:
     yield f"Protect Face {read_release()}"
     yield f"{platform.platform()}, {platform.machine()}, {os.cpu_count()} processors"
     yield f"Python {platform.python_version()} at {sys.executable}"
@@ -77,64 +77,66 @@ def _system(where: Installation, problems: list[str]) -> Iterator[str]:
             yield f"{name}={os.environ[name]}"
 
 
-def _environment(where: Installation, problems: list[str]) -> Iterator[str]:
-    for name, folder in (("environment", where.venv), ("models", where.models), ("data", data_home())):
+def _describe_environment(installation: Installation, problems: list[str]) -> Iterator[str]:
+    for name, folder in (("environment", installation.venv), ("models", installation.models), ("data", data_home())):
         yield f"{name}: {folder} ({_describe_access(folder)})"
-    if not where.python.exists():
+    if not installation.python.exists():
         problems.append("The environment is not there; run 'python3 install.py --gimp'.")
         return
-    known = read_marker(where.venv)
-    for what in (PACKAGES, OWN_PACKAGE):
-        if known.get(what) != compute_stamps()[what]:
-            state = "of another version than this folder" if what in known else "unfinished"
-            problems.append(f"The environment's {what} part is {state}; run 'python3 install.py --gimp'.")
-    if not read_compiled_files(where):
+    known = read_marker(installation.venv)
+    for part in (PACKAGES, OWN_PACKAGE):
+        if known.get(part) != compute_stamps()[part]:
+            state = "of another version than this folder" if part in known else "unfinished"
+            problems.append(f"The environment's {part} part is {state}; run 'python3 install.py --gimp'.")
+    if not read_compiled_files(installation):
         problems.append("The environment has no translations for the plug-ins; run 'python3 install.py --gimp'.")
-    code, words = examine(where)
-    yield from words
+    code, findings = check_packages(installation)
+    yield from findings
     if code:
-        problems.append(f"The environment is damaged ({words[-1]}); run 'python3 install.py --gimp'.")
+        problems.append(f"The environment is damaged ({findings[-1]}); run 'python3 install.py --gimp'.")
 
 
-def _models(where: Installation, problems: list[str]) -> Iterator[str]:
-    if not where.c2p.exists():
+def _describe_models(installation: Installation, problems: list[str]) -> Iterator[str]:
+    if not installation.c2p.exists():
         yield "unknown without the environment"
         return
-    verified = run_program([where.c2p, "models", "verify"], 120, C2P_MODELS=str(where.models), C2P_OFFLINE="1")
-    yield from verified.stdout.splitlines()
-    if verified.returncode:
+    result = run_program(
+        [installation.c2p, "models", "verify"], 120, C2P_MODELS=str(installation.models), C2P_OFFLINE="1"
+    )
+    yield from result.stdout.splitlines()
+    if result.returncode:
         problems.append("Models are missing or damaged (see above); run 'python3 install.py --gimp'.")
 
 
-def _worker(where: Installation, problems: list[str]) -> Iterator[str]:
-    facts = worker.diagnose(where)
-    logs = {name: str(facts.pop(name, "")) for name in ("start log", "log")}
-    run = Path(str(facts.pop("run folder")))
+def _describe_worker(installation: Installation, problems: list[str]) -> Iterator[str]:
+    diagnosis = worker.diagnose(installation)
+    logs = {name: str(diagnosis.pop(name, "")) for name in ("start log", "log")}
+    run = Path(str(diagnosis.pop("run folder")))
     yield f"run folder: {run} ({_describe_access(run)})"
     if os.name == "posix" and run.is_dir() and stat.S_IMODE(run.stat().st_mode) != 0o700:
         problems.append(f"'{run}' can be entered by others, so the worker won't use it; run 'chmod 700' on it.")
-    for name, value in facts.items():
+    for name, value in diagnosis.items():
         yield f"{name}: {value if isinstance(value, str) else json.dumps(value, default=str)}"
-    if facts.get("problem"):
-        problems.append(str(facts["problem"]))
+    if diagnosis.get("problem"):
+        problems.append(str(diagnosis["problem"]))
     for name, text in logs.items():
         lines = text.strip().splitlines()[-_LOG_LINES:]
         yield f"{name}: {'' if lines else 'empty'}"
         yield from (f"  {line}" for line in lines)
 
 
-def _gimps(where: Installation, problems: list[str]) -> Iterator[str]:
-    missed: list[OSError] = []
-    folders = find_profiles(missed=missed)
-    problems += [str(read_problem(error)) for error in missed]
-    pointer, compiled = worker.make_pointer(where), read_compiled_files(where)
+def _describe_gimps(installation: Installation, problems: list[str]) -> Iterator[str]:
+    errors: list[OSError] = []
+    folders = find_profiles(errors=errors)
+    problems += [str(explain_read_error(error)) for error in errors]
+    pointer, compiled = worker.make_pointer(installation), read_compiled_files(installation)
     for profile in folders:
         yield f"{profile.folder} ({_describe_access(profile.folder)}{', sandboxed' if profile.confined else ''})"
         folder = plug_in.find_folder(profile)
-        wrong = plug_in.find_differences(profile, pointer, compiled)
-        yield f"  {folder.name}: {'; '.join(wrong) if wrong else 'as it should be'}"
-        if wrong:
-            problems.append(f"'{folder}' is not as it should be ({wrong[0]}); run 'python3 install.py --gimp'.")
+        differences = plug_in.find_differences(profile, pointer, compiled)
+        yield f"  {folder.name}: {'; '.join(differences) if differences else 'as it should be'}"
+        if differences:
+            problems.append(f"'{folder}' is not as it should be ({differences[0]}); run 'python3 install.py --gimp'.")
         yield from (f"  {line}" for line in _describe_pointer(folder / pointer[0], problems))
         for stray in plug_in.find_strays(profile):
             problems.append(f"'{stray}' does not belong there and may confuse GIMP; remove it.")
@@ -146,8 +148,8 @@ def _gimps(where: Installation, problems: list[str]) -> Iterator[str]:
         "no Python": "has no Python",
         "no answer": "did not answer",
     }
-    found = find_programs()
-    for program in found:
+    programs = find_programs()
+    for program in programs:
         name = f"GIMP {program.version}, {program.packaging}, {' '.join(program.command)}"
         if not find_profile(program).is_dir():
             yield f"{name}: has never run; not checked, because starting it would create its folder"
@@ -159,17 +161,17 @@ def _gimps(where: Installation, problems: list[str]) -> Iterator[str]:
         yield f"{name}: {answers[answer]}"
         if answer != "there":
             problems.append(f"GIMP {program.version} ({program.packaging}): {describe_trouble(program, answer)}")
-    if not folders and not found:
+    if not folders and not programs:
         problems.append("No GIMP was found; install GIMP 3, start it once, and run 'python3 install.py --gimp'.")
-    if advice := advise_on_sandbox(where):
+    if advice := advise_on_sandbox(installation):
         yield advice
 
 
-def _other_programs(where: Installation, problems: list[str]) -> Iterator[str]:
-    described = Record.read().describe()
-    if not described:
+def _describe_other_programs(installation: Installation, problems: list[str]) -> Iterator[str]:
+    files = Record.read().describe()
+    if not files:
         yield "not connected"
-    for path, state in described:
+    for path, state in files:
         yield f"{path}: {state or 'as installed'}"
         if state:
             first = "move it away and " if state == "changed" else ""
@@ -191,12 +193,12 @@ def _describe_pointer(path: Path, problems: list[str]) -> Iterator[str]:
 
 
 _SECTIONS = (
-    ("System", _system),
-    ("Environment", _environment),
-    ("Models", _models),
-    ("Worker", _worker),
-    ("GIMP", _gimps),
-    ("Other programs", _other_programs),
+    ("System", _describe_system),
+    ("Environment", _describe_environment),
+    ("Models", _describe_models),
+    ("Worker", _describe_worker),
+    ("GIMP", _describe_gimps),
+    ("Other programs", _describe_other_programs),
 )
 
 
@@ -208,11 +210,11 @@ def _describe_access(path: Path) -> str:
         return "not there"
     except OSError as error:
         return f"can't be looked at: {error.strerror}"
-    words = [stat.filemode(entry.st_mode)]
+    properties = [stat.filemode(entry.st_mode)]
     if os.name == "posix" and entry.st_uid != os.geteuid():
-        words.append("of another user")
+        properties.append("of another user")
     if not os.access(path, os.W_OK):
-        words.append("not writable")
+        properties.append("not writable")
     if is_ours(path):
-        words.append("made by install.py")
-    return ", ".join(words)
+        properties.append("made by install.py")
+    return ", ".join(properties)

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from installer.folders import MARKER, Installation, claim, read_marker, write_marker
-from installer.problems import Stop, disk_problem, pip_problem
+from installer.problems import Stop, explain_disk_error, explain_pip_error
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 BUNDLE = CHECKOUT / "bundle"
@@ -47,7 +47,7 @@ _STORE = "\\Packages\\PythonSoftwareFoundation"
 # Measured without the CUDA libraries; with them, pip itself reports that there is no space.
 NEEDED_BYTES = 2_500_000_000
 # Runs in the environment: versions for a report, and checks of the models that can't be fetched again.
-_EXAMINATION = """
+_CHECK_SCRIPT = """
 import importlib.metadata as m, sys, torch
 from c2p_core.errors import ModelUnavailable
 from c2p_core.models.store import ModelStore
@@ -69,12 +69,17 @@ Say = Callable[[str], None]
 
 
 def prepare(
-    where: Installation, *, tests: bool, offline: bool, say: Say, before_change: Callable[[], object] = lambda: None
+    installation: Installation,
+    *,
+    tests: bool,
+    offline: bool,
+    say: Say,
+    before_change: Callable[[], object] = lambda: None,
 ) -> None:
     """Bring the environment to the state that the checkout requires; does nothing where it is up to date.
 
     Args:
-        where: folders to use.
+        installation: folders to use.
         tests: whether the test tools are needed too.
         offline: do not let pip fetch anything.
         say: called with a line for each step that takes time.
@@ -83,104 +88,108 @@ def prepare(
     Raises:
         Stop: something is not available; the message says what to do.
     """
-    if not claim(where.venv):
-        raise Stop("folder-not-ours", 2, folder=where.venv)
-    if sys.platform == "win32" and _STORE in os.path.realpath(where.venv / MARKER):
-        raise Stop("folder-hidden-by-store", 6, folder=where.venv)
+    if not claim(installation.venv):
+        raise Stop("folder-not-ours", 2, folder=installation.venv)
+    if sys.platform == "win32" and _STORE in os.path.realpath(installation.venv / MARKER):
+        raise Stop("folder-hidden-by-store", 6, folder=installation.venv)
     # A working environment is kept, whatever Python runs install.py: a new one would need the network.
-    new = run_program([where.python, "-m", "pip", "--version"]).returncode != 0
+    new = run_program([installation.python, "-m", "pip", "--version"]).returncode != 0
     if new:
         before_change()
-        make_environment(where.venv, say)
-    _fill(where, tests, offline, say, before_change)
-    code, findings = examine(where)
+        make_environment(installation.venv, say)
+    _install_parts(installation, tests, offline, say, before_change)
+    code, findings = check_packages(installation)
     if code and not new and not offline:
         say(f"the environment is damaged ({findings[-1]})")
         before_change()
-        make_environment(where.venv, say)
-        _fill(where, tests, offline, say, before_change)
-        code, findings = examine(where)
+        make_environment(installation.venv, say)
+        _install_parts(installation, tests, offline, say, before_change)
+        code, findings = check_packages(installation)
     if code and offline:
         raise Stop("environment-damaged-offline", 6, reason=findings[-1])
     if code:
         raise Stop("environment-broken", 6, reason=findings[-1])
-    if not read_compiled_files(where):
+    if not read_compiled_files(installation):
         raise Stop("translations-missing", 6, checkout=CHECKOUT)
 
 
-def _fill(where: Installation, tests: bool, offline: bool, say: Say, before_change: Callable[[], object]) -> None:
+def _install_parts(
+    installation: Installation, tests: bool, offline: bool, say: Say, before_change: Callable[[], object]
+) -> None:
     """Install every part with pip that is not as this checkout requires."""
-    known = read_marker(where.venv)
+    known = read_marker(installation.venv)
     stamps = compute_stamps()
     missing = [part for part in stamps if known.get(part) != stamps[part] and (tests or part != TEST_TOOLS)]
-    if OWN_PACKAGE not in missing and (run_program([where.c2p, "--help"]).returncode or not read_compiled_files(where)):
+    if OWN_PACKAGE not in missing and (
+        run_program([installation.c2p, "--help"]).returncode or not read_compiled_files(installation)
+    ):
         missing.append(OWN_PACKAGE)
     if not missing:
         return
     if PACKAGES not in known:
-        check_space(where.venv)
+        check_space(installation.venv)
     before_change()
     # The parts are missing until pip ends, so that the next run continues a killed one.
-    write_marker(where.venv, {part: stamp for part, stamp in known.items() if part not in missing})
+    write_marker(installation.venv, {part: stamp for part, stamp in known.items() if part not in missing})
     # Inside the environment: there is space, and what a killed run leaves is removed with it.
-    with tempfile.TemporaryDirectory(prefix="wheel-", dir=where.venv) as folder:
-        wheel = _build(where, Path(folder), PACKAGES in missing, offline, say)
+    with tempfile.TemporaryDirectory(prefix="wheel-", dir=installation.venv) as folder:
+        wheel = _build_wheel(installation, Path(folder), PACKAGES in missing, offline, say)
         if OWN_PACKAGE in missing:
             say("installing c2p from this checkout")
             # Nothing is fetched for it, so it can't fail because of the network.
-            own = ["--no-index", "--no-deps", "--force-reinstall", str(wheel)]
-            run_pip(where, "install", own, offline=False, say=say)
-            _record(where, OWN_PACKAGE, stamps)
+            arguments = ["--no-index", "--no-deps", "--force-reinstall", str(wheel)]
+            run_pip(installation, "install", arguments, offline=False, say=say)
+            _record_part(installation, OWN_PACKAGE, stamps)
         for part in EXTRAS:
             if part not in missing:
                 continue
             say(f"installing {part} with pip" + ("" if offline else " (downloads; minutes the first time)"))
-            wanted = ["--constraint", str(CONSTRAINTS), f"{wheel}{EXTRAS[part]}"]
-            run_pip(where, "install", wanted, offline=offline, say=say)
-            _record(where, part, stamps)
+            arguments = ["--constraint", str(CONSTRAINTS), f"{wheel}{EXTRAS[part]}"]
+            run_pip(installation, "install", arguments, offline=offline, say=say)
+            _record_part(installation, part, stamps)
 
 
-def _build(where: Installation, folder: Path, new_tools: bool, offline: bool, say: Say) -> Path:
+def _build_wheel(installation: Installation, folder: Path, new_tools: bool, offline: bool, say: Say) -> Path:
     """Build the checkout's wheel in ``folder``; first fetches the build tools where they may be missing."""
     if new_tools:
-        run_pip(where, "install", ["--constraint", str(CONSTRAINTS), *BUILD_TOOLS], offline=offline, say=say)
+        run_pip(installation, "install", ["--constraint", str(CONSTRAINTS), *BUILD_TOOLS], offline=offline, say=say)
     # Without pip's cache, where the wheel would remain after an uninstallation.
     options = ["--no-index", "--no-deps", "--no-build-isolation", "--no-cache-dir", "--wheel-dir", str(folder)]
-    run_pip(where, "wheel", [*options, str(CHECKOUT)], offline=False, say=say)
+    run_pip(installation, "wheel", [*options, str(CHECKOUT)], offline=False, say=say)
     (wheel,) = folder.glob("*.whl")
     return wheel
 
 
-def _record(where: Installation, part: str, stamps: dict[str, str]) -> None:
+def _record_part(installation: Installation, part: str, stamps: dict[str, str]) -> None:
     """Record in the marker that a part is as this checkout requires."""
-    write_marker(where.venv, read_marker(where.venv) | {part: stamps[part]})
+    write_marker(installation.venv, read_marker(installation.venv) | {part: stamps[part]})
 
 
-def examine(where: Installation) -> tuple[int, list[str]]:
+def check_packages(installation: Installation) -> tuple[int, list[str]]:
     """Check that the installed packages work.
 
     Returns:
         0 if they do, and lines for the diagnosis, the last of which describes a fault.
     """
-    ended = run_program([where.python, "-I", "-c", _EXAMINATION])
-    return ended.returncode, ended.stdout.strip().splitlines() or ["no output"]
+    result = run_program([installation.python, "-I", "-c", _CHECK_SCRIPT])
+    return result.returncode, result.stdout.strip().splitlines() or ["no output"]
 
 
-def read_compiled_files(where: Installation) -> dict[str, bytes]:
+def read_compiled_files(installation: Installation) -> dict[str, bytes]:
     """Read what building the package made for the plug-ins, translations and help, by path in the worker client."""
     packages = "Lib/site-packages" if sys.platform == "win32" else "lib/python*/site-packages"
-    found: dict[str, bytes] = {}
-    for client in sorted(where.venv.glob(f"{packages}/worker_client")):
+    files: dict[str, bytes] = {}
+    for client in sorted(installation.venv.glob(f"{packages}/worker_client")):
         for kind in ("locale/*/LC_MESSAGES/*.mo", "help/*/*"):
-            found |= {path.relative_to(client).as_posix(): path.read_bytes() for path in sorted(client.glob(kind))}
-    return found
+            files |= {path.relative_to(client).as_posix(): path.read_bytes() for path in sorted(client.glob(kind))}
+    return files
 
 
 def compute_stamps() -> dict[str, str]:
     """The stamp of each part in the environment's marker when it is as this checkout requires."""
-    listed = hash_content([CHECKOUT / "pyproject.toml", CONSTRAINTS], CHECKOUT)
-    own = hash_content((CHECKOUT / name for name in SOURCES), CHECKOUT)
-    return {OWN_PACKAGE: own, PACKAGES: listed, TEST_TOOLS: listed}
+    packages = hash_content([CHECKOUT / "pyproject.toml", CONSTRAINTS], CHECKOUT)
+    package = hash_content((CHECKOUT / name for name in SOURCES), CHECKOUT)
+    return {OWN_PACKAGE: package, PACKAGES: packages, TEST_TOOLS: packages}
 
 
 def list_fetched_models() -> tuple[str, ...]:
@@ -213,8 +222,8 @@ def make_child_environment(**more: str) -> dict[str, str]:
     misleading = ("PYTHONHOME", "PYTHONPATH", "PIP_USER", "PIP_TARGET", "PIP_PREFIX", "PIP_REQUIRE_VIRTUALENV")
     # pip leaves compiling to the first import, which has to keep what it compiled.
     compiling = "PYTHONDONTWRITEBYTECODE"
-    kept = {name: value for name, value in os.environ.items() if name not in (*misleading, compiling)}
-    return kept | {"PYTHONNOUSERSITE": "1", "PYTHONUTF8": "1"} | more
+    variables = {name: value for name, value in os.environ.items() if name not in (*misleading, compiling)}
+    return variables | {"PYTHONNOUSERSITE": "1", "PYTHONUTF8": "1"} | more
 
 
 def run_program(
@@ -224,10 +233,10 @@ def run_program(
 
     One that can't be started, or takes longer than ``seconds``, ends with 1 and has the reason as its output.
     """
-    words = [str(word) for word in command]
+    arguments = [str(word) for word in command]
     try:
         return subprocess.run(
-            words,
+            arguments,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -237,22 +246,22 @@ def run_program(
             timeout=seconds,
         )
     except (OSError, subprocess.TimeoutExpired) as error:
-        return subprocess.CompletedProcess(words, 1, str(error), "")
+        return subprocess.CompletedProcess(arguments, 1, str(error), "")
 
 
-def run_pip(where: Installation, job: str, arguments: list[str], *, offline: bool, say: Say) -> None:
+def run_pip(installation: Installation, job: str, arguments: list[str], *, offline: bool, say: Say) -> None:
     """Run ``pip install`` or ``pip wheel``; prints only slow steps and writes the full output to a log.
 
     Raises:
         Stop: it failed.
     """
-    command = [str(where.python), "-m", "pip", job, "--no-input", "--disable-pip-version-check"]
+    command = [str(installation.python), "-m", "pip", job, "--no-input", "--disable-pip-version-check"]
     command += ["--progress-bar", "off", *(["--no-index"] if offline else [])]
     if job == "install":
         # Python compiles a module when it is first imported; most of these packages never are (200 MB, 20 s).
         command.append("--no-compile")
     command += arguments
-    log = where.venv / LOG
+    log = installation.venv / LOG
     output: list[str] = []
     try:
         with (
@@ -266,25 +275,25 @@ def run_pip(where: Installation, job: str, arguments: list[str], *, offline: boo
                 encoding="utf-8",
                 errors="replace",
                 env=make_child_environment(),
-                cwd=where.venv,
+                cwd=installation.venv,
             ) as process,
         ):
             try:
                 for line in process.stdout or ():
                     record.write(line)
                     output.append(line)
-                    if words := condense(line):
-                        say(words)
+                    if summary := summarise_pip_line(line):
+                        say(summary)
             except BaseException:
                 process.terminate()
                 raise
     except OSError as error:
-        raise disk_problem(error, where.venv) from error
+        raise explain_disk_error(error, installation.venv) from error
     if process.returncode:
-        raise pip_problem("".join(output), offline, log)
+        raise explain_pip_error("".join(output), offline, log)
 
 
-def condense(line: str) -> str:
+def summarise_pip_line(line: str) -> str:
     """Condense a line of pip's output: large downloads and the installation; else ""."""
     if match := re.search(r"Downloading (?:\S*/)?([A-Za-z0-9_.]+?)-\d\S* \((\d+(?:\.\d+)?) (MB|GB)", line):
         name, size, unit = match.groups()
@@ -312,11 +321,11 @@ def make_environment(folder: Path, say: Say) -> None:
             if entry.name != MARKER:
                 shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
     except OSError as error:
-        raise disk_problem(error, folder) from error
-    made = run_program([find_base_python(), "-m", "venv", folder])
-    if made.returncode:
+        raise explain_disk_error(error, folder) from error
+    result = run_program([find_base_python(), "-m", "venv", folder])
+    if result.returncode:
         check_space(folder)
-        last = (made.stdout.strip().splitlines() or ["no output"])[-1]
+        last = (result.stdout.strip().splitlines() or ["no output"])[-1]
         raise Stop("venv-failed", 6, folder=folder, reason=last)
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from installer.atomic_files import replace_file
-from installer.problems import Stop, disk_problem
+from installer.problems import Stop, explain_disk_error
 
 # A folder with this file was created by install.py; no other folder is ever removed.
 MARKER = ".protect-face.json"
@@ -49,8 +49,8 @@ def find_installation(
 ) -> Installation:
     """The given folders, else folders below C2P_HOME, else below the platform's folder of program data."""
     home = data_home(environment)
-    own_models = Path(environment["C2P_MODELS"]) if environment.get("C2P_MODELS") else home / "models"
-    return Installation((venv or home / "venv").absolute(), (models or own_models).absolute())
+    default_models = Path(environment["C2P_MODELS"]) if environment.get("C2P_MODELS") else home / "models"
+    return Installation((venv or home / "venv").absolute(), (models or default_models).absolute())
 
 
 def data_home(environment: Mapping[str, str] = os.environ, platform: str = sys.platform) -> Path:
@@ -109,7 +109,7 @@ def claim(folder: Path) -> bool:
             return False
         write_marker(folder, {})
     except OSError as error:
-        raise disk_problem(error, folder) from error
+        raise explain_disk_error(error, folder) from error
     return True
 
 
@@ -132,7 +132,7 @@ def write_marker(folder: Path, content: dict[str, Any]) -> None:
     try:
         replace_file(folder / MARKER, json.dumps(content, indent=1).encode())
     except OSError as error:
-        raise disk_problem(error, folder) from error
+        raise explain_disk_error(error, folder) from error
 
 
 def is_there(path: Path) -> bool:
@@ -164,21 +164,21 @@ def remove(folder: Path, parts: Sequence[str] = ("*",)) -> str:
         return f"'{folder}' is not there."
     if not is_ours(folder):
         raise Stop("removal-not-ours", 2, folder=folder)
-    kept = []
+    others = []
     try:
         # The marker is removed last, so that an interrupted removal can be repeated.
         for entry in folder.iterdir():
             if entry.name == MARKER:
                 continue
             if not any(fnmatchcase(entry.name, part) for part in parts):
-                kept.append(entry.name)
+                others.append(entry.name)
             elif entry.is_dir() and not entry.is_symlink():
                 shutil.rmtree(entry)
             else:
                 entry.unlink()
-        if kept:
+        if others:
             # The marker stays, so that files of a later installation can be removed again.
-            return f"'{folder}' holds other files ({', '.join(sorted(kept))}) and stays."
+            return f"'{folder}' holds other files ({', '.join(sorted(others))}) and stays."
         (folder / MARKER).unlink()
         folder.rmdir()
     except OSError as error:
@@ -193,12 +193,12 @@ def remove_test_systems() -> list[str]:
         Stop: one of them is in use, or can't be removed.
     """
     home = cache_home().resolve()
-    found = [entry for entry in home.glob("gimp*") if _TEST_SYSTEM.fullmatch(entry.name)]
+    entries = [entry for entry in home.glob("gimp*") if _TEST_SYSTEM.fullmatch(entry.name)]
     # Deleting would reach into mounted folders, which may even be the whole system.
     mounts = Path("/proc/self/mounts")
     mounted = mounts.read_text(encoding="utf-8", errors="replace").replace("\\040", " ") if mounts.exists() else ""
     try:
-        for entry in found:
+        for entry in entries:
             if f" {entry}" in mounted:
                 raise Stop("removal-mounted", 5, folder=entry)
             if entry.is_dir() and not entry.is_symlink():
@@ -207,4 +207,4 @@ def remove_test_systems() -> list[str]:
                 entry.unlink()
     except OSError as error:
         raise Stop("removal-failed", 5, folder=home, reason=error.strerror) from error
-    return [f"Removed the tests' systems from '{home}'."] if found else []
+    return [f"Removed the tests' systems from '{home}'."] if entries else []

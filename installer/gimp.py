@@ -11,7 +11,7 @@ from installer import plug_in, worker
 from installer.environment import Say, read_compiled_files
 from installer.folders import Installation, is_there, remove
 from installer.gimps import Profile, Program, find_profile, find_profiles, find_programs, is_flatpak_installed
-from installer.problems import Stop, read_problem
+from installer.problems import Stop, explain_read_error
 
 PROCEDURES = {2: "python-fu-protect-face", 3: "plug-in-protect-face"}
 # The name under which the plug-in saves recent prompts in GIMP.
@@ -46,34 +46,34 @@ def find_installed() -> tuple[Program, ...]:
     Raises:
         Stop: there is no sign of any GIMP, or what may be one can't be looked at.
     """
-    found, missed = find_programs(), list[OSError]()
-    if not found and not find_profiles(missed=missed):
-        if missed:
-            raise read_problem(missed[0])
+    programs, errors = find_programs(), list[OSError]()
+    if not programs and not find_profiles(errors=errors):
+        if errors:
+            raise explain_read_error(errors[0])
         raise Stop("gimp-missing", 6)
-    return found
+    return programs
 
 
-def install(where: Installation, found: Sequence[Program], say: Say) -> list[Outcome]:
+def install(installation: Installation, programs: Sequence[Program], say: Say) -> list[Outcome]:
     """Install or repair the plug-in in every GIMP.
 
     Args:
-        where: the environment and models that the worker uses; ``prepare`` has filled the environment.
-        found: the GIMPs to check afterwards, as returned by ``find_installed``.
+        installation: the environment and models that the worker uses; ``prepare`` has filled the environment.
+        programs: the GIMPs to check afterwards, as returned by ``find_installed``.
         say: called with a line for each step.
 
     Returns:
         one outcome per folder, also per one that can't be looked at, and per checked GIMP.
     """
-    for program in found:
+    for program in programs:
         if _is_without_folder(program):
             # GIMP creates its folder from an older GIMP's settings, but only while the folder does not exist.
             say(f"starting GIMP {program.version} once, so that it makes its folder")
             program.run(*_quit_options(program))
-    missed: list[OSError] = []
-    outcomes = [_install_in(profile, where, say) for profile in find_profiles(missed=missed)]
-    outcomes += [Outcome(str(error.filename), str(read_problem(error))) for error in missed]
-    for program in found:
+    errors: list[OSError] = []
+    outcomes = [_install_in(profile, installation, say) for profile in find_profiles(errors=errors)]
+    outcomes += [Outcome(str(error.filename), str(explain_read_error(error))) for error in errors]
+    for program in programs:
         say(f"asking GIMP {program.version} ({program.packaging}) for the filter")
         trouble = describe_trouble(program, check_registration(program))
         outcomes.append(Outcome(f"GIMP {program.version} ({program.packaging})", trouble))
@@ -95,11 +95,11 @@ def remove_from(profile: Profile) -> list[str]:
 
 def forget_prompts(program: Program) -> list[str]:
     """Make GIMP delete the recent prompts in its settings; returns a line if they were deleted."""
-    kept = find_profile(program)
-    if program.generation != 3 or not _has_prompts(kept):
+    folder = find_profile(program)
+    if program.generation != 3 or not _has_prompts(folder):
         return []
     program.run("--batch-interpreter=python-fu-eval", "-b", f"Gimp.detach_parasite({RECENT!r})", "--quit")
-    return [] if _has_prompts(kept) else [f"Removed the recent prompts from GIMP {program.version}."]
+    return [] if _has_prompts(folder) else [f"Removed the recent prompts from GIMP {program.version}."]
 
 
 def check_prompts(profile: Profile) -> list[str]:
@@ -116,9 +116,9 @@ def check_prompts(profile: Profile) -> list[str]:
 def check_registration(program: Program) -> Answer:
     """Check whether a GIMP has registered the filter: starts it without a window, which reads its plug-ins."""
     if program.generation == 3:
-        ended = program.run("--batch-interpreter=python-fu-eval", "-b", _CHECK_3, "--quit")
+        result = program.run("--batch-interpreter=python-fu-eval", "-b", _CHECK_3, "--quit")
         answers: dict[int, Answer] = {0: "there", _RAISED: "missing", _UNKNOWN_LANGUAGE: "no Python"}
-        return answers.get(ended.returncode, "no answer")
+        return answers.get(result.returncode, "no answer")
     # GIMP 2.10 exits with 0 whatever a script does.
     output = program.run("-b", _CHECK_2).stdout
     if "PROTECT-FACE 1" in output:
@@ -143,20 +143,20 @@ def describe_trouble(program: Program, answer: Answer) -> str:
     return "It could not be checked; start it and look under Filters > Privacy."
 
 
-def advise_on_sandbox(where: Installation) -> str:
+def advise_on_sandbox(installation: Installation) -> str:
     """Advice for users of a sandboxed GIMP; "" if there is no such GIMP."""
     if is_flatpak_installed() or any(profile.confined for profile in find_profiles()):
         return (
-            f"GIMP from Flatpak or Snap may not start the worker: run '{where.c2p} worker run' in a terminal and keep"
-            " it open."
+            f"GIMP from Flatpak or Snap may not start the worker: run '{installation.c2p} worker run' in a terminal and"
+            " keep it open."
         )
     return ""
 
 
-def _install_in(profile: Profile, where: Installation, say: Say) -> Outcome:
+def _install_in(profile: Profile, installation: Installation, say: Say) -> Outcome:
     folder = plug_in.find_folder(profile)
     try:
-        changed = plug_in.write(profile, worker.make_pointer(where), read_compiled_files(where))
+        changed = plug_in.write(profile, worker.make_pointer(installation), read_compiled_files(installation))
     except Stop as problem:
         return Outcome(str(folder), str(problem))
     say(f"{'wrote' if changed else 'nothing to do in'} {folder}")
@@ -169,12 +169,12 @@ def _is_without_folder(program: Program) -> bool:
     try:
         return not (is_there(folder) and folder.is_dir())
     except OSError:
-        return False  # ``install`` tells of it, by ``profiles``
+        return False  # ``install`` reports it, by ``find_profiles``
 
 
 def _has_prompts(folder: Path) -> bool:
-    kept = folder / _SETTINGS
-    return kept.is_file() and RECENT.encode() in kept.read_bytes()
+    settings = folder / _SETTINGS
+    return settings.is_file() and RECENT.encode() in settings.read_bytes()
 
 
 def _quit_options(program: Program) -> tuple[str, ...]:

@@ -78,99 +78,103 @@ class Program:
 
 
 def find_profiles(
-    environment: Mapping[str, str] = os.environ, platform: str = sys.platform, missed: list[OSError] | None = None
+    environment: Mapping[str, str] = os.environ, platform: str = sys.platform, errors: list[OSError] | None = None
 ) -> tuple[Profile, ...]:
     """Find the profile folders of every GIMP 2.10 and 3 that has been started at least once.
 
     Args:
         environment: its variables.
         platform: as ``sys.platform``.
-        missed: to this are added the errors of folders that may not be looked at; the others are found all the same.
+        errors: to this are added the errors of folders that may not be looked at; the others are found all the same.
     """
-    missed = [] if missed is None else missed
-    found: dict[Path, Profile] = {}
+    errors = [] if errors is None else errors
+    profiles: dict[Path, Profile] = {}
     for base, confined in _find_bases(environment, platform):
-        for folder in _list_folder(base, missed):
-            if _PROFILE_NAME.fullmatch(folder.name) and _is_folder(folder, missed):
-                found.setdefault(folder.resolve(), Profile(folder, folder.name, confined))
+        for folder in _list_folder(base, errors):
+            if _PROFILE_NAME.fullmatch(folder.name) and _is_folder(folder, errors):
+                profiles.setdefault(folder.resolve(), Profile(folder, folder.name, confined))
     # GIMP's own variables for a folder of any name; relative paths start at the home folder.
     for variable, version in (("GIMP2_DIRECTORY", "2.10"), ("GIMP3_DIRECTORY", "3.0")):
         if environment.get(variable):
-            folder = _home(environment, platform) / environment[variable]
-            if _is_folder(folder, missed):
+            folder = _find_home(environment, platform) / environment[variable]
+            if _is_folder(folder, errors):
                 name = folder.name if _PROFILE_NAME.fullmatch(folder.name) else version
-                found.setdefault(folder.resolve(), Profile(folder, name))
-    return tuple(found.values())
+                profiles.setdefault(folder.resolve(), Profile(folder, name))
+    return tuple(profiles.values())
 
 
 def find_programs(environment: Mapping[str, str] = os.environ, platform: str = sys.platform) -> tuple[Program, ...]:
     """Find every GIMP 2.10 or 3 that can be started, without duplicates."""
-    found: dict[str, Program] = {}
+    programs: dict[str, Program] = {}
     for command, packaging in _find_commands(environment, platform):
         result = run_program([*command, "--version"], VERSION_SECONDS)
         match = re.search(r"\b(2\.10|3\.\d+)(?:\.\d+)?\b", result.stdout)
         if match and result.returncode == 0:
-            found.setdefault(f"{packaging} {match[0]}", Program(command, packaging, match[0]))
-    return tuple(found.values())
+            programs.setdefault(f"{packaging} {match[0]}", Program(command, packaging, match[0]))
+    return tuple(programs.values())
 
 
 def find_profile(program: Program, environment: Mapping[str, str] = os.environ, platform: str = sys.platform) -> Path:
     """The folder that ``program`` creates at its first start."""
     variable = f"GIMP{program.generation}_DIRECTORY"
     if environment.get(variable):
-        return _home(environment, platform) / environment[variable]
-    base = _snap_base(environment, platform) if program.packaging == "Snap" else _main_base(environment, platform)
+        return _find_home(environment, platform) / environment[variable]
+    base = (
+        _find_snap_base(environment, platform)
+        if program.packaging == "Snap"
+        else _find_main_base(environment, platform)
+    )
     return base / program.profile_version
 
 
 def is_flatpak_installed(environment: Mapping[str, str] = os.environ, platform: str = sys.platform) -> bool:
     """Whether GIMP is installed as a Flatpak, which shares ``~/.config/GIMP`` with other GIMPs."""
-    own = _home(environment, platform) / ".local" / "share" / "flatpak" / "app"
-    return platform.startswith("linux") and any((apps / FLATPAK).is_dir() for apps in (FLATPAK_SYSTEM, own))
+    user_apps = _find_home(environment, platform) / ".local" / "share" / "flatpak" / "app"
+    return platform.startswith("linux") and any((apps / FLATPAK).is_dir() for apps in (FLATPAK_SYSTEM, user_apps))
 
 
 def find_misplaced(environment: Mapping[str, str] = os.environ, platform: str = sys.platform) -> tuple[Path, ...]:
     """Plug-in folders for a GIMP 3 from Flatpak in the usual place of Flatpaks, which GIMP does not read."""
-    base = _flatpak_base(environment, platform)
+    base = _find_flatpak_base(environment, platform)
     return tuple(sorted(path for path in base.glob("3.*/plug-ins/protect-face*")))
 
 
-def _list_folder(folder: Path, missed: list[OSError]) -> list[Path]:
+def _list_folder(folder: Path, errors: list[OSError]) -> list[Path]:
     """What is in a folder, sorted; nothing where there is none, or where it may not be looked at, which is noted."""
     try:
         # Not glob, which from Python 3.13 on finds nothing in a folder that may not be looked at.
         return sorted(folder.iterdir()) if is_there(folder) and folder.is_dir() else []
     except OSError as error:
-        missed.append(error)
+        errors.append(error)
         return []
 
 
-def _is_folder(path: Path, missed: list[OSError]) -> bool:
+def _is_folder(path: Path, errors: list[OSError]) -> bool:
     """Whether this is a folder; one that may not be looked at is noted, and counts as none."""
     try:
         return is_there(path) and path.is_dir()
     except OSError as error:
-        missed.append(error)
+        errors.append(error)
         return False
 
 
 def _find_bases(environment: Mapping[str, str], platform: str) -> Iterator[tuple[Path, bool]]:
-    yield _main_base(environment, platform), False
+    yield _find_main_base(environment, platform), False
     if platform.startswith("linux"):
-        yield _snap_base(environment, platform), True
+        yield _find_snap_base(environment, platform), True
     if platform == "win32" and environment.get("LOCALAPPDATA"):
         # A GIMP from the Microsoft Store has its own copy of the user's folders.
         for package in sorted(Path(environment["LOCALAPPDATA"], "Packages").glob("*GIMP*")):
             yield package / "LocalCache" / "Roaming" / "GIMP", False
 
 
-def _home(environment: Mapping[str, str], platform: str) -> Path:
-    named = environment.get("USERPROFILE" if platform == "win32" else "HOME")
-    return Path(named) if named else Path.home()
+def _find_home(environment: Mapping[str, str], platform: str) -> Path:
+    variable = environment.get("USERPROFILE" if platform == "win32" else "HOME")
+    return Path(variable) if variable else Path.home()
 
 
-def _main_base(environment: Mapping[str, str], platform: str) -> Path:
-    home = _home(environment, platform)
+def _find_main_base(environment: Mapping[str, str], platform: str) -> Path:
+    home = _find_home(environment, platform)
     if platform == "win32":
         roaming = environment.get("APPDATA")
         return (Path(roaming) if roaming else home / "AppData" / "Roaming") / "GIMP"
@@ -180,17 +184,17 @@ def _main_base(environment: Mapping[str, str], platform: str) -> Path:
     return (Path(shared) if shared else home / ".config") / "GIMP"
 
 
-def _snap_base(environment: Mapping[str, str], platform: str) -> Path:
-    return _home(environment, platform) / "snap" / "gimp" / "current" / ".config" / "GIMP"
+def _find_snap_base(environment: Mapping[str, str], platform: str) -> Path:
+    return _find_home(environment, platform) / "snap" / "gimp" / "current" / ".config" / "GIMP"
 
 
-def _flatpak_base(environment: Mapping[str, str], platform: str) -> Path:
-    return _home(environment, platform) / ".var" / "app" / FLATPAK / "config" / "GIMP"
+def _find_flatpak_base(environment: Mapping[str, str], platform: str) -> Path:
+    return _find_home(environment, platform) / ".var" / "app" / FLATPAK / "config" / "GIMP"
 
 
 def _find_commands(environment: Mapping[str, str], platform: str) -> Iterator[tuple[tuple[str, ...], str]]:
     """Commands that may start a GIMP, console programs first."""
-    home = _home(environment, platform)
+    home = _find_home(environment, platform)
     folders = [Path(folder) for folder in environment.get("PATH", "").split(os.pathsep) if folder]
     if platform == "win32":
         roots = [environment.get(name) for name in ("ProgramFiles", "ProgramW6432")]

@@ -21,7 +21,7 @@ SOURCE = CHECKOUT / "integrations"
 MAC_PROGRAMS = Path("/Applications")
 FLATPAK_SYSTEM = Path("/var/lib/flatpak/app")
 # Folder in the data folder.
-OWN = "integrations"
+OWN_FOLDER = "integrations"
 _LUA_LINE = 'require "protect-face"  -- by Protect Face, install.py --integrations'
 _LUA_NEEDED = 'require "protect-face"'
 _OUTCOMES: dict[Placed, str] = {
@@ -67,8 +67,8 @@ class System:
 
     @property
     def home(self) -> Path:
-        named = self.environment.get("USERPROFILE" if self.platform == "win32" else "HOME")
-        return Path(named) if named else Path.home()
+        variable = self.environment.get("USERPROFILE" if self.platform == "win32" else "HOME")
+        return Path(variable) if variable else Path.home()
 
     @property
     def config(self) -> Path:
@@ -90,16 +90,16 @@ class System:
         )
 
 
-def find(where: Installation, system: System) -> list[Integration]:
+def find(installation: Installation, system: System) -> list[Integration]:
     """The programs of this user that ``c2p`` can be connected to, each with what it gets."""
     finders = (_find_darktable, _find_digikam, _find_nautilus, _find_dolphin, _find_lightroom)
-    return [found for finder in finders if (found := finder(where, system)) is not None]
+    return [integration for finder in finders if (integration := finder(installation, system)) is not None]
 
 
-def install(found: list[Integration], say: Say) -> int:
+def install(integrations: list[Integration], say: Say) -> int:
     """Install or repair what the programs get; returns how many of them could not be connected."""
     record, failed = Record.read(), 0
-    for integration in found:
+    for integration in integrations:
         try:
             outcomes = [
                 (record.put(file.path, file.body, executable=file.executable), file.path) for file in integration.files
@@ -159,10 +159,10 @@ def _find_waiting() -> Path:
 
 def _is_own(folder: Path) -> bool:
     """Whether only we make such a folder."""
-    return folder == data_home() / OWN or any(part.endswith(".app") for part in folder.parts)
+    return folder == data_home() / OWN_FOLDER or any(part.endswith(".app") for part in folder.parts)
 
 
-def _find_darktable(where: Installation, system: System) -> Integration | None:
+def _find_darktable(installation: Installation, system: System) -> Integration | None:
     if system.platform == "win32":
         local = system.environment.get("LOCALAPPDATA")
         folder = (Path(local) if local else system.home / "AppData" / "Local") / "darktable"
@@ -170,39 +170,41 @@ def _find_darktable(where: Installation, system: System) -> Integration | None:
         folder = system.config / "darktable"
     if not system.has("darktable", folder):
         return None
-    words = ", ".join(f'"{_escape(word)}"' for word in _command(where))
-    body = _fill("darktable/protect-face.lua", 'local C2P = { "c2p" }', f"local C2P = {{ {words} }}")
+    arguments = ", ".join(f'"{_escape(argument)}"' for argument in _make_command(installation))
+    body = _fill("darktable/protect-face.lua", 'local C2P = { "c2p" }', f"local C2P = {{ {arguments} }}")
     script = File(folder / "lua" / "protect-face.lua", body)
     return Integration(
         "darktable", (script,), folder / "luarc", "restart it; the export module has the target 'protect faces'"
     )
 
 
-def _find_digikam(where: Installation, system: System) -> Integration | None:
+def _find_digikam(installation: Installation, system: System) -> Integration | None:
     if not system.has("digikam", system.data / "digikam", system.config / "digikam"):
         return None
     tool = "Batch Queue Manager > Base Tools > Custom Tools > Custom Script"
     if system.platform == "win32":
-        line = f"{subprocess.list2cmdline(_command(where))} protect --overwrite -o $OUTPUT -- $INPUT"
+        line = f"{subprocess.list2cmdline(_make_command(installation))} protect --overwrite -o $OUTPUT -- $INPUT"
         return Integration("digiKam", advice=f"put this line into {tool}: {line}")
-    script = File(data_home() / OWN / "digikam.sh", _fill_shell("digikam/protect-face.sh", where), executable=True)
+    script = File(
+        data_home() / OWN_FOLDER / "digikam.sh", _fill_shell("digikam/protect-face.sh", installation), executable=True
+    )
     line = f"sh {shlex.quote(str(script.path))} $INPUT $OUTPUT"
     return Integration("digiKam", (script,), advice=f"put this line into {tool}: {line}")
 
 
-def _find_nautilus(where: Installation, system: System) -> Integration | None:
+def _find_nautilus(installation: Installation, system: System) -> Integration | None:
     if not system.platform.startswith("linux") or not system.has("nautilus", system.data / "nautilus"):
         return None
-    body = _fill_shell("file-managers/protect-face.sh", where)
+    body = _fill_shell("file-managers/protect-face.sh", installation)
     script = File(system.data / "nautilus" / "scripts" / "Protect Faces", body, executable=True)
     return Integration("Nautilus", (script,), advice="the menu of chosen photos has Scripts > Protect Faces")
 
 
-def _find_dolphin(where: Installation, system: System) -> Integration | None:
+def _find_dolphin(installation: Installation, system: System) -> Integration | None:
     if not system.platform.startswith("linux") or not system.has("dolphin", system.data / "dolphin"):
         return None
-    program = data_home() / OWN / "file-manager.sh"
-    script = File(program, _fill_shell("file-managers/protect-face.sh", where), executable=True)
+    program = data_home() / OWN_FOLDER / "file-manager.sh"
+    script = File(program, _fill_shell("file-managers/protect-face.sh", installation), executable=True)
     # Quoted as the Desktop Entry Specification asks for: for the command line, then for a value, where % begins a code.
     quoted = _escape(str(program), '\\"`$')
     command = f'"{quoted}"'.replace("\\", "\\\\").replace("%", "%%")
@@ -212,7 +214,7 @@ def _find_dolphin(where: Installation, system: System) -> Integration | None:
     return Integration("Dolphin", (script, entry), advice="the menu of chosen photos has Protect Faces")
 
 
-def _find_lightroom(where: Installation, system: System) -> Integration | None:
+def _find_lightroom(installation: Installation, system: System) -> Integration | None:
     if system.platform == "win32":
         roaming = system.environment.get("APPDATA")
         base = Path(roaming) if roaming else system.home / "AppData" / "Roaming"
@@ -227,21 +229,21 @@ def _find_lightroom(where: Installation, system: System) -> Integration | None:
         _make_droplet if system.platform == "darwin" else _make_batch_file
     )
     advice = "the export dialog has Post-Processing > After Export > Protect Faces"
-    return Integration("Lightroom", make(where, folder / "Export Actions"), advice=advice)
+    return Integration("Lightroom", make(installation, folder / "Export Actions"), advice=advice)
 
 
-def _make_batch_file(where: Installation, folder: Path) -> tuple[File, ...]:
-    words = " ".join(f'"{word}"' for word in _command(where)).replace("%", "%%")
-    return (File(folder / "Protect Faces.cmd", _fill("lightroom/Protect Faces.cmd", 'C2P="c2p"', f"C2P={words}")),)
+def _make_batch_file(installation: Installation, folder: Path) -> tuple[File, ...]:
+    arguments = " ".join(f'"{argument}"' for argument in _make_command(installation)).replace("%", "%%")
+    return (File(folder / "Protect Faces.cmd", _fill("lightroom/Protect Faces.cmd", 'C2P="c2p"', f"C2P={arguments}")),)
 
 
-def _make_droplet(where: Installation, folder: Path) -> tuple[File, ...]:
+def _make_droplet(installation: Installation, folder: Path) -> tuple[File, ...]:
     """The files of an application that takes the exported photos; a Mac compiles it.
 
     Raises:
         Stop: this Mac can't.
     """
-    command = _escape(shlex.join(_command(where)))
+    command = _escape(shlex.join(_make_command(installation)))
     source = _fill("lightroom/protect-face.applescript", 'c2p : "c2p"', f'c2p : "{command}"')
     with tempfile.TemporaryDirectory(prefix="protect-face-") as scratch:
         app = Path(scratch, "Protect Faces.app")
@@ -256,24 +258,27 @@ def _make_droplet(where: Installation, folder: Path) -> tuple[File, ...]:
         )
 
 
-def _command(where: Installation) -> list[str]:
+def _make_command(installation: Installation) -> list[str]:
     """The beginning of a command of ``c2p``; other programs may be started without our variables."""
     usual = find_installation(
         None, None, {name: value for name, value in os.environ.items() if not name.startswith("C2P_")}
     )
-    return [str(where.c2p), *(() if where.models == usual.models else ("--models", str(where.models)))]
+    return [
+        str(installation.c2p),
+        *(() if installation.models == usual.models else ("--models", str(installation.models))),
+    ]
 
 
-def _fill_shell(name: str, where: Installation) -> bytes:
-    return _fill(name, 'c2p() { command c2p "$@"; }', f'c2p() {{ {shlex.join(_command(where))} "$@"; }}')
+def _fill_shell(name: str, installation: Installation) -> bytes:
+    return _fill(name, 'c2p() { command c2p "$@"; }', f'c2p() {{ {shlex.join(_make_command(installation))} "$@"; }}')
 
 
-def _fill(name: str, placeholder: str, words: str) -> bytes:
+def _fill(name: str, placeholder: str, replacement: str) -> bytes:
     """A file of ours with the path of ``c2p`` in it."""
     text = (SOURCE / name).read_bytes().decode("utf-8")
     if text.count(placeholder) != 1:
         raise Stop("checkout-changed", 6, path=SOURCE / name)
-    return text.replace(placeholder, words).encode()
+    return text.replace(placeholder, replacement).encode()
 
 
 def _escape(text: str, special: str = '\\"') -> str:

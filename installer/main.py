@@ -17,7 +17,7 @@ from installer.environment import CHECKOUT, list_fetched_models, make_child_envi
 from installer.folders import Installation, claim, data_home, find_installation, remove, remove_test_systems
 from installer.gimps import find_profiles, find_programs
 from installer.plug_in import find_folder
-from installer.problems import Stop, disk_problem
+from installer.problems import Stop, explain_disk_error
 
 JOBS = (
     ("gimp", "install the filter into every GIMP you have, or repair it"),
@@ -65,21 +65,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.protect is None and options.test is None and options.job is None:
         parser.print_help()
         return 2
-    where = find_installation(options.venv, options.models)
+    installation = find_installation(options.venv, options.models)
     try:
         if options.job == "uninstall":
-            return uninstall(where)
+            return uninstall(installation)
         if options.job == "gimp":
-            return install_into_gimp(where, options.offline)
+            return install_into_gimp(installation, options.offline)
         if options.job == "integrations":
-            return connect_other_programs(where, options.offline)
+            return connect_other_programs(installation, options.offline)
         if options.job == "doctor":
-            return doctor.diagnose(where)
+            return doctor.diagnose(installation)
         if options.job == "make-zip":
-            return zip_plug_ins(where, options.offline)
+            return zip_plug_ins(installation, options.offline)
         if options.test is not None:
-            return test(where, options.offline, quick=options.test == "quick")
-        return protect(where, options)
+            return test(installation, options.offline, quick=options.test == "quick")
+        return protect(installation, options)
     except Stop as problem:
         print(f"install.py: {problem}", file=sys.stderr)
         return problem.exit_code
@@ -88,22 +88,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
 
 
-def protect(where: Installation, options: argparse.Namespace) -> int:
+def protect(installation: Installation, options: argparse.Namespace) -> int:
     """Set up and protect one photo; returns the exit code of `c2p protect`."""
     photo, target, report = choose_paths(options.protect, options.output)
-    set_up(where, tests=False, offline=options.offline)
+    set_up(installation, tests=False, offline=options.offline)
     if not options.protect and not photo.exists():
         _print_step(f"Writing scikit-image's astronaut portrait to {photo}")
-        if run_child([where.python, "-c", SAMPLE, photo], where, options.offline):
+        if run_child([installation.python, "-c", SAMPLE, photo], installation, options.offline):
             raise Stop("sample-failed", 5, path=photo)
     _print_step(f"Protecting {photo}")
-    chosen = {name: getattr(options, _attribute_of(name)) for name, _ in PASSED_ON}
-    passed_on = [word for name, value in chosen.items() if value is not None for word in (name, value)]
+    values = {name: getattr(options, _get_attribute_name(name)) for name, _ in PASSED_ON}
+    passed_options = [argument for name, value in values.items() if value is not None for argument in (name, value)]
     for name, _ in REPEATABLE_PASSED_ON:
-        passed_on += [word for value in getattr(options, _attribute_of(name)) or () for word in (name, value)]
-    passed_on += [name for name, _ in SWITCHES_PASSED_ON if getattr(options, _attribute_of(name))]
-    command = [where.c2p, "protect", "-o", target, "--report", report, *passed_on, "--", photo]
-    return run_child(command, where, options.offline)
+        passed_options += [
+            argument for value in getattr(options, _get_attribute_name(name)) or () for argument in (name, value)
+        ]
+    passed_options += [name for name, _ in SWITCHES_PASSED_ON if getattr(options, _get_attribute_name(name))]
+    command = [installation.c2p, "protect", "-o", target, "--report", report, *passed_options, "--", photo]
+    return run_child(command, installation, options.offline)
 
 
 def choose_paths(photo: str, output: Path | None) -> tuple[Path, Path, Path]:
@@ -118,35 +120,35 @@ def choose_paths(photo: str, output: Path | None) -> tuple[Path, Path, Path]:
     """
     if photo and not Path(photo).is_file():
         raise Stop("photo-missing", 3, path=photo)
-    beside = Path(photo).parent if photo else Path()
+    folder = Path(photo).parent if photo else Path()
     if output is not None:
-        beside = output if output.is_dir() else output.parent
-    if not beside.is_dir():
-        raise Stop("target-folder-missing", 5, folder=beside)
-    source = Path(photo) if photo else beside / "astronaut.png"
-    target = beside / f"{source.stem}.protected.png" if output is None or output.is_dir() else output
+        folder = output if output.is_dir() else output.parent
+    if not folder.is_dir():
+        raise Stop("target-folder-missing", 5, folder=folder)
+    source = Path(photo) if photo else folder / "astronaut.png"
+    target = folder / f"{source.stem}.protected.png" if output is None or output.is_dir() else output
     report = target.with_name(target.stem.removesuffix(".protected") + ".report.json")
     return source, target, report
 
 
-def test(where: Installation, offline: bool, *, quick: bool = False) -> int:
+def test(installation: Installation, offline: bool, *, quick: bool = False) -> int:
     """Set up with the test tools and run the checks; returns 0 if all passed.
 
     pytest comes last, so that the output ends with its summary; it lists skipped tests with reasons.
 
     Args:
-        where: folders to use.
+        installation: folders to use.
         offline: fetch nothing.
         quick: leave out the tests that search, run GIMP or need Node.js.
     """
-    set_up(where, tests=True, offline=offline)
+    set_up(installation, tests=True, offline=offline)
     if not quick and not offline:
-        build_test_systems(where)
+        build_test_systems(installation)
     failed = []
     # Ruff's cache doesn't notice that a module it took for a third-party one has been added.
     for tool in (("ruff", "check", "--no-cache", "."), ("ruff", "format", "--check", "."), ("mypy",)):
         _print_step(" ".join(tool))
-        if run_child([where.python, "-m", *tool], where, offline, CHECKOUT):
+        if run_child([installation.python, "-m", *tool], installation, offline, CHECKOUT):
             failed.append(" ".join(tool))
     if failed:
         print(f"FAILED: {', '.join(failed)} (see above)", flush=True)
@@ -154,44 +156,44 @@ def test(where: Installation, offline: bool, *, quick: bool = False) -> int:
     # One thread per worker: more would compete for the cores. Three workers keep two cores busy, since tests in GIMP
     # wait a third of their time. A file is one piece: what is tested in GIMP's window builds on what was done there
     # before; tests/conftest.py puts files in order.
-    pytest: list[str | Path] = [where.python, "-m", "pytest", "-n", "3", "--dist", "loadfile", "--no-loadscope-reorder"]
-    pytest += ["--durations", "20", "--durations-min", "5"]
+    pytest: list[str | Path] = [installation.python, "-m", "pytest", "-n", "3", "--dist", "loadfile"]
+    pytest += ["--no-loadscope-reorder", "--durations", "20", "--durations-min", "5"]
     if quick:
         pytest += ["-m", QUICK]
-    code = run_child(pytest, where, offline, CHECKOUT, OMP_NUM_THREADS="1")
+    code = run_child(pytest, installation, offline, CHECKOUT, OMP_NUM_THREADS="1")
     return code or (1 if failed else 0)
 
 
-def build_test_systems(where: Installation) -> None:
+def build_test_systems(installation: Installation) -> None:
     """Begin to build the systems of the host tests, which takes minutes, beside the checks and the first tests.
 
     A test that needs one waits for it; one that can't be built is reported by the tests that are skipped without it.
     """
-    command = [str(where.python), "-m", "tests.host.root"]
+    command = [str(installation.python), "-m", "tests.host.root"]
     nothing = subprocess.DEVNULL
     subprocess.Popen(command, stdin=nothing, stdout=nothing, stderr=nothing, env=make_child_environment(), cwd=CHECKOUT)
 
 
-def install_into_gimp(where: Installation, offline: bool) -> int:
+def install_into_gimp(installation: Installation, offline: bool) -> int:
     """Set up and install the filter into every GIMP; returns 1 if one of them does not have it afterwards."""
-    found = gimp.find_installed()
-    set_up(where, tests=False, offline=offline)
-    if worker.end_worker(where):
+    programs = gimp.find_installed()
+    set_up(installation, tests=False, offline=offline)
+    if worker.end_worker(installation):
         _say("ended the worker; it starts anew when GIMP needs it")
     _print_step("Installing into GIMP")
-    outcomes = gimp.install(where, found, _say)
+    outcomes = gimp.install(installation, programs, _say)
     _print_step("Result")
     for outcome in outcomes:
         _say(f"{outcome.name}: {outcome.trouble or 'good'}")
-    if advice := gimp.advise_on_sandbox(where):
+    if advice := gimp.advise_on_sandbox(installation):
         _say(advice)
     _say("Start GIMP anew: Filters > Privacy > Protect Face.")
-    _say(f"To undo all of it: {worker.make_command('uninstall', where)}")
-    _say(f"If something is wrong: {worker.make_command('doctor', where)}")
+    _say(f"To undo all of it: {worker.make_command('uninstall', installation)}")
+    _say(f"If something is wrong: {worker.make_command('doctor', installation)}")
     return 1 if any(outcome.trouble for outcome in outcomes) else 0
 
 
-def connect_other_programs(where: Installation, offline: bool) -> int:
+def connect_other_programs(installation: Installation, offline: bool) -> int:
     """Set up and connect every other program that is found; returns 1 if one of them could not be connected.
 
     Raises:
@@ -200,36 +202,36 @@ def connect_other_programs(where: Installation, offline: bool) -> int:
     system = integrations.System()
     # Before minutes of setting up.
     advice = integrations.advise_on_sandbox(system)
-    if not (found := integrations.find(where, system)) and not advice:
+    if not (matches := integrations.find(installation, system)) and not advice:
         raise Stop("programs-missing", 6)
-    set_up(where, tests=False, offline=offline)
+    set_up(installation, tests=False, offline=offline)
     _print_step("Connecting other programs")
-    failed = integrations.install(found, _say)
-    for words in advice:
-        _say(words)
-    _say(f"To undo all of it: {worker.make_command('uninstall', where)}")
+    failed = integrations.install(matches, _say)
+    for line in advice:
+        _say(line)
+    _say(f"To undo all of it: {worker.make_command('uninstall', installation)}")
     return 1 if failed else 0
 
 
-def zip_plug_ins(where: Installation, offline: bool) -> int:
+def zip_plug_ins(installation: Installation, offline: bool) -> int:
     """Set up, because the zips need what building the package makes, and write the zips; prints their paths."""
-    set_up(where, tests=False, offline=offline)
-    for path in zips.make_zips(read_compiled_files(where)):
+    set_up(installation, tests=False, offline=offline)
+    for path in zips.make_zips(read_compiled_files(installation)):
         print(path)
     return 0
 
 
-def uninstall(where: Installation) -> int:
+def uninstall(installation: Installation) -> int:
     """Remove everything that ``install.py`` created, and only that; returns 0 if nothing of it is left."""
     code = 0
 
     def refuse(error: OSError) -> None:
         nonlocal code
-        words = f"'{error.filename}' can't be read or removed ({error.strerror}); change its rights and repeat."
-        print(f"install.py: {words}", file=sys.stderr)
+        text = f"'{error.filename}' can't be read or removed ({error.strerror}); change its rights and repeat."
+        print(f"install.py: {text}", file=sys.stderr)
         code = 5
 
-    def attempt(step: Callable[[], Sequence[_T]]) -> Sequence[_T]:
+    def try_step(step: Callable[[], Sequence[_T]]) -> Sequence[_T]:
         """Do a step; if it fails, print why and return (), so that the other steps are still done."""
         nonlocal code
         try:
@@ -241,57 +243,57 @@ def uninstall(where: Installation) -> int:
             refuse(error)
         return ()
 
-    missed: list[OSError] = []
-    folders = find_profiles(missed=missed)
-    for error in missed:
+    errors: list[OSError] = []
+    folders = find_profiles(errors=errors)
+    for error in errors:
         refuse(error)
     # Read before the folders are removed.
-    leads = [partial(worker.uninstall_elsewhere, find_folder(profile), where) for profile in folders]
-    elsewhere = {command for lead in leads for command in attempt(lead)}
+    readers = [partial(worker.find_other_uninstall, find_folder(profile), installation) for profile in folders]
+    other_commands = {command for read_command in readers for command in try_step(read_command)}
     steps: list[Callable[[], list[str]]] = [
         # First, while its environment still exists.
-        lambda: ["Ended the worker."] if worker.end_worker(where) else [],
-        *(partial(gimp.forget_prompts, program) for program in attempt(find_programs)),
+        lambda: ["Ended the worker."] if worker.end_worker(installation) else [],
+        *(partial(gimp.forget_prompts, program) for program in try_step(find_programs)),
         *(partial(gimp.check_prompts, profile) for profile in folders),
         *(partial(gimp.remove_from, profile) for profile in folders),
         integrations.remove,
         remove_test_systems,
         worker.remove_traces,
-        lambda: [remove(where.venv)],
-        lambda: [remove(where.models, list_fetched_models())],
+        lambda: [remove(installation.venv)],
+        lambda: [remove(installation.models, list_fetched_models())],
     ]
     for step in steps:
-        for words in attempt(step):
-            print(words)
-    for command in sorted(elsewhere):
+        for line in try_step(step):
+            print(line)
+    for command in sorted(other_commands):
         print(f"The filter led to another installation, which stays; to remove it too: {command}")
     with contextlib.suppress(OSError):
         data_home().rmdir()  # only when it is empty
     return code
 
 
-def set_up(where: Installation, *, tests: bool, offline: bool) -> None:
+def set_up(installation: Installation, *, tests: bool, offline: bool) -> None:
     """Bring the environment to the state that the checkout requires, and claim the folder of the models."""
     started = time.monotonic()
     _print_step("Setting up")
-    prepare(where, tests=tests, offline=offline, say=_say, before_change=lambda: worker.end_worker(where))
-    claim(where.models)
+    prepare(installation, tests=tests, offline=offline, say=_say, before_change=lambda: worker.end_worker(installation))
+    claim(installation.models)
     _say(f"ready after {time.monotonic() - started:.0f} s")
 
 
 def run_child(
-    command: Sequence[str | Path], where: Installation, offline: bool, folder: Path | None = None, **more: str
+    command: Sequence[str | Path], installation: Installation, offline: bool, folder: Path | None = None, **more: str
 ) -> int:
     """Run a program in ``folder`` with our models and ``more`` variables; returns its exit code."""
-    variables = {"C2P_MODELS": str(where.models), **({"C2P_OFFLINE": "1"} if offline else {}), **more}
-    words = [str(word) for word in command]
+    variables = {"C2P_MODELS": str(installation.models), **({"C2P_OFFLINE": "1"} if offline else {}), **more}
+    arguments = [str(argument) for argument in command]
     sys.stdout.flush()
     try:
         process = subprocess.Popen(
-            words, stdin=subprocess.DEVNULL, env=make_child_environment(**variables), cwd=folder or Path()
+            arguments, stdin=subprocess.DEVNULL, env=make_child_environment(**variables), cwd=folder or Path()
         )
     except OSError as error:
-        raise disk_problem(error, Path(words[0])) from error
+        raise explain_disk_error(error, Path(arguments[0])) from error
     while True:
         try:
             return process.wait()
@@ -300,15 +302,15 @@ def run_child(
             continue
 
 
-def _print_step(words: str) -> None:
-    print(f"== {words}", flush=True)
+def _print_step(text: str) -> None:
+    print(f"== {text}", flush=True)
 
 
-def _say(words: str) -> None:
-    print(f"   {words}", flush=True)
+def _say(text: str) -> None:
+    print(f"   {text}", flush=True)
 
 
-def _attribute_of(option: str) -> str:
+def _get_attribute_name(option: str) -> str:
     """The attribute that argparse stores an option in."""
     return option.lstrip("-").replace("-", "_")
 
@@ -328,17 +330,17 @@ def _make_parser() -> argparse.ArgumentParser:
         choices=("all", "quick"),
         help="run all checks and tests, or those that take few minutes",
     )
-    for job, words in JOBS:
-        jobs.add_argument(f"--{job}", dest="job", action="store_const", const=job, help=words)
+    for job, help_text in JOBS:
+        jobs.add_argument(f"--{job}", dest="job", action="store_const", const=job, help=help_text)
     parser.add_argument("-o", "--output", type=Path, metavar="OUT", help="file or folder for the protected photo")
     parser.add_argument("--venv", type=Path, metavar="DIR", help="folder of the virtual environment")
     parser.add_argument("--models", type=Path, metavar="DIR", help="folder of the models")
     parser.add_argument("--offline", action="store_true", help="fetch nothing")
     passed_on = parser.add_argument_group("passed on to c2p protect")
-    for name, words in PASSED_ON:
-        passed_on.add_argument(name, help=words)
-    for name, words in REPEATABLE_PASSED_ON:
-        passed_on.add_argument(name, action="append", help=words)
-    for name, words in SWITCHES_PASSED_ON:
-        passed_on.add_argument(name, action="store_true", help=words)
+    for name, help_text in PASSED_ON:
+        passed_on.add_argument(name, help=help_text)
+    for name, help_text in REPEATABLE_PASSED_ON:
+        passed_on.add_argument(name, action="append", help=help_text)
+    for name, help_text in SWITCHES_PASSED_ON:
+        passed_on.add_argument(name, action="store_true", help=help_text)
     return parser

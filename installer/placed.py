@@ -50,20 +50,20 @@ class Record:
         Raises:
             Stop: it can't be written.
         """
-        known = self.files.get(str(path), [])
-        wanted = _hash(body)
+        known_digests = self.files.get(str(path), [])
+        digest = _hash(body)
         try:
             if path.exists() or path.is_symlink():
-                if path.is_symlink() or not path.is_file() or _hash(path.read_bytes()) not in known:
+                if path.is_symlink() or not path.is_file() or _hash(path.read_bytes()) not in known_digests:
                     return "foreign"
-                if _hash(path.read_bytes()) == wanted and _is_executable(path) == executable:
+                if _hash(path.read_bytes()) == digest and _is_executable(path) == executable:
                     return "unchanged"
-            self.files[str(path)] = [*(old for old in known if old != wanted), wanted]
+            self.files[str(path)] = [*(other for other in known_digests if other != digest), digest]
             self._write()
             path.parent.mkdir(parents=True, exist_ok=True)
             replace_file(path, body, 0o755 if executable else 0o644)
         except OSError as error:
-            raise _stop(path, error) from error
+            raise _make_stop(path, error) from error
         return "written"
 
     def add_line(self, path: Path, line: str, needed: str) -> Placed:
@@ -75,7 +75,7 @@ class Record:
         try:
             target = path.resolve()  # of those who keep their settings elsewhere
             body = target.read_bytes() if target.exists() else b""
-            if any(needed in there for there in _lines(body)):
+            if any(needed in existing for existing in _split_lines(body)):
                 return "unchanged"
             self.lines[str(path)] = line
             self._write()
@@ -83,21 +83,21 @@ class Record:
             mode = target.stat().st_mode & 0o777 if target.exists() else 0o644
             replace_file(target, body + end + line.encode() + b"\n", mode)
         except OSError as error:
-            raise _stop(path, error) from error
+            raise _make_stop(path, error) from error
         return "written"
 
     def describe(self) -> list[tuple[Path, str]]:
         """Each file and each file with a line of ours, with what became of it; "" where it is as it was written."""
-        described = []
-        for name, known in self.files.items():
+        states = []
+        for name, digests in self.files.items():
             path = Path(name)
-            state = "" if path.is_file() and _hash(path.read_bytes()) == known[-1] else "changed"
-            described.append((path, state if path.exists() else "gone"))
+            state = "" if path.is_file() and _hash(path.read_bytes()) == digests[-1] else "changed"
+            states.append((path, state if path.exists() else "gone"))
         for name, line in self.lines.items():
             path = Path(name)
-            there = path.is_file() and line in _lines(path.read_bytes())
-            described.append((path, "" if there else "without our line"))
-        return described
+            has_line = path.is_file() and line in _split_lines(path.read_bytes())
+            states.append((path, "" if has_line else "without our line"))
+        return states
 
     def remove(self) -> list[str]:
         """Remove all of it; returns lines on what was removed and what stays.
@@ -106,16 +106,16 @@ class Record:
             Stop: something can't be removed; what is left stays in the record.
         """
         lines = []
-        for name, known in list(self.files.items()):
+        for name, digests in list(self.files.items()):
             path = Path(name)
             try:
-                if is_there(path) and path.is_file() and not path.is_symlink() and _hash(path.read_bytes()) in known:
+                if is_there(path) and path.is_file() and not path.is_symlink() and _hash(path.read_bytes()) in digests:
                     path.unlink()
                     lines.append(f"Removed '{path}'.")
                 elif path.exists() or path.is_symlink():
                     lines.append(f"'{path}' was changed by somebody and stays.")
             except OSError as error:
-                raise _stop(path, error) from error
+                raise _make_stop(path, error) from error
             self._forget(self.files, name)
         for name, line in list(self.lines.items()):
             if _remove_line(Path(name), line):
@@ -135,7 +135,7 @@ class Record:
             content = {"files": self.files, "lines": self.lines}
             replace_file(self.path, (json.dumps(content, indent=1) + "\n").encode())
         except OSError as error:
-            raise _stop(self.path, error) from error
+            raise _make_stop(self.path, error) from error
 
 
 def remove_empty(folders: Iterable[Path]) -> None:
@@ -152,19 +152,21 @@ def _remove_line(path: Path, line: str) -> bool:
         if not (is_there(target) and target.is_file()):
             return False
         body = target.read_bytes()
-        kept = b"".join(there for there in body.splitlines(keepends=True) if there.strip() != line.encode())
-        if kept == body:
+        remaining = b"".join(
+            existing for existing in body.splitlines(keepends=True) if existing.strip() != line.encode()
+        )
+        if remaining == body:
             return False
-        if kept or path.is_symlink():
-            replace_file(target, kept, target.stat().st_mode & 0o777)
+        if remaining or path.is_symlink():
+            replace_file(target, remaining, target.stat().st_mode & 0o777)
         else:
             target.unlink()
     except OSError as error:
-        raise _stop(path, error) from error
+        raise _make_stop(path, error) from error
     return True
 
 
-def _lines(body: bytes) -> list[str]:
+def _split_lines(body: bytes) -> list[str]:
     return body.decode("utf-8", "replace").splitlines()
 
 
@@ -176,5 +178,5 @@ def _hash(body: bytes) -> str:
     return hashlib.sha256(body).hexdigest()
 
 
-def _stop(path: Path, error: OSError) -> Stop:
+def _make_stop(path: Path, error: OSError) -> Stop:
     return Stop("file-not-changeable", 5, path=path, reason=error.strerror)

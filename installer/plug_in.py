@@ -97,24 +97,24 @@ def find_differences(profile: Profile, pointer: tuple[str, bytes], compiled: Map
     folder = find_folder(profile)
     if not folder.exists():
         return ["not installed"]
-    found = []
+    differences = []
     if not is_ours(folder):
-        found.append("the folder was not made by install.py")
+        differences.append("the folder was not made by install.py")
     elif read_marker(folder).get("state") != "complete":
         from_zip = read_marker(folder).get("state") == FROM_ZIP
-        found.append("unpacked from a zip" if from_zip else "incomplete: an installation was cut short")
+        differences.append("unpacked from a zip" if from_zip else "incomplete: an installation was cut short")
     wanted = collect_contents(profile.generation, compiled) | dict([pointer])
     present = {path for path in _list_installed(folder) if compiled or not path.endswith(_COMPILED_FILES)}
     for path in sorted(present - set(wanted)):
-        found.append(f"{path} does not belong there")
+        differences.append(f"{path} does not belong there")
     for path, body in sorted(wanted.items()):
         if path not in present:
-            found.append(f"{path} is missing")
+            differences.append(f"{path} is missing")
         elif (folder / path).read_bytes() != body:
-            found.append(f"{path} is of another version" if path != pointer[0] else f"{path} leads elsewhere")
+            differences.append(f"{path} is of another version" if path != pointer[0] else f"{path} leads elsewhere")
         elif is_program(profile.generation, path) and not _is_executable(folder / path):
-            found.append(f"{path} is not executable, so that GIMP ignores it")
-    return found
+            differences.append(f"{path} is not executable, so that GIMP ignores it")
+    return differences
 
 
 def find_strays(profile: Profile) -> list[Path]:

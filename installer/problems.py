@@ -39,19 +39,19 @@ class Stop(Exception):
         return MESSAGES[self.code].format(**self.fields)
 
 
-def disk_problem(error: OSError, path: Path) -> Stop:
+def explain_disk_error(error: OSError, path: Path) -> Stop:
     """The error for a folder or file of ours that can't be written."""
     if error.errno == errno.ENOSPC:
         return Stop("disk-full", 5, path=path)
     return Stop("not-writable", 5, path=path, reason=error.strerror)
 
 
-def read_problem(error: OSError) -> Stop:
+def explain_read_error(error: OSError) -> Stop:
     """The error for a folder or file that may not be read."""
     return Stop("not-readable", 5, path=error.filename, reason=error.strerror)
 
 
-def pip_problem(output: str, offline: bool, log: Path) -> Stop:
+def explain_pip_error(output: str, offline: bool, log: Path) -> Stop:
     """The error for a failure of pip, derived from its output."""
     if "No space left" in output or "Errno 28" in output:
         return Stop("pip-disk-full", 5, log=log)

@@ -41,12 +41,12 @@ def make_zips(compiled: Mapping[str, bytes], target: Path = CHECKOUT / "dist") -
     Raises:
         Stop: the folder is not writable.
     """
-    made = []
+    paths = []
     for generation, name in NAMES.items():
         files = collect_contents(generation, compiled)
         for platform, place in PLATFORMS.items():
             version = "2.10" if generation == 2 else "3.0"
-            words = _INSTRUCTIONS.format(
+            instructions = _INSTRUCTIONS.format(
                 release=read_release(),
                 generation="2.10" if generation == 2 else "3",
                 name=name,
@@ -54,17 +54,17 @@ def make_zips(compiled: Mapping[str, bytes], target: Path = CHECKOUT / "dist") -
                 python="py" if platform == "windows" else "python3",
             )
             if platform == "windows":
-                words = words.replace("\n", "\r\n")
+                instructions = instructions.replace("\n", "\r\n")
             # The marker lets install.py recognise the folder as its own.
-            extra = {"INSTALL.txt": words.encode(), MARKER: json.dumps({"state": FROM_ZIP}).encode()}
+            extra = {"INSTALL.txt": instructions.encode(), MARKER: json.dumps({"state": FROM_ZIP}).encode()}
             path = target / f"{name}-{read_release()}-{platform}.zip"
             try:
                 target.mkdir(parents=True, exist_ok=True)
                 _write(path, name, files | extra, generation)
             except OSError as error:
                 raise Stop("zip-not-writable", 5, path=path, reason=error.strerror) from error
-            made.append(path)
-    return made
+            paths.append(path)
+    return paths
 
 
 def _write(path: Path, top: str, files: dict[str, bytes], generation: int) -> None:

@@ -55,8 +55,8 @@ SEEN = Similarity("faceres", "faceres", False, 0.99, 0.20, 0.45, 0.60)
 UNSEEN = Similarity("dlib", "dlib", True, 0.99, 0.31, 0.43, 0.55)
 FACE = FaceReport(1, (10.0, 10.0, 60.0, 70.0), 52.0, similarities=(SEEN, UNSEEN), steps=60, seconds=9.0)
 WARNING = Message("word-unknown", word="qwzx")
-# The same where it was measured what other photos lose: one lost, one may match, one unknown.
-LOST, MAY_MATCH = (replace(said, other_photos_up_to=0.25) for said in (SEEN, UNSEEN))
+# The same with verdicts on other photos: one lost, one may match, one unknown.
+LOST, MAY_MATCH = (replace(similarity, other_photos_up_to=0.25) for similarity in (SEEN, UNSEEN))
 MATCHED_ELSEWHERE = replace(FACE, similarities=(LOST, MAY_MATCH, replace(SEEN, recogniser="other", after=0.70)))
 
 Run = Callable[..., tuple[int, str, str]]
@@ -66,8 +66,8 @@ Run = Callable[..., tuple[int, str, str]]
 def run(capsys: pytest.CaptureFixture[str]) -> Run:
     """Runs the command in this process: exit code, stdout, stderr."""
 
-    def command(*words: object) -> tuple[int, str, str]:
-        code = cli.main([str(word) for word in words])
+    def command(*arguments: object) -> tuple[int, str, str]:
+        code = cli.main([str(argument) for argument in arguments])
         captured = capsys.readouterr()
         return code, captured.out, captured.err
 
@@ -76,11 +76,11 @@ def run(capsys: pytest.CaptureFixture[str]) -> Run:
 
 @pytest.fixture
 def requests(monkeypatch: pytest.MonkeyPatch) -> list[ProtectRequest]:
-    """Puts a pipeline in place that darkens photos, finds no face in black ones, and remembers what it was asked."""
-    asked: list[ProtectRequest] = []
+    """Replaces the pipeline by one that darkens photos and finds no face in black ones; returns its requests."""
+    received: list[ProtectRequest] = []
 
     def protect(request: ProtectRequest, *, progress: Any, cancel: Any, store: Any, warm: Any) -> ProtectResult:
-        asked.append(request)
+        received.append(request)
         progress(Progress("detect"))
         cancel.raise_if_cancelled()
         if not request.photo.pixels.any():
@@ -112,7 +112,7 @@ def requests(monkeypatch: pytest.MonkeyPatch) -> list[ProtectRequest]:
     monkeypatch.setattr(c2p_core, "compare", compare, raising=False)
     monkeypatch.setitem(sys.modules, "c2p_core.pipeline", pipeline)
     monkeypatch.setattr(c2p_core, "pipeline", pipeline, raising=False)
-    return asked
+    return received
 
 
 @pytest.fixture
@@ -120,8 +120,8 @@ def photo(tmp_path: Path) -> Path:
     return save(tmp_path / "me.png")
 
 
-def told_of(monkeypatch: pytest.MonkeyPatch, stronger: Stronger | None, face: FaceReport) -> None:
-    """Lets the pipeline of ``requests`` answer so."""
+def fake_outcome(monkeypatch: pytest.MonkeyPatch, stronger: Stronger | None, face: FaceReport) -> None:
+    """Lets the pipeline of ``requests`` return this outcome."""
 
     def protect(request: ProtectRequest, **_: Any) -> ProtectResult:
         return ProtectResult(request.photo, (face,), stronger=stronger)
@@ -144,7 +144,7 @@ def only_sentence(err: str) -> str:
 
 
 @pytest.mark.usefixtures("requests")
-def test_a_photo_is_protected_beside_itself_and_told_about_in_short(photo: Path, run: Run) -> None:
+def test_a_result_is_written_beside_its_photo_and_summarised(photo: Path, run: Run) -> None:
     before = photo.read_bytes()
     code, out, err = run("protect", photo)
     assert (code, err) == (0, "")
@@ -156,24 +156,26 @@ def test_a_photo_is_protected_beside_itself_and_told_about_in_short(photo: Path,
 def test_every_option_reaches_the_request(
     photo: Path, tmp_path: Path, run: Run, requests: list[ProtectRequest]
 ) -> None:
-    words = "--prompt gothic --strength 0.3 --mode decoy --faces 3,1 --prior makeup --recognisers dlib-resnet,faceres"
-    more = (
+    arguments = (
+        "--prompt gothic --strength 0.3 --mode decoy --faces 3,1 --prior makeup --recognisers dlib-resnet,faceres"
+    )
+    further = (
         "--hold-out faceres --steps 7 --seed 5 --device cpu --no-keep-expression --lock nose --lock brows --lock nose"
     )
-    assert run("protect", photo, "-o", tmp_path / "x.png", *words.split(), *more.split())[0] == 0
-    asked = requests[0]
-    assert (asked.prompt, asked.strength, asked.mode, asked.faces) == ("gothic", 0.3, "decoy", (1, 3))
-    assert (asked.prior, asked.recognisers, asked.hold_out) == ("makeup", ("dlib-resnet", "faceres"), "faceres")
-    assert (asked.steps, asked.seed, asked.device, asked.keep_expression) == (7, 5, "cpu", False)
-    assert asked.locks == ("brows", "nose")
+    assert run("protect", photo, "-o", tmp_path / "x.png", *arguments.split(), *further.split())[0] == 0
+    request = requests[0]
+    assert (request.prompt, request.strength, request.mode, request.faces) == ("gothic", 0.3, "decoy", (1, 3))
+    assert (request.prior, request.recognisers, request.hold_out) == ("makeup", ("dlib-resnet", "faceres"), "faceres")
+    assert (request.steps, request.seed, request.device, request.keep_expression) == (7, 5, "cpu", False)
+    assert request.locks == ("brows", "nose")
 
 
 @pytest.mark.usefixtures("requests")
-@pytest.mark.parametrize(("words", "term"), [([], ENHANCED), (["--no-mark"], None)])
+@pytest.mark.parametrize(("arguments", "term"), [([], ENHANCED), (["--no-mark"], None)])
 def test_a_result_says_how_it_was_edited_unless_told_otherwise_and_the_report_has_it(
-    photo: Path, run: Run, words: list[str], term: str | None
+    photo: Path, run: Run, arguments: list[str], term: str | None
 ) -> None:
-    code, out, _ = run("protect", photo, "--json", *words)
+    code, out, _ = run("protect", photo, "--json", *arguments)
     packet = photo_files.read(photo.with_name("me.protected.png")).xmp
     assert code == 0 and json.loads(out)["photos"][0]["digital_source_type"] == term
     assert (read_source_type(packet) if packet else None) == term
@@ -192,25 +194,25 @@ def test_sidecars_come_along_into_another_folder_only(photo: Path, tmp_path: Pat
 
 
 @pytest.mark.parametrize(
-    ("words", "kept"), [([], True), (["--keep-expression"], True), (["--no-keep-expression"], False)]
+    ("arguments", "keep"), [([], True), (["--keep-expression"], True), (["--no-keep-expression"], False)]
 )
 def test_the_expression_is_kept_unless_told_otherwise_and_the_report_says_so(
-    photo: Path, run: Run, requests: list[ProtectRequest], words: list[str], kept: bool
+    photo: Path, run: Run, requests: list[ProtectRequest], arguments: list[str], keep: bool
 ) -> None:
-    code, out, _ = run("protect", photo, "--json", *words)
-    assert code == 0 and requests[0].keep_expression is kept
-    assert json.loads(out)["photos"][0]["settings"]["keep_expression"] is kept
+    code, out, _ = run("protect", photo, "--json", *arguments)
+    assert code == 0 and requests[0].keep_expression is keep
+    assert json.loads(out)["photos"][0]["settings"]["keep_expression"] is keep
 
 
 @pytest.mark.usefixtures("requests")
 def test_json_is_all_that_is_printed_and_equals_the_report_file(photo: Path, tmp_path: Path, run: Run) -> None:
     code, out, err = run("protect", photo, "--json", "--report", tmp_path / "r.json")
     assert (code, err) == (0, "")
-    told = json.loads(out)
-    assert told == json.loads((tmp_path / "r.json").read_text())
-    assert told["schema"] == report.SCHEMA and told["statement"] == report.NO_PROMISE
-    assert told["photos"][0]["settings"]["seed"] == 0
-    face = told["photos"][0]["faces"][0]
+    printed = json.loads(out)
+    assert printed == json.loads((tmp_path / "r.json").read_text())
+    assert printed["schema"] == report.SCHEMA and printed["statement"] == report.NO_PROMISE
+    assert printed["photos"][0]["settings"]["seed"] == 0
+    face = printed["photos"][0]["faces"][0]
     assert face["similarities"][1] == {
         "recogniser": "dlib",
         "family": "dlib",
@@ -225,8 +227,8 @@ def test_json_is_all_that_is_printed_and_equals_the_report_file(photo: Path, tmp
         "other_photos": None,
     }
     assert face["sentence"] == report.face_sentence(FACE)
-    assert told["photos"][0]["stronger"] is None
-    assert told["photos"][0]["warnings"] == [WARNING.described()]
+    assert printed["photos"][0]["stronger"] is None
+    assert printed["photos"][0]["warnings"] == [WARNING.described()]
 
 
 @pytest.mark.usefixtures("requests")
@@ -250,25 +252,30 @@ def test_several_photos_go_into_a_folder_that_is_made(photo: Path, tmp_path: Pat
 def test_check_shows_thresholds_and_verdicts(photo: Path, run: Run) -> None:
     code, out, _ = run("check", photo, photo)
     assert code == 0
-    assert all(word in out for word in ("FAR 1 %", "FAR 0.1 %", "0.430", "0.550", "lost", report.NO_PROMISE))
-    (told,) = json.loads(run("check", photo, photo, "--json")[1])["photos"]
-    assert told["faces"][0]["number"] == 1
-    assert f"\n{WARNING}\n" in out and told["warnings"] == [WARNING.described()]
+    assert all(text in out for text in ("FAR 1 %", "FAR 0.1 %", "0.430", "0.550", "lost", report.NO_PROMISE))
+    (printed,) = json.loads(run("check", photo, photo, "--json")[1])["photos"]
+    assert printed["faces"][0]["number"] == 1
+    assert f"\n{WARNING}\n" in out and printed["warnings"] == [WARNING.described()]
 
 
 @pytest.mark.usefixtures("requests")
-def test_other_photos_come_first_in_what_a_run_tells(
+def test_other_photos_come_first_in_the_output_of_a_run(
     photo: Path, tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    told_of(monkeypatch, Stronger(0.5, 0.651, 0.75, 0.784), MATCHED_ELSEWHERE)
+    fake_outcome(monkeypatch, Stronger(0.5, 0.651, 0.75, 0.784), MATCHED_ELSEWHERE)
     code, out, _ = run("protect", photo, "--report", tmp_path / "r.json")
     assert code == 0
     (face,) = json.loads((tmp_path / "r.json").read_text())["photos"][0]["faces"]
     rows = [(row["other_photos"], row["other_photos_up_to"], row["verdict"]) for row in face["similarities"]]
     assert rows == [("lost", 0.25, "protected"), ("may match", 0.25, "protected"), (None, None, "recognised")]
     assert face["sentence"] in out and report.OTHER_PHOTOS in out
-    words = face["sentence"]
-    assert words.index("1 of 2") < words.index("other photos") < words.index("2 of 3") < words.index("this same photo")
+    sentence = face["sentence"]
+    assert (
+        sentence.index("1 of 2")
+        < sentence.index("other photos")
+        < sentence.index("2 of 3")
+        < sentence.index("this same photo")
+    )
 
 
 @pytest.mark.usefixtures("requests")
@@ -276,15 +283,15 @@ def test_what_more_strength_would_bring_is_one_line_where_it_is_known_and_somebo
     photo: Path, tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stronger = Stronger(0.5, 0.651, 0.75, 0.784)
-    told_of(monkeypatch, stronger, MATCHED_ELSEWHERE)
+    fake_outcome(monkeypatch, stronger, MATCHED_ELSEWHERE)
     _, out, _ = run("protect", photo, "--report", tmp_path / "r.json")
-    told = json.loads((tmp_path / "r.json").read_text())["photos"][0]["stronger"]
-    line = told.pop("sentence")
-    assert told == asdict(stronger)
+    stronger_entry = json.loads((tmp_path / "r.json").read_text())["photos"][0]["stronger"]
+    line = stronger_entry.pop("sentence")
+    assert stronger_entry == asdict(stronger)
     assert all(figure in line for figure in ("Strength 0.75 ", " 78 % ", " 0.5 ", " 65 % "))
     assert f"\n  {line}\n" in out
     for known, face in ((None, MATCHED_ELSEWHERE), (stronger, replace(FACE, similarities=(LOST,)))):
-        told_of(monkeypatch, known, face)
+        fake_outcome(monkeypatch, known, face)
         assert "Strength" not in run("protect", photo)[1]
 
 
@@ -292,10 +299,10 @@ def test_what_more_strength_would_bring_is_one_line_where_it_is_known_and_somebo
 def test_a_check_has_a_column_for_other_photos(photo: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys.modules["c2p_core.compare"], "check", lambda *_, **__: (MATCHED_ELSEWHERE,))
     lines = run("check", photo, photo)[1].splitlines()
-    cells = [words for line in lines if (words := line.split())[:1] == ["1"]]
-    assert cells[0] == ["1", "faceres", "0.200", "lost", "lost", "0.450", "0.600"]
-    assert cells[1] == ["1", "dlib", "0.310", "may", "match", "lost", "0.430", "0.550"]
-    assert cells[2] == ["1", "other", "0.700", "-", "matched", "0.450", "0.600"]
+    rows = [cells for line in lines if (cells := line.split())[:1] == ["1"]]
+    assert rows[0] == ["1", "faceres", "0.200", "lost", "lost", "0.450", "0.600"]
+    assert rows[1] == ["1", "dlib", "0.310", "may", "match", "lost", "0.430", "0.550"]
+    assert rows[2] == ["1", "other", "0.700", "-", "matched", "0.450", "0.600"]
     assert report.OTHER_PHOTOS in lines
 
 
@@ -326,12 +333,11 @@ def test_models_list_names_licence_source_and_hash(run: Run) -> None:
     assert {"name", "role", "licence", "size", "source", "present", "files"} <= set(rows[0])
 
 
-@pytest.mark.parametrize("words", [["--help"], ["--version"], ["models", "list"]])
-def test_what_computes_nothing_does_not_wait_for_slow_imports(words: list[str]) -> None:
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["models", "list"]])
+def test_what_computes_nothing_does_not_wait_for_slow_imports(arguments: list[str]) -> None:
     slow = {"torch", "scipy", "skimage", "PIL", "requests", "http.client", "open_clip", "psutil"}
-    code = (
-        f"import sys; from c2p_core import cli; cli.main({words}); sys.exit(', '.join({slow} & set(sys.modules)) or 0)"
-    )
+    call = f"cli.main({arguments}); sys.exit(', '.join({slow} & set(sys.modules)) or 0)"
+    code = f"import sys; from c2p_core import cli; {call}"
     run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
 
@@ -343,16 +349,16 @@ def test_version_is_the_one_of_the_package(run: Run) -> None:
 def test_libraries_cannot_write_to_stderr(tmp_path: Path) -> None:
     noise = "import os, warnings; os.write(2, b'INFO: noise'); warnings.warn('noise')"
     code = f"import sys; from c2p_core import cli; cli.plan_targets = lambda *a: exec({noise!r})"
-    words = f"sys.exit(cli.main(['protect', {str(tmp_path / 'nothing.png')!r}]))"
-    run = subprocess.run([sys.executable, "-c", f"{code}; {words}"], cwd=ROOT, capture_output=True, text=True)
+    call = f"sys.exit(cli.main(['protect', {str(tmp_path / 'nothing.png')!r}]))"
+    run = subprocess.run([sys.executable, "-c", f"{code}; {call}"], cwd=ROOT, capture_output=True, text=True)
     assert run.returncode == 1 and "noise" not in only_sentence(run.stderr)
 
 
-def screen(written: str) -> list[str]:
+def screen(output: str) -> list[str]:
     """What a terminal shows in the end: the cursor goes up and back, and lines are erased."""
     lines, row, column = [""], 0, 0
-    for up, erase, control, words in re.findall(
-        r"\x1b\[(\d+)A|\x1b\[(2K)|\x1b\[[^a-zA-Z]*[a-zA-Z]|([\r\n])|([^\x1b\r\n]+)", written
+    for up, erase, control, text in re.findall(
+        r"\x1b\[(\d+)A|\x1b\[(2K)|\x1b\[[^a-zA-Z]*[a-zA-Z]|([\r\n])|([^\x1b\r\n]+)", output
     ):
         if up:
             row -= int(up)
@@ -364,8 +370,8 @@ def screen(written: str) -> list[str]:
             row += 1
             lines += [""] * (row == len(lines))
         else:
-            lines[row] = lines[row].ljust(column)[:column] + words + lines[row][column + len(words) :]
-            column += len(words)
+            lines[row] = lines[row].ljust(column)[:column] + text + lines[row][column + len(text) :]
+            column += len(text)
     return [line for line in lines if line]
 
 
@@ -389,13 +395,13 @@ def test_on_a_terminal_bars_erase_neither_verdicts_nor_failures(
     names = [save(Path("black.png"), 0).name, save(Path("[b]me.png")).name]
     outside, inside = pty.openpty()
     with ThreadPoolExecutor() as pool:
-        written = pool.submit(read_to_the_end, outside)
+        printed = pool.submit(read_to_the_end, outside)
         with os.fdopen(inside, "w") as terminal, monkeypatch.context() as patched:
             patched.setattr(sys, "stdout", terminal)
             patched.setattr(sys, "stderr", terminal)
             assert cli.main(["protect", *names]) == cli.SOME_FAILED
     os.close(outside)
-    assert screen(written.result()) == [
+    assert screen(printed.result()) == [
         f"c2p: {Message('no-face')}",
         "[b]me.png -> [b]me.protected.png",
         f"  {report.face_sentence(FACE)}",
@@ -403,7 +409,7 @@ def test_on_a_terminal_bars_erase_neither_verdicts_nor_failures(
         report.NO_PROMISE,
         "c2p: 1 of 2 photos failed: 'black.png'.",
     ]
-    assert "[b]me.png: searching" in re.sub(r"\x1b\[[\d;]*m", "", written.result())
+    assert "[b]me.png: searching" in re.sub(r"\x1b\[[\d;]*m", "", printed.result())
 
 
 # Sentences about faces
@@ -426,9 +432,9 @@ def test_the_closest_of_a_check_is_one_that_may_still_match_other_photos() -> No
 
 
 def test_a_held_out_recogniser_is_named_with_both_verdicts() -> None:
-    words = report.face_sentence(MATCHED_ELSEWHERE)
-    assert "dlib: other photos may still be matched, this same photo no longer matched" in words
-    assert "similarity 0.31, threshold 0.43" in words
+    text = report.face_sentence(MATCHED_ELSEWHERE)
+    assert "dlib: other photos may still be matched, this same photo no longer matched" in text
+    assert "similarity 0.31, threshold 0.43" in text
 
 
 def test_a_face_between_the_thresholds_does_not_count_as_lost() -> None:
@@ -441,7 +447,7 @@ def test_a_face_between_the_thresholds_does_not_count_as_lost() -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "expected"),
+    ("arguments", "expected"),
     [
         (["--strength", "7"], sentence("strength-out-of-range", value=7)),
         (["--strength", "-0.1"], sentence("strength-out-of-range", value=-0.1)),
@@ -462,15 +468,15 @@ def test_a_face_between_the_thresholds_does_not_count_as_lost() -> None:
     ],
 )
 def test_a_bad_option_is_refused_before_anything_is_done(
-    photo: Path, run: Run, requests: list[ProtectRequest], words: list[str], expected: re.Pattern[str]
+    photo: Path, run: Run, requests: list[ProtectRequest], arguments: list[str], expected: re.Pattern[str]
 ) -> None:
-    code, out, err = run("protect", photo, *words)
+    code, out, err = run("protect", photo, *arguments)
     assert (code, out, requests) == (2, "", [])
     assert expected.search(only_sentence(err))
 
 
 @pytest.mark.parametrize(
-    ("words", "expected"),
+    ("arguments", "expected"),
     [
         (["--strength", "7"], sentence("strength-out-of-range", value=7)),
         (["--steps", "20000"], sentence("steps-out-of-range", value=20000)),
@@ -484,11 +490,11 @@ def test_a_bad_option_is_refused_before_anything_is_done(
         (["--recognisers", "faceres,mobileface", "--hold-out", "dlib"], sentence("hold-out-unknown", name="dlib")),
     ],
 )
-def test_a_bad_option_is_told_once_for_all_photos_and_before_any_is_read(
-    tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch, words: list[str], expected: re.Pattern[str]
+def test_a_bad_option_is_reported_once_for_all_photos_and_before_any_is_read(
+    tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch, arguments: list[str], expected: re.Pattern[str]
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    code, out, err = run("protect", tmp_path / "nothing.png", tmp_path / "nowhere.png", *words)
+    code, out, err = run("protect", tmp_path / "nothing.png", tmp_path / "nowhere.png", *arguments)
     assert (code, out) == (2, "") and expected.search(only_sentence(err))
 
 
@@ -527,9 +533,9 @@ def test_a_reference_is_never_overwritten(photo: Path, tmp_path: Path, run: Run,
 
 def test_several_photos_need_a_folder(photo: Path, tmp_path: Path, run: Run) -> None:
     other = save(tmp_path / "you.png")
-    for target, said in ((tmp_path / "x.png", "output-names-file"), (other, "output-is-file")):
+    for target, expected in ((tmp_path / "x.png", "output-names-file"), (other, "output-is-file")):
         code, _, err = run("protect", photo, other, "-o", target)
-        assert code == 2 and sentence(said, path=target).search(only_sentence(err))
+        assert code == 2 and sentence(expected, path=target).search(only_sentence(err))
 
 
 def test_two_photos_of_one_name_are_not_written_over_each_other(photo: Path, tmp_path: Path, run: Run) -> None:
@@ -580,16 +586,16 @@ def test_a_file_that_the_user_names_is_replaced_only_if_asked(
 
 
 @pytest.mark.usefixtures("requests")
-def test_a_file_that_comes_while_the_search_runs_stays(photo: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    came = photo.with_name("me.protected.png")
+def test_a_file_that_appears_during_the_search_stays(photo: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    target = photo.with_name("me.protected.png")
 
     def protect(request: ProtectRequest, **_: Any) -> ProtectResult:
-        came.write_bytes(b"somebody else's")
+        target.write_bytes(b"somebody else's")
         return ProtectResult(request.photo, (FACE,))
 
     monkeypatch.setattr(sys.modules["c2p_core.pipeline"], "protect", protect)
     code, out, _ = run("protect", photo)
-    assert code == 0 and "me.protected-2.png" in out and came.read_bytes() == b"somebody else's"
+    assert code == 0 and "me.protected-2.png" in out and target.read_bytes() == b"somebody else's"
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs links")
@@ -622,7 +628,7 @@ def test_a_name_that_is_too_long_for_the_disk_is_one_sentence(photo: Path, tmp_p
 
 
 @pytest.mark.usefixtures("requests")
-def test_what_a_result_lacks_is_told_and_reported(photo: Path, tmp_path: Path, run: Run) -> None:
+def test_metadata_that_a_result_lacks_are_reported(photo: Path, tmp_path: Path, run: Run) -> None:
     Image.new("RGB", (64, 48), "gray").save(tmp_path / "me.jpg", comment=b"by Ann")
     code, out, _ = run("protect", tmp_path / "me.jpg", "-o", tmp_path / "out.tif")
     assert code == 0 and str(Message("parts-not-kept", parts=[Message("part-comments")])) in out
@@ -638,7 +644,7 @@ def test_personal_metadata_go_if_asked(tmp_path: Path, run: Run) -> None:
         assert dict(result.getexif()) == {0x110: "Camera"}
 
 
-def test_what_the_pipeline_refuses_is_told_with_its_exit_code(
+def test_errors_of_the_pipeline_are_reported_with_their_exit_codes(
     photo: Path, run: Run, requests: list[ProtectRequest], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     damaged = ModelUnavailable("model-damaged", name="x", path="y")
@@ -648,8 +654,8 @@ def test_what_the_pipeline_refuses_is_told_with_its_exit_code(
             raise error
 
         monkeypatch.setattr(sys.modules["c2p_core.pipeline"], "protect", refuse)
-        got, _, err = run("protect", photo)
-        assert got == code and str(error) in only_sentence(err)
+        exit_code, _, err = run("protect", photo)
+        assert exit_code == code and str(error) in only_sentence(err)
 
 
 # Bad files, through every command that reads one
@@ -736,9 +742,9 @@ def test_one_bad_file_does_not_stop_a_batch(photo: Path, tmp_path: Path, run: Ru
     assert sorted(entry.name for entry in (tmp_path / "out").iterdir()) == ["last.protected.png", "me.protected.png"]
     assert sentence("image-empty", path=bad).search(err.splitlines()[0])
     assert err.splitlines()[-1] == f"c2p: 1 of 3 photos failed: '{bad}'."
-    told = json.loads((tmp_path / "r.json").read_text())["photos"]
-    assert [entry.get("exit_code") for entry in told] == [None, 3, None]
-    assert told[1]["error"] == Message("image-empty", path=str(bad)).described()
+    entries = json.loads((tmp_path / "r.json").read_text())["photos"]
+    assert [entry.get("exit_code") for entry in entries] == [None, 3, None]
+    assert entries[1]["error"] == Message("image-empty", path=str(bad)).described()
 
 
 class Broken(io.StringIO):
@@ -761,7 +767,7 @@ def test_what_cannot_be_printed_stops_no_batch(
     stream = None if error is None else Broken(error)
     monkeypatch.setattr(sys, name, stream)
     black, last = save(tmp_path / "black.png", 0), save(tmp_path / "last.png")
-    words = [
+    arguments = [
         "protect",
         *map(str, (photo, black, last)),
         "-o",
@@ -769,7 +775,7 @@ def test_what_cannot_be_printed_stops_no_batch(
         "--report",
         str(tmp_path / "r.json"),
     ]
-    assert cli.main(words) == cli.SOME_FAILED
+    assert cli.main(arguments) == cli.SOME_FAILED
     assert sorted(entry.name for entry in (tmp_path / "out").iterdir()) == ["last.protected.png", "me.protected.png"]
     assert [entry.get("exit_code") for entry in json.loads((tmp_path / "r.json").read_text())["photos"]] == [
         None,
@@ -781,7 +787,7 @@ def test_what_cannot_be_printed_stops_no_batch(
 
 @pytest.mark.parametrize(("error", "code"), [(errno.EPIPE, 0), (errno.ENOSPC, 5), (errno.EIO, 5)])
 @pytest.mark.usefixtures("requests")
-def test_a_report_that_cannot_be_printed_is_told_but_not_where_its_reader_has_gone(
+def test_a_report_that_cannot_be_printed_is_an_error_unless_its_reader_has_exited(
     photo: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, error: int, code: int
 ) -> None:
     monkeypatch.setattr(sys, "stdout", Broken(error))
@@ -797,21 +803,21 @@ def test_a_report_goes_into_a_pipe_which_stays(photo: Path, tmp_path: Path, run:
     os.mkfifo(pipe)
     (tmp_path / "link").symlink_to(pipe)
     with ThreadPoolExecutor() as pool:
-        for named in ("pipe", "link"):
+        for name in ("pipe", "link"):
             read = pool.submit(pipe.read_bytes)
-            assert run("protect", photo, "--report", tmp_path / named)[0] == 0
+            assert run("protect", photo, "--report", tmp_path / name)[0] == 0
             assert len(json.loads(read.result())["photos"]) == 1
     assert pipe.is_fifo() and (tmp_path / "link").is_symlink()
 
 
-@pytest.mark.parametrize("named", ["/dev/stdout", "/dev/fd/1", "/dev/stderr", "/proc/self/fd/2"])
+@pytest.mark.parametrize("name", ["/dev/stdout", "/dev/fd/1", "/dev/stderr", "/proc/self/fd/2"])
 @pytest.mark.skipif(sys.platform == "win32", reason="has no such names")
 @pytest.mark.usefixtures("requests")
-def test_a_report_to_a_standard_stream_is_printed_there(photo: Path, run: Run, named: str) -> None:
-    code, out, err = run("protect", photo, "--report", named)
-    said = err if "err" in named or named.endswith("2") else out
-    start = said.index("{")
-    assert code == 0 and json.JSONDecoder().raw_decode(said[start:])[0]["schema"] == report.SCHEMA
+def test_a_report_to_a_standard_stream_is_printed_there(photo: Path, run: Run, name: str) -> None:
+    code, out, err = run("protect", photo, "--report", name)
+    printed = err if "err" in name or name.endswith("2") else out
+    start = printed.index("{")
+    assert code == 0 and json.JSONDecoder().raw_decode(printed[start:])[0]["schema"] == report.SCHEMA
 
 
 @pytest.mark.skipif(not Path("/dev/fd").exists(), reason="has no such names")
@@ -877,23 +883,23 @@ def test_an_unexpected_error_is_one_sentence_too(
     assert code == 1 and sentence("unexpected-error", error="RuntimeError: of two").search(only_sentence(err))
 
 
-# What torch says where MemoryError is meant.
+# Torch's message instead of a MemoryError.
 ALLOCATION = "[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate memory:"
 
 
-def caused(error: Exception, cause: Exception) -> Exception:
+def with_cause(error: Exception, cause: Exception) -> Exception:
     error.__cause__ = cause
     return error
 
 
 @pytest.mark.parametrize(
-    ("error", "said"),
+    ("error", "message"),
     [
         (MemoryError(), Message("memory-full-for-photo")),
         (RuntimeError(f"{ALLOCATION} you tried to allocate 12 bytes."), Message("memory-full-for-photo")),
         (OSError(errno.ENOMEM, "Cannot allocate memory"), Message("memory-full-for-photo")),
         (RuntimeError("could not create a primitive"), Message("memory-full-for-photo")),
-        (caused(BadRequest("no-space"), RuntimeError(ALLOCATION)), Message("memory-full-for-photo")),
+        (with_cause(BadRequest("no-space"), RuntimeError(ALLOCATION)), Message("memory-full-for-photo")),
         (RuntimeError("odd"), Message("unexpected-error", error="RuntimeError: odd")),
     ],
 )
@@ -904,23 +910,23 @@ def test_an_unexpected_error_in_one_photo_does_not_stop_a_batch(
     requests: list[ProtectRequest],
     monkeypatch: pytest.MonkeyPatch,
     error: Exception,
-    said: Message,
+    message: Message,
 ) -> None:
-    usual = sys.modules["c2p_core.pipeline"].__dict__["protect"]
+    original = sys.modules["c2p_core.pipeline"].__dict__["protect"]
 
     def fails_on_grey(request: ProtectRequest, **rest: Any) -> ProtectResult:
         if request.photo.pixels.max() == 50:
             raise error
-        return usual(request, **rest)  # type: ignore[no-any-return]
+        return original(request, **rest)  # type: ignore[no-any-return]
 
     monkeypatch.setattr(sys.modules["c2p_core.pipeline"], "protect", fails_on_grey)
     large, last = save(tmp_path / "large.png", 50), save(tmp_path / "last.png")
     code, _, err = run("protect", photo, large, last, "-o", tmp_path / "out", "--report", tmp_path / "r.json")
-    assert code == cli.SOME_FAILED and err.splitlines()[0] == f"c2p: {said}"
+    assert code == cli.SOME_FAILED and err.splitlines()[0] == f"c2p: {message}"
     assert sorted(entry.name for entry in (tmp_path / "out").iterdir()) == ["last.protected.png", "me.protected.png"]
-    told = json.loads((tmp_path / "r.json").read_text())["photos"]
-    assert [entry.get("exit_code") for entry in told] == [None, 1, None]
-    assert told[1]["error"] == said.described()
+    entries = json.loads((tmp_path / "r.json").read_text())["photos"]
+    assert [entry.get("exit_code") for entry in entries] == [None, 1, None]
+    assert entries[1]["error"] == message.described()
 
 
 FailAtTheSecond = Callable[[BaseException | type[BaseException]], None]
@@ -930,13 +936,13 @@ FailAtTheSecond = Callable[[BaseException | type[BaseException]], None]
 def fail_at_the_second(requests: list[ProtectRequest], monkeypatch: pytest.MonkeyPatch) -> FailAtTheSecond:
     """Lets the first photo of a batch pass, and raises an error at the second."""
     pipeline = sys.modules["c2p_core.pipeline"]
-    usual = pipeline.__dict__["protect"]
+    original = pipeline.__dict__["protect"]
 
     def fail(error: BaseException | type[BaseException]) -> None:
         def protect(request: ProtectRequest, **rest: Any) -> ProtectResult:
             if requests:
                 raise error
-            return usual(request, **rest)  # type: ignore[no-any-return]
+            return original(request, **rest)  # type: ignore[no-any-return]
 
         monkeypatch.setattr(pipeline, "protect", protect)
 
@@ -955,19 +961,19 @@ def test_what_stops_a_batch_leaves_a_report_of_what_was_done(
 
 
 @pytest.mark.parametrize(
-    "words",
+    "arguments",
     [["protect", "-o", "missing/out.jpg"], ["protect", "--report", "missing/r.json"], ["protect", "--report", "."]],
 )
 def test_a_place_that_cannot_be_written_to_is_refused_before_the_search(
-    photo: Path, run: Run, requests: list[ProtectRequest], monkeypatch: pytest.MonkeyPatch, words: list[str]
+    photo: Path, run: Run, requests: list[ProtectRequest], monkeypatch: pytest.MonkeyPatch, arguments: list[str]
 ) -> None:
     monkeypatch.chdir(photo.parent)
-    code, out, err = run(*words, photo)
+    code, out, err = run(*arguments, photo)
     assert (code, out, requests) == (5, "", []) and sentence("not-written").search(only_sentence(err))
 
 
 @pytest.mark.parametrize(
-    ("words", "protected", "said"),
+    ("arguments", "protected", "expected"),
     [
         (["--overwrite"], "me.protected.png", "not-written"),
         (["-o", "out"], "out", "folder-unusable"),
@@ -979,9 +985,9 @@ def test_what_is_read_only_is_noticed_before_the_search(
     run: Run,
     requests: list[ProtectRequest],
     monkeypatch: pytest.MonkeyPatch,
-    words: list[str],
+    arguments: list[str],
     protected: str,
-    said: str,
+    expected: str,
 ) -> None:
     monkeypatch.chdir(photo.parent)
     Path("out").mkdir()
@@ -989,9 +995,9 @@ def test_what_is_read_only_is_noticed_before_the_search(
         save(Path(name))
     # Root may write anywhere.
     monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != Path(protected))
-    code, out, err = run("protect", "me.png", *words)
+    code, out, err = run("protect", "me.png", *arguments)
     assert (code, out, requests) == (5, "", [])
-    assert sentence(said, path=protected).search(only_sentence(err))
+    assert sentence(expected, path=protected).search(only_sentence(err))
 
 
 # Stopping
@@ -1029,16 +1035,16 @@ def test_a_signal_cancels_through_the_token_and_leaves_nothing(
 def test_a_signal_in_a_batch_leaves_a_report_of_what_was_done(
     photo: Path, tmp_path: Path, run: Run, requests: list[ProtectRequest], monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
-    usual = sys.modules["c2p_core.pipeline"].__dict__["protect"]
+    original = sys.modules["c2p_core.pipeline"].__dict__["protect"]
 
     def protect(request: ProtectRequest, *, cancel: Any, **rest: Any) -> ProtectResult:
         if requests:
             raise_signal(number, cancel)
-        return usual(request, cancel=cancel, **rest)  # type: ignore[no-any-return]
+        return original(request, cancel=cancel, **rest)  # type: ignore[no-any-return]
 
     monkeypatch.setattr(sys.modules["c2p_core.pipeline"], "protect", protect)
-    words = ("-o", tmp_path / "out", "--report", tmp_path / "r.json")
-    code, _, err = run("protect", photo, save(tmp_path / "you.png"), *words)
+    arguments = ("-o", tmp_path / "out", "--report", tmp_path / "r.json")
+    code, _, err = run("protect", photo, save(tmp_path / "you.png"), *arguments)
     assert code == 128 + number and "1 of 2 photos were done" in only_sentence(err)
     assert [entry["photo"] for entry in json.loads((tmp_path / "r.json").read_text())["photos"]] == [str(photo)]
 
@@ -1047,12 +1053,12 @@ def test_a_signal_in_a_batch_leaves_a_report_of_what_was_done(
 def test_a_signal_that_was_ignored_at_the_start_stays_ignored(
     photo: Path, run: Run, requests: list[ProtectRequest], monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
-    """So nohup has it, and a shell with what a script starts by `&`."""
-    usual = sys.modules["c2p_core.pipeline"].__dict__["protect"]
+    """As with nohup, and with commands that a script starts with `&`."""
+    original = sys.modules["c2p_core.pipeline"].__dict__["protect"]
 
     def protect(request: ProtectRequest, **rest: Any) -> ProtectResult:
         os.kill(os.getpid(), number)
-        return usual(request, **rest)  # type: ignore[no-any-return]
+        return original(request, **rest)  # type: ignore[no-any-return]
 
     monkeypatch.setattr(sys.modules["c2p_core.pipeline"], "protect", protect)
     before = signal.signal(number, signal.SIG_IGN)
@@ -1105,7 +1111,7 @@ def test_a_second_ctrl_c_does_not_say_that_nothing_was_changed_when_it_was(
 
 def test_the_overlay_marks_faces_and_skipped_ones_in_two_colours() -> None:
     mesh = np.full((468, 2), 30, np.float32)
-    found = Face(1, (10, 30, 40, 70), 1.0, mesh, 50.0)
+    detected = Face(1, (10, 30, 40, 70), 1.0, mesh, 50.0)
     small = Face(
         2,
         (60, 30, 80, 60),
@@ -1114,6 +1120,6 @@ def test_the_overlay_marks_faces_and_skipped_ones_in_two_colours() -> None:
         12.0,
         skipped=Message("eyes-too-close", distance=12, least=40),
     )
-    drawn = draw_faces(Photo(np.zeros((100, 100, 3), np.uint16)), (found, small)).pixels
+    drawn = draw_faces(Photo(np.zeros((100, 100, 3), np.uint16)), (detected, small)).pixels
     assert drawn.dtype == np.uint8 and drawn.shape == (100, 100, 3)
     assert tuple(drawn[50, 10]) != tuple(drawn[50, 60]) != (0, 0, 0)

@@ -17,8 +17,8 @@ from c2p_core.io import photo_files
 from tests.checkout import environment
 
 
-def c2p(*words: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "c2p_core", *map(str, words)]
+def c2p(*arguments: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "c2p_core", *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, env=environment(OMP_NUM_THREADS="1"))
 
 
@@ -49,7 +49,7 @@ def test_only_the_face_changes_and_the_photo_is_upright(protected: tuple[Path, P
 
 
 @pytest.mark.slow
-def test_the_report_tells_what_was_measured(protected: tuple[Path, Path, dict[str, Any]]) -> None:
+def test_the_report_contains_the_measurements(protected: tuple[Path, Path, dict[str, Any]]) -> None:
     photo = protected[2]["photos"][0]
     (face,) = photo["faces"]
     assert face["steps"] >= 1 and face["seconds"] > 0
@@ -61,11 +61,11 @@ def test_the_report_tells_what_was_measured(protected: tuple[Path, Path, dict[st
 
 @pytest.mark.slow
 def test_check_says_the_same_of_the_written_file(protected: tuple[Path, Path, dict[str, Any]]) -> None:
-    original, result, told = protected
+    original, result, report = protected
     run = c2p("check", original, result, "--json")
     assert run.returncode == 0, run.stderr
     (face,) = json.loads(run.stdout)["photos"][0]["faces"]
     after = {entry["recogniser"]: entry["after"] for entry in face["similarities"]}
-    for entry in told["photos"][0]["faces"][0]["similarities"]:
+    for entry in report["photos"][0]["faces"][0]["similarities"]:
         # The face is looked for from scratch here, so that the landmarks and with them the crops differ a little.
         assert after[entry["recogniser"]] == pytest.approx(entry["after"], abs=0.2)

@@ -118,11 +118,11 @@ def project(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def pip(project: Path, job: str, *words: str) -> subprocess.CompletedProcess[str]:
+def pip(project: Path, job: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "pip", "--disable-pip-version-check", job, "--no-index", "--no-deps"]
-    how = ["--no-build-isolation", "--no-cache-dir"]
+    result = ["--no-build-isolation", "--no-cache-dir"]
     return subprocess.run(
-        [*command, *how, *words], capture_output=True, text=True, env=make_child_environment(), cwd=project
+        [*command, *result, *arguments], capture_output=True, text=True, env=make_child_environment(), cwd=project
     )
 
 

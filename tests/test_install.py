@@ -39,7 +39,7 @@ def home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPat
 
 
 @pytest.fixture
-def where(tmp_path: Path) -> Installation:
+def installation(tmp_path: Path) -> Installation:
     return Installation(tmp_path / "venv", tmp_path / "models")
 
 
@@ -48,29 +48,29 @@ def pip_calls(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     """Records what pip would have been asked to do; the environment seems to run."""
     calls: list[list[str]] = []
 
-    def pip(where: Installation, job: str, arguments: list[str], **options: Any) -> None:
+    def pip(installation: Installation, job: str, arguments: list[str], **options: Any) -> None:
         calls.append([job, *arguments])
-        pretend(where, job, arguments)
+        fake_install(installation, job, arguments)
 
     monkeypatch.setattr(environment, "make_environment", lambda folder, say: calls.append(["make"]))
     monkeypatch.setattr(environment, "run_program", lambda command: subprocess.CompletedProcess(command, 0, ""))
-    monkeypatch.setattr(environment, "examine", lambda where: (0, []))
+    monkeypatch.setattr(environment, "check_packages", lambda installation: (0, []))
     monkeypatch.setattr(environment, "check_space", lambda folder: None)
     monkeypatch.setattr(environment, "run_pip", pip)
     return calls
 
 
-def pretend(where: Installation, job: str, arguments: list[str]) -> None:
+def fake_install(installation: Installation, job: str, arguments: list[str]) -> None:
     """Leaves behind what pip would have made."""
     if job == "wheel":
         Path(arguments[arguments.index("--wheel-dir") + 1], WHEEL).touch()
     elif arguments[-1].endswith(WHEEL):
-        installed_mo(where).parent.mkdir(parents=True, exist_ok=True)
-        installed_mo(where).touch()
+        find_installed_mo(installation).parent.mkdir(parents=True, exist_ok=True)
+        find_installed_mo(installation).touch()
 
 
-def installed_mo(where: Installation) -> Path:
-    return where.venv / ("Lib" if sys.platform == "win32" else "lib/python3.99") / "site-packages" / MO
+def find_installed_mo(installation: Installation) -> Path:
+    return installation.venv / ("Lib" if sys.platform == "win32" else "lib/python3.99") / "site-packages" / MO
 
 
 def installed(calls: list[list[str]]) -> list[str]:
@@ -78,7 +78,7 @@ def installed(calls: list[list[str]]) -> list[str]:
     return [Path(call[-1]).name for call in calls if call[0] == "install"]
 
 
-def quiet(words: str) -> None:
+def quiet(text: str) -> None:
     pass
 
 
@@ -95,13 +95,13 @@ def test_no_test_of_the_installer_sees_this_users_gimp(
 
 
 def test_c2p_home_moves_everything() -> None:
-    found = folders.find_installation(None, None, {"C2P_HOME": "/somewhere"})
-    assert found == Installation(Path("/somewhere/venv"), Path("/somewhere/models"))
+    installation = folders.find_installation(None, None, {"C2P_HOME": "/somewhere"})
+    assert installation == Installation(Path("/somewhere/venv"), Path("/somewhere/models"))
 
 
 def test_options_win_over_the_environment() -> None:
-    found = folders.find_installation(Path("/v"), Path("/m"), {"C2P_HOME": "/somewhere", "C2P_MODELS": "/other"})
-    assert found == Installation(Path("/v"), Path("/m"))
+    installation = folders.find_installation(Path("/v"), Path("/m"), {"C2P_HOME": "/somewhere", "C2P_MODELS": "/other"})
+    assert installation == Installation(Path("/v"), Path("/m"))
 
 
 def test_the_default_is_where_c2p_itself_looks() -> None:
@@ -119,14 +119,14 @@ def test_a_new_or_empty_folder_becomes_ours(tmp_path: Path, content: Any) -> Non
     assert folders.claim(folder) and folders.is_ours(folder)
 
 
-def test_a_folder_with_somebody_elses_files_is_left_alone(where: Installation) -> None:
-    where.venv.mkdir()
-    (where.venv / "thesis.txt").write_text("mine")
-    assert not folders.claim(where.venv)
+def test_a_folder_with_somebody_elses_files_is_left_alone(installation: Installation) -> None:
+    installation.venv.mkdir()
+    (installation.venv / "thesis.txt").write_text("mine")
+    assert not folders.claim(installation.venv)
     with pytest.raises(Stop) as stopped:
-        environment.prepare(where, tests=False, offline=True, say=quiet)
+        environment.prepare(installation, tests=False, offline=True, say=quiet)
     assert (stopped.value.code, stopped.value.exit_code) == ("folder-not-ours", 2)
-    assert [entry.name for entry in where.venv.iterdir()] == ["thesis.txt"]
+    assert [entry.name for entry in installation.venv.iterdir()] == ["thesis.txt"]
 
 
 def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
@@ -139,10 +139,12 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
 # What is installed when
 
 
-def test_the_first_run_installs_and_the_second_does_nothing(where: Installation, pip_calls: list[list[str]]) -> None:
-    environment.prepare(where, tests=False, offline=False, say=quiet)
+def test_the_first_run_installs_and_the_second_does_nothing(
+    installation: Installation, pip_calls: list[list[str]]
+) -> None:
+    environment.prepare(installation, tests=False, offline=False, say=quiet)
     first = list(pip_calls)
-    environment.prepare(where, tests=False, offline=False, say=quiet)
+    environment.prepare(installation, tests=False, offline=False, say=quiet)
     assert installed(first) == ALL and pip_calls == first
     tool, build, own, packages = first
     assert build[0] == "wheel" and build[-1] == str(ROOT) and "--no-build-isolation" in build
@@ -151,15 +153,15 @@ def test_the_first_run_installs_and_the_second_does_nothing(where: Installation,
     assert tool[1:3] == packages[1:3] == pinned and tool[3:] == list(environment.BUILD_TOOLS)
 
 
-def test_test_tools_are_added_to_what_is_there(where: Installation, pip_calls: list[list[str]]) -> None:
-    environment.prepare(where, tests=False, offline=False, say=quiet)
+def test_test_tools_are_added_to_what_is_there(installation: Installation, pip_calls: list[list[str]]) -> None:
+    environment.prepare(installation, tests=False, offline=False, say=quiet)
     pip_calls.clear()
-    environment.prepare(where, tests=True, offline=False, say=quiet)
+    environment.prepare(installation, tests=True, offline=False, say=quiet)
     assert installed(pip_calls) == [f"{WHEEL}[test]"]
 
 
 def test_an_installation_that_was_cut_short_is_taken_up_again(
-    where: Installation, pip_calls: list[list[str]], monkeypatch: pytest.MonkeyPatch
+    installation: Installation, pip_calls: list[list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def killed(*arguments: Any, **options: Any) -> None:
         raise KeyboardInterrupt
@@ -167,57 +169,59 @@ def test_an_installation_that_was_cut_short_is_taken_up_again(
     with monkeypatch.context() as patched:
         patched.setattr(environment, "run_pip", killed)
         with pytest.raises(KeyboardInterrupt):
-            environment.prepare(where, tests=False, offline=False, say=quiet)
-    environment.prepare(where, tests=False, offline=False, say=quiet)
+            environment.prepare(installation, tests=False, offline=False, say=quiet)
+    environment.prepare(installation, tests=False, offline=False, say=quiet)
     assert installed(pip_calls) == ALL
-    assert not list(where.venv.glob("wheel-*"))
+    assert not list(installation.venv.glob("wheel-*"))
 
 
 def test_other_requirements_are_installed_and_the_rest_is_not_touched(
-    where: Installation, pip_calls: list[list[str]], monkeypatch: pytest.MonkeyPatch
+    installation: Installation, pip_calls: list[list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    environment.prepare(where, tests=False, offline=False, say=quiet)
-    known = folders.read_marker(where.venv)
-    folders.write_marker(where.venv, known | {"packages": "of another time"})
+    environment.prepare(installation, tests=False, offline=False, say=quiet)
+    known = folders.read_marker(installation.venv)
+    folders.write_marker(installation.venv, known | {"packages": "of another time"})
     pip_calls.clear()
-    environment.prepare(where, tests=False, offline=False, say=quiet)
+    environment.prepare(installation, tests=False, offline=False, say=quiet)
     assert installed(pip_calls) == [environment.BUILD_TOOLS[-1], WHEEL]
 
 
 def test_an_environment_that_runs_is_kept_whatever_python_runs_the_installer(
-    where: Installation, pip_calls: list[list[str]], monkeypatch: pytest.MonkeyPatch
+    installation: Installation, pip_calls: list[list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    environment.prepare(where, tests=False, offline=False, say=quiet)
+    environment.prepare(installation, tests=False, offline=False, say=quiet)
     pip_calls.clear()
     monkeypatch.setattr("platform.python_version", lambda: "3.99.0")
-    environment.prepare(where, tests=False, offline=True, say=quiet)
+    environment.prepare(installation, tests=False, offline=True, say=quiet)
     assert pip_calls == []
 
 
 def test_a_new_environment_is_made_by_a_python_outside_of_it_and_nothing_counts_as_installed(
-    where: Installation, monkeypatch: pytest.MonkeyPatch
+    installation: Installation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folders.claim(where.venv)
-    folders.write_marker(where.venv, {"packages": "installed"})
+    folders.claim(installation.venv)
+    folders.write_marker(installation.venv, {"packages": "installed"})
     calls: list[tuple[str, dict[str, Any]]] = []
 
     def record(command: list[str], **options: Any) -> subprocess.CompletedProcess[str]:
-        calls.append((command[0], folders.read_marker(where.venv)))
+        calls.append((command[0], folders.read_marker(installation.venv)))
         return subprocess.CompletedProcess(command, 0, "")
 
-    monkeypatch.setattr(sys, "executable", str(where.python))
+    monkeypatch.setattr(sys, "executable", str(installation.python))
     monkeypatch.setattr(subprocess, "run", record)
-    environment.make_environment(where.venv, quiet)
+    environment.make_environment(installation.venv, quiet)
     assert calls == [(environment.find_base_python(), {})]
 
 
 def test_what_is_damaged_is_made_anew(
-    where: Installation, pip_calls: list[list[str]], monkeypatch: pytest.MonkeyPatch
+    installation: Installation, pip_calls: list[list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    environment.prepare(where, tests=False, offline=False, say=quiet)
+    environment.prepare(installation, tests=False, offline=False, say=quiet)
     pip_calls.clear()
     monkeypatch.setattr(
-        environment, "examine", lambda where: (0, []) if ["make"] in pip_calls else (1, ["No module named 'torch'"])
+        environment,
+        "check_packages",
+        lambda installation: (0, []) if ["make"] in pip_calls else (1, ["No module named 'torch'"]),
     )
     monkeypatch.setattr(
         environment,
@@ -225,90 +229,90 @@ def test_what_is_damaged_is_made_anew(
         lambda folder, say: pip_calls.append(["make"]) or folders.write_marker(folder, {}),
     )
     with pytest.raises(Stop) as stopped:
-        environment.prepare(where, tests=False, offline=True, say=quiet)
+        environment.prepare(installation, tests=False, offline=True, say=quiet)
     assert stopped.value.code == "environment-damaged-offline"
     assert stopped.value.fields == {"reason": "No module named 'torch'"} and pip_calls == []
-    environment.prepare(where, tests=False, offline=False, say=quiet)
+    environment.prepare(installation, tests=False, offline=False, say=quiet)
     assert pip_calls[0] == ["make"] and installed(pip_calls) == ALL
 
 
 def test_a_folder_that_microsofts_store_hides_from_gimp_is_refused(
-    where: Installation, pip_calls: list[list[str]], monkeypatch: pytest.MonkeyPatch
+    installation: Installation, pip_calls: list[list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hidden = r"C:\Users\me\AppData\Local\Packages\PythonSoftwareFoundation.Python.3.13_x\LocalCache\Local\protect-face"
     monkeypatch.setattr(sys, "platform", "win32")
     monkeypatch.setattr(os.path, "realpath", lambda path: hidden)
     with pytest.raises(Stop) as stopped:
-        environment.prepare(where, tests=False, offline=False, say=quiet)
+        environment.prepare(installation, tests=False, offline=False, say=quiet)
     assert stopped.value.code == "folder-hidden-by-store" and pip_calls == []
 
 
 def test_a_command_that_is_gone_is_installed_again(
-    where: Installation, pip_calls: list[list[str]], monkeypatch: pytest.MonkeyPatch
+    installation: Installation, pip_calls: list[list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    environment.prepare(where, tests=False, offline=False, say=quiet)
+    environment.prepare(installation, tests=False, offline=False, say=quiet)
     pip_calls.clear()
-    fails_for = [where.c2p, "--help"]
+    fails_for = [installation.c2p, "--help"]
     monkeypatch.setattr(
         environment, "run_program", lambda command: subprocess.CompletedProcess(command, command == fails_for)
     )
-    environment.prepare(where, tests=False, offline=True, say=quiet)
+    environment.prepare(installation, tests=False, offline=True, say=quiet)
     assert installed(pip_calls) == [WHEEL] and "--force-reinstall" in pip_calls[-1]
 
 
-def test_translations_that_are_gone_are_installed_again(where: Installation, pip_calls: list[list[str]]) -> None:
-    environment.prepare(where, tests=False, offline=False, say=quiet)
-    installed_mo(where).unlink()
+def test_translations_that_are_gone_are_installed_again(installation: Installation, pip_calls: list[list[str]]) -> None:
+    environment.prepare(installation, tests=False, offline=False, say=quiet)
+    find_installed_mo(installation).unlink()
     pip_calls.clear()
-    environment.prepare(where, tests=False, offline=True, say=quiet)
+    environment.prepare(installation, tests=False, offline=True, say=quiet)
     assert installed(pip_calls) == [WHEEL] and "--force-reinstall" in pip_calls[-1]
-    assert list(environment.read_compiled_files(where)) == [MO.removeprefix("worker_client/")]
+    assert list(environment.read_compiled_files(installation)) == [MO.removeprefix("worker_client/")]
 
 
-def test_a_checkout_without_translations_is_said_to_be_incomplete(
-    where: Installation, pip_calls: list[list[str]], monkeypatch: pytest.MonkeyPatch
+def test_a_checkout_without_translations_is_reported_as_incomplete(
+    installation: Installation, pip_calls: list[list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(environment, "read_compiled_files", lambda where: {})
+    monkeypatch.setattr(environment, "read_compiled_files", lambda installation: {})
     with pytest.raises(Stop) as stopped:
-        environment.prepare(where, tests=False, offline=False, say=quiet)
+        environment.prepare(installation, tests=False, offline=False, say=quiet)
     assert (stopped.value.code, stopped.value.exit_code) == ("translations-missing", 6)
     assert installed(pip_calls) == ALL
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs symbolic links")
-def test_the_examination_notices_an_environment_without_its_packages(where: Installation) -> None:
-    assert environment.examine(Installation(Path(sys.prefix), where.models))[0] == 0
-    where.python.parent.mkdir(parents=True)
-    where.python.symlink_to(environment.find_base_python())
-    code, words = environment.examine(where)
-    assert code and "No module named 'torch'" in words[-1]
+def test_the_examination_notices_an_environment_without_its_packages(installation: Installation) -> None:
+    assert environment.check_packages(Installation(Path(sys.prefix), installation.models))[0] == 0
+    installation.python.parent.mkdir(parents=True)
+    installation.python.symlink_to(environment.find_base_python())
+    code, findings = environment.check_packages(installation)
+    assert code and "No module named 'torch'" in findings[-1]
 
 
 @pytest.mark.parametrize("offline", [True, False])
-def test_a_failure_of_our_own_package_is_not_said_to_be_one_of_the_network(
-    where: Installation, pip_calls: list[list[str]], monkeypatch: pytest.MonkeyPatch, offline: bool
+def test_a_failure_of_our_own_package_is_not_reported_as_a_network_failure(
+    installation: Installation, pip_calls: list[list[str]], monkeypatch: pytest.MonkeyPatch, offline: bool
 ) -> None:
     calls: list[tuple[list[str], bool]] = []
 
-    def pip(where: Installation, job: str, arguments: list[str], offline: bool, say: Any) -> None:
+    def pip(installation: Installation, job: str, arguments: list[str], offline: bool, say: Any) -> None:
         calls.append((arguments, offline))
-        pretend(where, job, arguments)
+        fake_install(installation, job, arguments)
 
     monkeypatch.setattr(environment, "run_pip", pip)
-    environment.prepare(where, tests=False, offline=offline, say=quiet)
+    environment.prepare(installation, tests=False, offline=offline, say=quiet)
     own = [(arguments, forbidden) for arguments, forbidden in calls if "--no-deps" in arguments][:2]
     assert len(own) == 2 and all("--no-index" in arguments and not forbidden for arguments, forbidden in own)
 
 
 def test_space_for_all_of_it_is_asked_of_a_new_environment_only(
-    where: Installation, pip_calls: list[list[str]], monkeypatch: pytest.MonkeyPatch
+    installation: Installation, pip_calls: list[list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[Path] = []
     monkeypatch.setattr(environment, "check_space", asked.append)
-    environment.prepare(where, tests=True, offline=False, say=quiet)
-    folders.write_marker(where.venv, folders.read_marker(where.venv) | {"packages": "of another time"})
-    environment.prepare(where, tests=True, offline=False, say=quiet)
-    assert asked == [where.venv] and installed(pip_calls).count(environment.BUILD_TOOLS[-1]) == 2
+    environment.prepare(installation, tests=True, offline=False, say=quiet)
+    folders.write_marker(installation.venv, folders.read_marker(installation.venv) | {"packages": "of another time"})
+    environment.prepare(installation, tests=True, offline=False, say=quiet)
+    assert asked == [installation.venv] and installed(pip_calls).count(environment.BUILD_TOOLS[-1]) == 2
 
 
 def test_the_stamp_follows_content_and_names_but_not_what_is_made_from_them(tmp_path: Path) -> None:
@@ -329,29 +333,31 @@ def test_everything_that_the_package_is_built_from_exists() -> None:
     assert all((ROOT / name).exists() for name in environment.SOURCES)
 
 
-def test_a_marker_that_was_cut_short_counts_as_empty(where: Installation) -> None:
-    folders.claim(where.venv)
-    (where.venv / MARKER).write_text('{"packages": "ab')
-    assert folders.read_marker(where.venv) == {}
+def test_a_marker_that_was_cut_short_counts_as_empty(installation: Installation) -> None:
+    folders.claim(installation.venv)
+    (installation.venv / MARKER).write_text('{"packages": "ab')
+    assert folders.read_marker(installation.venv) == {}
 
 
-def test_a_full_disk_is_noticed_before_pip_runs(where: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
-    where.venv.mkdir()
+def test_a_full_disk_is_noticed_before_pip_runs(installation: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
+    installation.venv.mkdir()
     monkeypatch.setattr(environment, "NEEDED_BYTES", 10**18)
     with pytest.raises(Stop) as stopped:
-        environment.check_space(where.venv)
+        environment.check_space(installation.venv)
     assert stopped.value.code == "disk-too-small" and stopped.value.fields["needed_gb"] == 1e9
 
 
-def test_a_python_without_venv_is_told_what_to_install(where: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_python_without_venv_is_told_what_to_install(
+    installation: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(environment.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(Stop) as stopped:
-        environment.prepare(where, tests=False, offline=False, say=quiet)
+        environment.prepare(installation, tests=False, offline=False, say=quiet)
     assert stopped.value.code == "venv-module-missing"
 
 
 def test_a_module_is_compiled_when_it_is_first_imported_and_not_when_it_is_installed(
-    where: Installation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    installation: Installation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wheel = tmp_path / "small-1-py3-none-any.whl"
     with zipfile.ZipFile(wheel, "w") as archive:
@@ -360,9 +366,11 @@ def test_a_module_is_compiled_when_it_is_first_imported_and_not_when_it_is_insta
         archive.writestr("small-1.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
         archive.writestr("small-1.dist-info/RECORD", "")
     monkeypatch.setattr(Installation, "python", Path(sys.executable))
-    where.venv.mkdir()
+    installation.venv.mkdir()
     target = tmp_path / "packages"
-    environment.run_pip(where, "install", ["--no-deps", "--target", str(target), str(wheel)], offline=True, say=quiet)
+    environment.run_pip(
+        installation, "install", ["--no-deps", "--target", str(target), str(wheel)], offline=True, say=quiet
+    )
     assert (target / "small.py").exists() and not (target / "__pycache__").exists()
     # A user's variable would have everything compiled again and again.
     monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
@@ -386,19 +394,19 @@ def test_a_module_is_compiled_when_it_is_first_imported_and_not_when_it_is_insta
     ],
 )
 def test_a_failure_of_pip_becomes_a_code(output: str, offline: bool, expected: str) -> None:
-    assert problems.pip_problem(output, offline, Path("log")).code == expected
+    assert problems.explain_pip_error(output, offline, Path("log")).code == expected
 
 
 def test_a_package_that_pip_does_not_find_is_named_with_the_pythons_that_are_supported() -> None:
-    problem = problems.pip_problem("ERROR: No matching distribution found for torch==2.13.0", False, Path("log"))
+    problem = problems.explain_pip_error("ERROR: No matching distribution found for torch==2.13.0", False, Path("log"))
     listed = re.findall(r"Python :: (3\.\d+)", (ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     assert problem.fields["requirement"] == "torch==2.13.0"
     assert f"a Python from {listed[0]} to {listed[-1]}" in str(problem)
 
 
 def test_no_space_and_no_permission_are_told_apart() -> None:
-    assert problems.disk_problem(OSError(errno.ENOSPC, "full"), Path("a")).code == "disk-full"
-    assert problems.disk_problem(OSError(errno.EACCES, "no"), Path("a")).code == "not-writable"
+    assert problems.explain_disk_error(OSError(errno.ENOSPC, "full"), Path("a")).code == "disk-full"
+    assert problems.explain_disk_error(OSError(errno.EACCES, "no"), Path("a")).code == "not-writable"
 
 
 def test_every_error_that_the_installer_raises_has_a_message_for_its_fields() -> None:
@@ -409,15 +417,18 @@ def test_every_error_that_the_installer_raises_has_a_message_for_its_fields() ->
                 assert isinstance(node.args[0], ast.Constant), ast.unparse(node)
                 fields = {str(keyword.arg) for keyword in node.keywords}
                 assert raised.setdefault(str(node.args[0].value), fields) == fields
-    named = {code: {name for _, name, _, _ in Formatter().parse(text) if name} for code, text in MESSAGES.items()}
-    assert raised == named
+    fields = {code: {name for _, name, _, _ in Formatter().parse(text) if name} for code, text in MESSAGES.items()}
+    assert raised == fields
 
 
-def test_pip_output_is_condensed_to_what_takes_long() -> None:
-    assert environment.condense("  Downloading torch-2.13.0-cp311.whl (821.0 MB)\n") == "  downloading torch (821.0 MB)"
-    assert environment.condense("  Downloading click-8.5.1-py3-none-any.whl (98 kB)\n") == ""
-    assert environment.condense("Installing collected packages: a, b, c\n") == "  installing 3 packages"
-    assert environment.condense("Requirement already satisfied: a\n") == ""
+def test_of_pips_output_only_slow_steps_are_shown() -> None:
+    assert (
+        environment.summarise_pip_line("  Downloading torch-2.13.0-cp311.whl (821.0 MB)\n")
+        == "  downloading torch (821.0 MB)"
+    )
+    assert environment.summarise_pip_line("  Downloading click-8.5.1-py3-none-any.whl (98 kB)\n") == ""
+    assert environment.summarise_pip_line("Installing collected packages: a, b, c\n") == "  installing 3 packages"
+    assert environment.summarise_pip_line("Requirement already satisfied: a\n") == ""
 
 
 # Photo and results
@@ -459,7 +470,9 @@ def test_a_missing_photo_or_folder_is_noticed_before_anything_is_installed(
     assert capsys.readouterr().err.count("\n") == 1
 
 
-def test_options_are_handed_on_to_c2p(where: Installation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_options_are_handed_on_to_c2p(
+    installation: Installation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     commands: list[list[str]] = []
 
     def record(command: list[Any], *arguments: Any, **options: Any) -> int:
@@ -470,7 +483,7 @@ def test_options_are_handed_on_to_c2p(where: Installation, tmp_path: Path, monke
     monkeypatch.setattr(main, "run_child", record)
     photo = tmp_path / "me.jpg"
     photo.touch()
-    folders = ["--venv", str(where.venv), "--models", str(where.models)]
+    folders = ["--venv", str(installation.venv), "--models", str(installation.models)]
     chosen = ["--strength", "0.3", "--hold-out", "dlib", "--lock", "nose", "--lock", "jaw", "--no-keep-expression"]
     assert main.main(["--protect", str(photo), *folders, *chosen]) == 0
     (protect,) = commands
@@ -487,15 +500,15 @@ def test_options_are_handed_on_to_c2p(where: Installation, tmp_path: Path, monke
 
 @pytest.mark.parametrize("quick", [False, True])
 def test_the_quick_tests_leave_out_what_is_marked_as_slow(
-    where: Installation, quick: bool, monkeypatch: pytest.MonkeyPatch
+    installation: Installation, quick: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     commands: list[list[Any]] = []
     built: list[Installation] = []
     monkeypatch.setattr(main, "prepare", lambda *arguments, **options: None)
     monkeypatch.setattr(main, "run_child", lambda command, *arguments, **options: commands.append(command) or 0)
     monkeypatch.setattr(main, "build_test_systems", built.append)
-    words = ["--test", "quick"] if quick else ["--test"]
-    assert main.main([*words, "--venv", str(where.venv), "--models", str(where.models)]) == 0
+    command = ["--test", "quick"] if quick else ["--test"]
+    assert main.main([*command, "--venv", str(installation.venv), "--models", str(installation.models)]) == 0
     assert [command[2] for command in commands] == ["ruff", "ruff", "mypy", "pytest"]
     options = commands[-1][3:]
     assert options[options.index("-m") :] == ["-m", main.QUICK] if quick else "-m" not in options
@@ -505,30 +518,34 @@ def test_the_quick_tests_leave_out_what_is_marked_as_slow(
 # Removing
 
 
-def test_uninstall_removes_what_was_made_and_nothing_else(where: Installation, tmp_path: Path) -> None:
+def test_uninstall_removes_what_was_made_and_nothing_else(installation: Installation, tmp_path: Path) -> None:
     (tmp_path / "photo.jpg").touch()
-    for folder, inside in ((where.venv, "lib"), (where.models, "faceres"), (where.models, ".partial-x1")):
+    for folder, inside in (
+        (installation.venv, "lib"),
+        (installation.models, "faceres"),
+        (installation.models, ".partial-x1"),
+    ):
         folders.claim(folder)
         (folder / inside).mkdir()
         (folder / inside / "file").touch()
-    arguments = ["--uninstall", "--venv", str(where.venv), "--models", str(where.models)]
+    arguments = ["--uninstall", "--venv", str(installation.venv), "--models", str(installation.models)]
     assert main.main(arguments) == 0
     assert [entry.name for entry in tmp_path.iterdir()] == ["photo.jpg"]
     assert main.main(arguments) == 0
 
 
 def test_uninstall_leaves_the_weights_that_the_user_put_beside_the_models(
-    where: Installation, capsys: pytest.CaptureFixture[str]
+    installation: Installation, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    folders.claim(where.models)
+    folders.claim(installation.models)
     for name in ("faceres/faceres.bin", f"{checkpoint_files.FOLDER}/generator.pt"):
-        (where.models / name).parent.mkdir()
-        (where.models / name).touch()
-    assert main.main(["--uninstall", "--venv", str(where.venv), "--models", str(where.models)]) == 0
-    assert (where.models / checkpoint_files.FOLDER / "generator.pt").exists() and not (
-        where.models / "faceres"
+        (installation.models / name).parent.mkdir()
+        (installation.models / name).touch()
+    assert main.main(["--uninstall", "--venv", str(installation.venv), "--models", str(installation.models)]) == 0
+    assert (installation.models / checkpoint_files.FOLDER / "generator.pt").exists() and not (
+        installation.models / "faceres"
     ).exists()
-    assert f"'{where.models}' holds other files (stylegan2) and stays." in capsys.readouterr().out
+    assert f"'{installation.models}' holds other files (stylegan2) and stays." in capsys.readouterr().out
 
 
 def test_what_is_removed_of_the_models_is_what_the_store_keeps_there() -> None:
@@ -540,25 +557,25 @@ def test_what_is_removed_of_the_models_is_what_the_store_keeps_there() -> None:
     }
 
 
-def test_uninstall_refuses_a_foreign_folder(where: Installation, capsys: pytest.CaptureFixture[str]) -> None:
-    where.venv.mkdir()
-    (where.venv / "thesis.txt").touch()
-    assert main.main(["--uninstall", "--venv", str(where.venv), "--models", str(where.models)]) == 2
-    assert (where.venv / "thesis.txt").exists()
+def test_uninstall_refuses_a_foreign_folder(installation: Installation, capsys: pytest.CaptureFixture[str]) -> None:
+    installation.venv.mkdir()
+    (installation.venv / "thesis.txt").touch()
+    assert main.main(["--uninstall", "--venv", str(installation.venv), "--models", str(installation.models)]) == 2
+    assert (installation.venv / "thesis.txt").exists()
     assert "was not made by install.py" in capsys.readouterr().err
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs symbolic links")
-def test_uninstall_follows_no_links(where: Installation, tmp_path: Path) -> None:
+def test_uninstall_follows_no_links(installation: Installation, tmp_path: Path) -> None:
     (tmp_path / "precious").mkdir()
     (tmp_path / "precious" / "file").touch()
-    folders.claim(where.venv)
-    (where.venv / "link").symlink_to(tmp_path / "precious")
-    folders.remove(where.venv)
+    folders.claim(installation.venv)
+    (installation.venv / "link").symlink_to(tmp_path / "precious")
+    folders.remove(installation.venv)
     assert (tmp_path / "precious" / "file").exists()
-    where.models.symlink_to(tmp_path / "precious")
+    installation.models.symlink_to(tmp_path / "precious")
     with pytest.raises(Stop):
-        folders.remove(where.models)
+        folders.remove(installation.models)
 
 
 # The entry

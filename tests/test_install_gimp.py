@@ -1,4 +1,4 @@
-"""GIMP's part of the installer: homes as each platform lays them out, repair, zips, the diagnosis, and removal."""
+"""The installer's part for GIMP: homes as each platform lays them out, repair, zips, the diagnosis, and removal."""
 
 from __future__ import annotations
 
@@ -53,17 +53,17 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def where(home: Path) -> Installation:
+def installation(home: Path) -> Installation:
     return folders.find_installation(None, None)
 
 
-def profile_in(home: Path, version: str, base: str = ".config/GIMP") -> Path:
+def make_profile(home: Path, version: str, base: str = ".config/GIMP") -> Path:
     folder = home / base / version
     (folder / "plug-ins").mkdir(parents=True)
     return folder
 
 
-def fake_gimp(folder: Path, name: str, version: str, *, knows: bool = True, python: bool = True) -> Path:
+def make_fake_gimp(folder: Path, name: str, version: str, *, knows: bool = True, python: bool = True) -> Path:
     """A program that answers as GIMP does, and makes its folder at its first start."""
     folder.mkdir(parents=True, exist_ok=True)
     program = folder / name
@@ -85,7 +85,7 @@ sys.exit({code} if "--batch-interpreter=python-fu-eval" in sys.argv else 0)
     return program
 
 
-def quiet(words: str) -> None:
+def quiet(text: str) -> None:
     pass
 
 
@@ -116,9 +116,9 @@ def test_every_gimp_folder_is_found(home: Path, platform: str, folders: list[str
         (home / folder).mkdir(parents=True, exist_ok=True)
     environment = {"HOME": str(home), "USERPROFILE": str(home)}
     environment |= {name: str(home / value) for name, value in variables.items()}
-    found = gimps.find_profiles(environment, platform)
-    assert [profile.folder for profile in found] == [home / folder for folder in folders]
-    assert [profile.version for profile in found] == [Path(folder).name for folder in folders]
+    profiles = gimps.find_profiles(environment, platform)
+    assert [profile.folder for profile in profiles] == [home / folder for folder in folders]
+    assert [profile.version for profile in profiles] == [Path(folder).name for folder in folders]
 
 
 def test_a_folder_that_gimps_own_variable_names_is_found(home: Path) -> None:
@@ -128,19 +128,19 @@ def test_a_folder_that_gimps_own_variable_names_is_found(home: Path) -> None:
 
 
 def test_only_a_gimp_from_snap_has_a_folder_of_its_own_sandbox(home: Path) -> None:
-    profile_in(home, "3.0")
-    profile_in(home, "3.0", "snap/gimp/current/.config/GIMP")
+    make_profile(home, "3.0")
+    make_profile(home, "3.0", "snap/gimp/current/.config/GIMP")
     assert [profile.confined for profile in gimps.find_profiles()] == [False, True]
 
 
 @POSIX
-def test_a_folder_that_may_not_be_listed_is_told_and_other_gimps_are_served(
-    home: Path, where: Installation, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_a_folder_that_may_not_be_listed_is_reported_and_other_gimps_are_installed_into(
+    home: Path, installation: Installation, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    profile_in(home, "3.0")
-    other = profile_in(home, "3.0", "snap/gimp/current/.config/GIMP") / "plug-ins" / "protect-face"
+    make_profile(home, "3.0")
+    other = make_profile(home, "3.0", "snap/gimp/current/.config/GIMP") / "plug-ins" / "protect-face"
     lock(home / ".config", monkeypatch)
-    first, second = gimp.install(where, gimp.find_installed(), quiet)
+    first, second = gimp.install(installation, gimp.find_installed(), quiet)
     assert (first.name, first.trouble) == (str(other), "") and other.is_dir()
     assert second.name == str(home / ".config" / "GIMP") and "can't be read (Permission denied)" in second.trouble
     assert main.main(["--uninstall"]) == 5
@@ -148,29 +148,29 @@ def test_a_folder_that_may_not_be_listed_is_told_and_other_gimps_are_served(
 
 
 @POSIX
-def test_where_the_only_gimp_may_not_be_looked_at_it_is_told_before_anything_is_set_up(
-    tmp_path: Path, home: Path, where: Installation, monkeypatch: pytest.MonkeyPatch
+def test_if_the_only_gimp_may_not_be_read_that_is_reported_before_anything_is_set_up(
+    tmp_path: Path, home: Path, installation: Installation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    profile_in(home, "3.0")
+    make_profile(home, "3.0")
     lock(home / ".config", monkeypatch)
     with pytest.raises(Stop) as problem:
         gimp.find_installed()
     assert (problem.value.code, problem.value.exit_code) == ("not-readable", 5)
-    fake_gimp(tmp_path / "bin", "gimp-console-3.0", "3.0.4")
-    outcomes = gimp.install(where, gimp.find_installed(), quiet)
+    make_fake_gimp(tmp_path / "bin", "gimp-console-3.0", "3.0.4")
+    outcomes = gimp.install(installation, gimp.find_installed(), quiet)
     assert "can't be read (Permission denied)" in outcomes[0].trouble
 
 
 @POSIX
 def test_each_gimp_is_listed_once_with_its_console_program(tmp_path: Path, home: Path) -> None:
-    console = fake_gimp(tmp_path / "bin", "gimp-console-3.0", "3.0.4")
+    console = make_fake_gimp(tmp_path / "bin", "gimp-console-3.0", "3.0.4")
     (tmp_path / "bin" / "gimp-console").symlink_to(console)
-    fake_gimp(tmp_path / "bin", "gimp", "3.0.4")
-    fake_gimp(tmp_path / "bin", "gimp-console-2.10", "2.10.22")
-    image = fake_gimp(home / "Applications", "GIMP-3.2.0-x86_64.AppImage", "3.2.0")
-    found = {(program.version, program.packaging): program.command for program in gimps.find_programs()}
-    assert set(found) == {("3.0.4", "system"), ("2.10.22", "system"), ("3.2.0", "AppImage")}
-    assert found["3.0.4", "system"] == (str(console),) and found["3.2.0", "AppImage"] == (str(image),)
+    make_fake_gimp(tmp_path / "bin", "gimp", "3.0.4")
+    make_fake_gimp(tmp_path / "bin", "gimp-console-2.10", "2.10.22")
+    image = make_fake_gimp(home / "Applications", "GIMP-3.2.0-x86_64.AppImage", "3.2.0")
+    programs = {(program.version, program.packaging): program.command for program in gimps.find_programs()}
+    assert set(programs) == {("3.0.4", "system"), ("2.10.22", "system"), ("3.2.0", "AppImage")}
+    assert programs["3.0.4", "system"] == (str(console),) and programs["3.2.0", "AppImage"] == (str(image),)
 
 
 @POSIX
@@ -185,8 +185,8 @@ def test_a_gimp_that_does_not_start_is_not_listed(tmp_path: Path) -> None:
 @POSIX
 def test_programs_in_the_places_of_windows_and_macos_are_found(tmp_path: Path, home: Path) -> None:
     environment = {"HOME": str(home), "USERPROFILE": str(home), "ProgramFiles": str(tmp_path / "files")}
-    fake_gimp(tmp_path / "files" / "GIMP 3" / "bin", "gimp-console-3.0.exe", "3.0.4")
-    fake_gimp(home / "Applications" / "GIMP.app" / "Contents" / "MacOS", "gimp-console-3.0", "3.0.2")
+    make_fake_gimp(tmp_path / "files" / "GIMP 3" / "bin", "gimp-console-3.0.exe", "3.0.4")
+    make_fake_gimp(home / "Applications" / "GIMP.app" / "Contents" / "MacOS", "gimp-console-3.0", "3.0.2")
     assert [program.version for program in gimps.find_programs(environment, "win32")] == ["3.0.4"]
     assert [program.version for program in gimps.find_programs(environment, "darwin")] == ["3.0.2"]
 
@@ -194,11 +194,11 @@ def test_programs_in_the_places_of_windows_and_macos_are_found(tmp_path: Path, h
 # Installing and repairing
 
 
-def test_a_plug_in_lies_where_gimp_reads_it(home: Path, where: Installation) -> None:
+def test_a_plug_in_lies_where_gimp_reads_it(home: Path, installation: Installation) -> None:
     for version, name in (("3.0", "protect-face"), ("2.10", "protect-face-gimp2")):
-        folder = profile_in(home, version) / "plug-ins" / name
+        folder = make_profile(home, version) / "plug-ins" / name
         profile = next(p for p in gimps.find_profiles() if p.version == version)
-        assert plug_in.write(profile, worker.make_pointer(where), GERMAN)
+        assert plug_in.write(profile, worker.make_pointer(installation), GERMAN)
         assert {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()} == {
             MARKER,
             "part.py",
@@ -207,85 +207,87 @@ def test_a_plug_in_lies_where_gimp_reads_it(home: Path, where: Installation) -> 
             "worker_client/__init__.py",
             "worker_client/locale/de/LC_MESSAGES/protect-face.mo",
         }
-        assert plug_in.find_differences(profile, worker.make_pointer(where), GERMAN) == []
+        assert plug_in.find_differences(profile, worker.make_pointer(installation), GERMAN) == []
 
 
 @POSIX
-def test_the_program_alone_is_executable(home: Path, where: Installation) -> None:
-    folder = profile_in(home, "3.0") / "plug-ins" / "protect-face"
-    plug_in.write(gimps.find_profiles()[0], worker.make_pointer(where), GERMAN)
+def test_the_program_alone_is_executable(home: Path, installation: Installation) -> None:
+    folder = make_profile(home, "3.0") / "plug-ins" / "protect-face"
+    plug_in.write(gimps.find_profiles()[0], worker.make_pointer(installation), GERMAN)
     runnable = [path.name for path in folder.rglob("*") if path.is_file() and os.access(path, os.X_OK)]
     assert runnable == ["protect-face.py"]
 
 
-def test_the_pointer_leads_to_this_environment(where: Installation) -> None:
-    name, content = worker.make_pointer(where)
-    said = json.loads(content)
+def test_the_pointer_leads_to_this_environment(installation: Installation) -> None:
+    name, content = worker.make_pointer(installation)
+    pointer = json.loads(content)
     assert name == "protect-face-worker.json"
-    assert said["command"] == [str(where.python), "-I", "-u", "-m", "c2p_core.worker"]
-    assert said["environment"] == {"C2P_MODELS": str(where.models)}
-    assert Path(said["run"]) == folders.data_home() / "run" and Path(said["run"]).is_absolute()
+    assert pointer["command"] == [str(installation.python), "-I", "-u", "-m", "c2p_core.worker"]
+    assert pointer["environment"] == {"C2P_MODELS": str(installation.models)}
+    assert Path(pointer["run"]) == folders.data_home() / "run" and Path(pointer["run"]).is_absolute()
 
 
 def test_an_installation_in_a_folder_of_its_own_is_known_to_the_worker(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("C2P_HOME", str(home / "all"))
-    said = json.loads(worker.make_pointer(folders.find_installation(None, None))[1])
-    assert said["run"] == str(home / "all" / "run")
-    assert said["environment"] == {"C2P_MODELS": str(home / "all" / "models"), "C2P_HOME": str(home / "all")}
+    pointer = json.loads(worker.make_pointer(folders.find_installation(None, None))[1])
+    assert pointer["run"] == str(home / "all" / "run")
+    assert pointer["environment"] == {"C2P_MODELS": str(home / "all" / "models"), "C2P_HOME": str(home / "all")}
 
 
 def test_the_clients_own_reading_of_the_pointer_is_what_was_meant(
-    tmp_path: Path, where: Installation, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, installation: Installation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    name, content = worker.make_pointer(where)
+    name, content = worker.make_pointer(installation)
     (tmp_path / name).write_bytes(content)
     monkeypatch.setenv("C2P_WORKER_POINTER", str(tmp_path / name))
     location = worker.import_client().location.find_worker()
-    assert location.command[0] == str(where.python) and location.run_folder == str(folders.data_home() / "run")
+    assert location.command[0] == str(installation.python) and location.run_folder == str(folders.data_home() / "run")
 
 
-def test_a_second_run_changes_nothing(home: Path, where: Installation) -> None:
-    profile_in(home, "3.0")
+def test_a_second_run_changes_nothing(home: Path, installation: Installation) -> None:
+    make_profile(home, "3.0")
     (profile,) = gimps.find_profiles()
-    assert plug_in.write(profile, worker.make_pointer(where), GERMAN)
+    assert plug_in.write(profile, worker.make_pointer(installation), GERMAN)
     before = {path: path.stat().st_mtime_ns for path in plug_in.find_folder(profile).rglob("*")}
-    assert not plug_in.write(profile, worker.make_pointer(where), GERMAN)
+    assert not plug_in.write(profile, worker.make_pointer(installation), GERMAN)
     assert {path: path.stat().st_mtime_ns for path in plug_in.find_folder(profile).rglob("*")} == before
 
 
-def test_what_gimps_python_compiles_is_neither_wrong_nor_left_at_an_upgrade(home: Path, where: Installation) -> None:
-    profile_in(home, "3.0")
+def test_what_gimps_python_compiles_is_neither_wrong_nor_left_at_an_upgrade(
+    home: Path, installation: Installation
+) -> None:
+    make_profile(home, "3.0")
     (profile,) = gimps.find_profiles()
-    plug_in.write(profile, worker.make_pointer(where), GERMAN)
+    plug_in.write(profile, worker.make_pointer(installation), GERMAN)
     compiled = [plug_in.find_folder(profile) / name for name in ("part.pyc", "worker_client/__pycache__/x.pyc")]
     for path in compiled:
         path.parent.mkdir(exist_ok=True)
         path.touch()
-    assert plug_in.find_differences(profile, worker.make_pointer(where), GERMAN) == []
+    assert plug_in.find_differences(profile, worker.make_pointer(installation), GERMAN) == []
     spoil(plug_in.find_folder(profile), "edited")
-    plug_in.write(profile, worker.make_pointer(where), GERMAN)
+    plug_in.write(profile, worker.make_pointer(installation), GERMAN)
     assert not any(path.exists() for path in compiled)
 
 
-def spoil(folder: Path, how: str) -> None:
-    if how == "missing":
+def spoil(folder: Path, fault: str) -> None:
+    if fault == "missing":
         (folder / "part.py").unlink()
-    elif how == "edited":
+    elif fault == "edited":
         (folder / "part.py").write_text("old")
-    elif how == "stale":
+    elif fault == "stale":
         (folder / "gone.py").touch()
-    elif how == "not executable":
+    elif fault == "not executable":
         (folder / "protect-face.py").chmod(0o644)
-    elif how == "pointer":
+    elif fault == "pointer":
         (folder / "protect-face-worker.json").write_text("{}")
     else:
         (folder / MARKER).write_text('{"state": "incomplete"}')
 
 
 @pytest.mark.parametrize(
-    ("how", "expected"),
+    ("fault", "expected"),
     [
         ("missing", "part.py is missing"),
         ("edited", "part.py is of another version"),
@@ -295,21 +297,21 @@ def spoil(folder: Path, how: str) -> None:
         ("incomplete", "an installation was cut short"),
     ],
 )
-def test_what_is_wrong_is_named_and_repaired(home: Path, where: Installation, how: str, expected: str) -> None:
-    profile_in(home, "3.0")
+def test_what_is_wrong_is_named_and_repaired(home: Path, installation: Installation, fault: str, expected: str) -> None:
+    make_profile(home, "3.0")
     (profile,) = gimps.find_profiles()
-    plug_in.write(profile, worker.make_pointer(where), GERMAN)
-    spoil(plug_in.find_folder(profile), how)
-    (words,) = plug_in.find_differences(profile, worker.make_pointer(where), GERMAN)
-    assert expected in words
-    assert plug_in.write(profile, worker.make_pointer(where), GERMAN)
-    assert plug_in.find_differences(profile, worker.make_pointer(where), GERMAN) == []
+    plug_in.write(profile, worker.make_pointer(installation), GERMAN)
+    spoil(plug_in.find_folder(profile), fault)
+    (difference,) = plug_in.find_differences(profile, worker.make_pointer(installation), GERMAN)
+    assert expected in difference
+    assert plug_in.write(profile, worker.make_pointer(installation), GERMAN)
+    assert plug_in.find_differences(profile, worker.make_pointer(installation), GERMAN) == []
 
 
 def test_an_installation_that_was_killed_leaves_a_mark_and_goes_on(
-    home: Path, where: Installation, monkeypatch: pytest.MonkeyPatch
+    home: Path, installation: Installation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    profile_in(home, "3.0")
+    make_profile(home, "3.0")
     (profile,) = gimps.find_profiles()
     put, left = plug_in.replace_file, iter(range(3))
 
@@ -321,20 +323,20 @@ def test_an_installation_that_was_killed_leaves_a_mark_and_goes_on(
     with monkeypatch.context() as patched:
         patched.setattr(plug_in, "replace_file", killed)
         with pytest.raises(KeyboardInterrupt):
-            plug_in.write(profile, worker.make_pointer(where), GERMAN)
+            plug_in.write(profile, worker.make_pointer(installation), GERMAN)
     assert "incomplete: an installation was cut short" in plug_in.find_differences(
-        profile, worker.make_pointer(where), GERMAN
+        profile, worker.make_pointer(installation), GERMAN
     )
-    plug_in.write(profile, worker.make_pointer(where), GERMAN)
-    assert plug_in.find_differences(profile, worker.make_pointer(where), GERMAN) == []
+    plug_in.write(profile, worker.make_pointer(installation), GERMAN)
+    assert plug_in.find_differences(profile, worker.make_pointer(installation), GERMAN) == []
 
 
-def test_somebody_elses_plug_in_of_that_name_stays(home: Path, where: Installation) -> None:
-    folder = profile_in(home, "3.0") / "plug-ins" / "protect-face"
+def test_somebody_elses_plug_in_of_that_name_stays(home: Path, installation: Installation) -> None:
+    folder = make_profile(home, "3.0") / "plug-ins" / "protect-face"
     folder.mkdir()
     (folder / "mine.py").touch()
     with pytest.raises(Stop) as stopped:
-        plug_in.write(gimps.find_profiles()[0], worker.make_pointer(where), GERMAN)
+        plug_in.write(gimps.find_profiles()[0], worker.make_pointer(installation), GERMAN)
     assert stopped.value.code == "plug-in-not-ours"
     with pytest.raises(Stop) as stopped:
         gimp.remove_from(gimps.find_profiles()[0])
@@ -343,38 +345,38 @@ def test_somebody_elses_plug_in_of_that_name_stays(home: Path, where: Installati
 
 
 @POSIX
-def test_a_link_to_a_checkout_stays(home: Path, where: Installation, tmp_path: Path) -> None:
-    link = profile_in(home, "3.0") / "plug-ins" / "protect-face"
+def test_a_link_to_a_checkout_stays(home: Path, installation: Installation, tmp_path: Path) -> None:
+    link = make_profile(home, "3.0") / "plug-ins" / "protect-face"
     link.symlink_to(tmp_path / "plugin" / "protect-face")
     with pytest.raises(Stop) as stopped:
-        plug_in.write(gimps.find_profiles()[0], worker.make_pointer(where), GERMAN)
+        plug_in.write(gimps.find_profiles()[0], worker.make_pointer(installation), GERMAN)
     assert stopped.value.code == "plug-in-not-ours"
 
 
-def test_a_folder_that_cannot_be_written_is_named(home: Path, where: Installation) -> None:
-    profile = Profile(profile_in(home, "3.0"), "3.0")
+def test_a_folder_that_cannot_be_written_is_named(home: Path, installation: Installation) -> None:
+    profile = Profile(make_profile(home, "3.0"), "3.0")
     profile.plug_ins.rmdir()
     profile.plug_ins.touch()
     with pytest.raises(Stop) as stopped:
-        plug_in.write(profile, worker.make_pointer(where), GERMAN)
+        plug_in.write(profile, worker.make_pointer(installation), GERMAN)
     assert stopped.value.code == "plug-in-not-writable"
     assert stopped.value.fields["folder"] == plug_in.find_folder(profile)
 
 
 @POSIX
-def test_one_gimp_that_fails_does_not_keep_the_others_from_it(home: Path, where: Installation) -> None:
-    (profile_in(home, "2.10") / "plug-ins" / "protect-face-gimp2" / "mine").mkdir(parents=True)
-    profile_in(home, "3.0")
-    first, second = gimp.install(where, gimp.find_installed(), quiet)
+def test_one_gimp_that_fails_does_not_keep_the_others_from_it(home: Path, installation: Installation) -> None:
+    (make_profile(home, "2.10") / "plug-ins" / "protect-face-gimp2" / "mine").mkdir(parents=True)
+    make_profile(home, "3.0")
+    first, second = gimp.install(installation, gimp.find_installed(), quiet)
     assert "was not made by" in first.trouble and not second.trouble
 
 
 @POSIX
-def test_a_gimp_that_never_ran_makes_its_folder_itself(tmp_path: Path, home: Path, where: Installation) -> None:
-    fake_gimp(tmp_path / "bin", "gimp-console-3.0", "3.0.4")
-    folder, asked = gimp.install(where, gimp.find_installed(), quiet)
+def test_a_gimp_that_never_ran_makes_its_folder_itself(tmp_path: Path, home: Path, installation: Installation) -> None:
+    make_fake_gimp(tmp_path / "bin", "gimp-console-3.0", "3.0.4")
+    folder, program = gimp.install(installation, gimp.find_installed(), quiet)
     assert (home / ".config" / "GIMP" / "3.0" / "plug-ins" / "protect-face" / "protect-face.py").exists()
-    assert not folder.trouble and asked == gimp.Outcome("GIMP 3.0.4 (system)")
+    assert not folder.trouble and program == gimp.Outcome("GIMP 3.0.4 (system)")
 
 
 def test_without_any_gimp_the_advice_comes_before_anything_is_installed(
@@ -393,7 +395,7 @@ def test_without_any_gimp_the_advice_comes_before_anything_is_installed(
 def test_a_gimp_is_asked_whether_it_has_the_filter(
     tmp_path: Path, version: str, knows: bool, python: bool, expected: str
 ) -> None:
-    program = fake_gimp(tmp_path / "bin", "gimp", version, knows=knows, python=python)
+    program = make_fake_gimp(tmp_path / "bin", "gimp", version, knows=knows, python=python)
     assert gimp.check_registration(Program((str(program),), "system", version)) == expected
 
 
@@ -401,8 +403,8 @@ def test_a_gimp_that_cannot_be_started_did_not_answer() -> None:
     assert gimp.check_registration(Program(("/nowhere/gimp",), "system", "3.0.4")) == "no answer"
 
 
-def test_copies_in_wrong_places_are_named(home: Path, where: Installation) -> None:
-    plug_ins = profile_in(home, "3.0") / "plug-ins"
+def test_copies_in_wrong_places_are_named(home: Path, installation: Installation) -> None:
+    plug_ins = make_profile(home, "3.0") / "plug-ins"
     (plug_ins / "protect-face" / "protect-face").mkdir(parents=True)
     for stray in ("protect-face.py", "protect-face/protect-face/protect-face.py"):
         (plug_ins / stray).touch()
@@ -416,40 +418,40 @@ def test_copies_in_wrong_places_are_named(home: Path, where: Installation) -> No
 def test_install_py_gimp_says_what_it_did_and_how_to_undo_it(
     tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    fake_gimp(tmp_path / "bin", "gimp-console-3.0", "3.0.4", knows=False)
+    make_fake_gimp(tmp_path / "bin", "gimp-console-3.0", "3.0.4", knows=False)
     monkeypatch.setattr(main, "set_up", lambda *arguments, **options: None)
     assert main.main(["--gimp"]) == 1
-    words = capsys.readouterr().out
-    assert f"wrote {home}" in words and "GIMP 3.0.4 (system): It does not see the filter" in words
-    assert "install.py --uninstall" in words and "install.py --doctor" in words
+    output = capsys.readouterr().out
+    assert f"wrote {home}" in output and "GIMP 3.0.4 (system): It does not see the filter" in output
+    assert "install.py --uninstall" in output and "install.py --doctor" in output
 
 
 @POSIX
 def test_install_py_gimp_ends_the_worker_that_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    fake_gimp(tmp_path / "bin", "gimp-console-3.0", "3.0.4", knows=False)
+    make_fake_gimp(tmp_path / "bin", "gimp-console-3.0", "3.0.4", knows=False)
     ended: list[Installation] = []
     monkeypatch.setattr(main, "set_up", lambda *arguments, **options: None)
-    monkeypatch.setattr(worker, "end_worker", lambda where: not ended.append(where))
+    monkeypatch.setattr(worker, "end_worker", lambda installation: not ended.append(installation))
     main.main(["--gimp"])
     assert len(ended) == 1 and "ended the worker" in capsys.readouterr().out
 
 
 def test_who_has_a_confined_gimp_reads_where_the_workers_command_is(
-    where: Installation, monkeypatch: pytest.MonkeyPatch
+    installation: Installation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(gimp, "is_flatpak_installed", lambda: True)
-    assert f"'{where.c2p} worker run'" in gimp.advise_on_sandbox(where)
+    assert f"'{installation.c2p} worker run'" in gimp.advise_on_sandbox(installation)
 
 
 # Zips
 
 
 def test_there_is_a_zip_per_platform_and_plug_in_with_one_top_folder(tmp_path: Path) -> None:
-    made = zips.make_zips(GERMAN, tmp_path / "dist")
-    assert len(made) == 6
-    for path in made:
+    paths = zips.make_zips(GERMAN, tmp_path / "dist")
+    assert len(paths) == 6
+    for path in paths:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
             (top,) = {name.partition("/")[0] for name in names}
@@ -457,8 +459,8 @@ def test_there_is_a_zip_per_platform_and_plug_in_with_one_top_folder(tmp_path: P
             assert f"{top}/worker_client/locale/de/LC_MESSAGES/protect-face.mo" in names
             modes = {name: archive.getinfo(name).external_attr >> 16 & 0o777 for name in names}
             assert [name for name, mode in modes.items() if mode & 0o111] == [f"{top}/{top}.py"]
-            words = archive.read(f"{top}/INSTALL.txt").decode()
-            assert ("%APPDATA%" in words) == ("windows" in path.name)
+            instructions = archive.read(f"{top}/INSTALL.txt").decode()
+            assert ("%APPDATA%" in instructions) == ("windows" in path.name)
 
 
 def test_an_upgrade_by_zip_is_newer_than_what_gimp_has_read(tmp_path: Path) -> None:
@@ -467,75 +469,77 @@ def test_an_upgrade_by_zip_is_newer_than_what_gimp_has_read(tmp_path: Path) -> N
         assert all(entry.date_time[:5] >= before for entry in archive.infolist())
 
 
-def test_what_was_unpacked_by_hand_is_taken_over(tmp_path: Path, home: Path, where: Installation) -> None:
+def test_what_was_unpacked_by_hand_is_taken_over(tmp_path: Path, home: Path, installation: Installation) -> None:
     path = next(path for path in zips.make_zips(GERMAN, tmp_path / "dist") if path.name.startswith("protect-face-0"))
     with zipfile.ZipFile(path) as archive:
-        archive.extractall(profile_in(home, "3.0") / "plug-ins")
+        archive.extractall(make_profile(home, "3.0") / "plug-ins")
     (profile,) = gimps.find_profiles()
-    words = plug_in.find_differences(profile, worker.make_pointer(where), GERMAN)
-    assert "unpacked from a zip" in words and not [line for line in words if "cut short" in line]
-    assert plug_in.write(profile, worker.make_pointer(where), GERMAN)
-    assert plug_in.find_differences(profile, worker.make_pointer(where), GERMAN) == []
+    differences = plug_in.find_differences(profile, worker.make_pointer(installation), GERMAN)
+    assert "unpacked from a zip" in differences and not [line for line in differences if "cut short" in line]
+    assert plug_in.write(profile, worker.make_pointer(installation), GERMAN)
+    assert plug_in.find_differences(profile, worker.make_pointer(installation), GERMAN) == []
 
 
 def test_zips_are_made_after_the_environment_is_set_up(
-    tmp_path: Path, where: Installation, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, installation: Installation, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    made: list[Any] = []
-    monkeypatch.setattr(main, "set_up", lambda where, **options: install_translations(where))
-    monkeypatch.setattr(zips, "make_zips", lambda compiled: made.append(compiled) or [tmp_path / "one.zip"])
+    calls: list[Any] = []
+    monkeypatch.setattr(main, "set_up", lambda installation, **options: install_translations(installation))
+    monkeypatch.setattr(zips, "make_zips", lambda compiled: calls.append(compiled) or [tmp_path / "one.zip"])
     assert main.main(["--make-zip"]) == 0
-    assert made == [GERMAN] and capsys.readouterr().out == f"{tmp_path / 'one.zip'}\n"
+    assert calls == [GERMAN] and capsys.readouterr().out == f"{tmp_path / 'one.zip'}\n"
 
 
 # Diagnosis
 
 
-def diagnose(where: Installation) -> tuple[int, str]:
+def diagnose(installation: Installation) -> tuple[int, str]:
     lines: list[str] = []
-    return doctor.diagnose(where, lines.append), "\n".join(lines)
+    return doctor.diagnose(installation, lines.append), "\n".join(lines)
 
 
-def test_the_diagnosis_works_before_anything_is_installed(where: Installation) -> None:
-    code, words = diagnose(where)
+def test_the_diagnosis_works_before_anything_is_installed(installation: Installation) -> None:
+    code, output = diagnose(installation)
     assert code == 1
-    assert "The environment is not there" in words and "No GIMP was found" in words
+    assert "The environment is not there" in output and "No GIMP was found" in output
 
 
 @POSIX
-def test_the_diagnosis_says_what_each_gimp_has(tmp_path: Path, home: Path, where: Installation) -> None:
-    fake_gimp(tmp_path / "bin", "gimp-console-3.0", "3.0.4", knows=False)
-    gimp.install(where, gimp.find_installed(), quiet)
+def test_the_diagnosis_says_what_each_gimp_has(tmp_path: Path, home: Path, installation: Installation) -> None:
+    make_fake_gimp(tmp_path / "bin", "gimp-console-3.0", "3.0.4", knows=False)
+    gimp.install(installation, gimp.find_installed(), quiet)
     (home / ".config" / "GIMP" / "3.0" / "plug-ins" / "protect-face" / "part.py").unlink()
-    _, words = diagnose(where)
-    assert "protect-face: part.py is missing" in words
-    assert f"protect-face-worker.json: protocol {PROTOCOL}, ~" in words
-    assert "GIMP 3.0.4, system" in words and "does NOT see the filter" in words
+    _, output = diagnose(installation)
+    assert "protect-face: part.py is missing" in output
+    assert f"protect-face-worker.json: protocol {PROTOCOL}, ~" in output
+    assert "GIMP 3.0.4, system" in output and "does NOT see the filter" in output
 
 
 @POSIX
-def test_the_diagnosis_starts_no_gimp_that_never_ran(tmp_path: Path, home: Path, where: Installation) -> None:
-    fake_gimp(tmp_path / "bin", "gimp-console-3.0", "3.0.4")
-    code, words = diagnose(where)
-    assert code == 1 and "GIMP 3.0.4, system" in words and "has never run; not checked" in words
+def test_the_diagnosis_starts_no_gimp_that_never_ran(tmp_path: Path, home: Path, installation: Installation) -> None:
+    make_fake_gimp(tmp_path / "bin", "gimp-console-3.0", "3.0.4")
+    code, output = diagnose(installation)
+    assert code == 1 and "GIMP 3.0.4, system" in output and "has never run; not checked" in output
     assert list(home.iterdir()) == []
 
 
-def test_the_diagnosis_names_a_pointer_that_leads_nowhere(home: Path, where: Installation) -> None:
-    profile_in(home, "3.0")
-    plug_in.write(gimps.find_profiles()[0], worker.make_pointer(where), GERMAN)
-    _, words = diagnose(where)
-    assert "bin/python', which is not there" in words.replace("Scripts\\python.exe", "bin/python")
+def test_the_diagnosis_names_a_pointer_that_leads_nowhere(home: Path, installation: Installation) -> None:
+    make_profile(home, "3.0")
+    plug_in.write(gimps.find_profiles()[0], worker.make_pointer(installation), GERMAN)
+    _, output = diagnose(installation)
+    assert "bin/python', which is not there" in output.replace("Scripts\\python.exe", "bin/python")
 
 
-def test_the_diagnosis_names_a_plug_in_where_flatpaks_gimp_does_not_look(home: Path, where: Installation) -> None:
-    profile_in(home, "3.0", ".var/app/org.gimp.GIMP/config/GIMP").joinpath("plug-ins", "protect-face").mkdir()
+def test_the_diagnosis_names_a_plug_in_where_flatpaks_gimp_does_not_look(
+    home: Path, installation: Installation
+) -> None:
+    make_profile(home, "3.0", ".var/app/org.gimp.GIMP/config/GIMP").joinpath("plug-ins", "protect-face").mkdir()
     if sys.platform.startswith("linux"):
-        assert "GIMP 3 does not read '~/.var" in diagnose(where)[1]
+        assert "GIMP 3 does not read '~/.var" in diagnose(installation)[1]
 
 
 @POSIX
-def test_the_diagnosis_shows_the_end_of_the_log_and_no_secret(home: Path, where: Installation) -> None:
+def test_the_diagnosis_shows_the_end_of_the_log_and_no_secret(home: Path, installation: Installation) -> None:
     run, log = folders.data_home() / "run", folders.log_home() / "worker.log"
     for folder in (run, log.parent):
         folder.mkdir(parents=True)
@@ -545,38 +549,38 @@ def test_the_diagnosis_shows_the_end_of_the_log_and_no_secret(home: Path, where:
     endpoint = {"protocol": PROTOCOL, "version": "0.1.0", "pid": 1, "transport": "unix", "address": "x", "token": token}
     (run / "worker.json").touch(mode=0o600)
     (run / "worker.json").write_text(json.dumps(endpoint | {"log": str(log)}))
-    code, words = diagnose(where)
-    assert "line 99 in ~/photos" in words and "line 10 " not in words
-    assert token not in words and str(home) not in words
+    code, output = diagnose(installation)
+    assert "line 99 in ~/photos" in output and "line 10 " not in output
+    assert token not in output and str(home) not in output
     assert code == 1
 
 
 @POSIX
-def test_the_diagnosis_names_a_run_folder_that_others_can_enter(where: Installation) -> None:
+def test_the_diagnosis_names_a_run_folder_that_others_can_enter(installation: Installation) -> None:
     run = folders.data_home() / "run"
     run.mkdir(parents=True)
     run.chmod(0o755)
-    assert "can be entered by others" in diagnose(where)[1]
+    assert "can be entered by others" in diagnose(installation)[1]
 
 
 @POSIX
 def test_the_diagnosis_goes_on_where_it_may_not_look(
-    home: Path, where: Installation, monkeypatch: pytest.MonkeyPatch
+    home: Path, installation: Installation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    profile_in(home, "3.0")
+    make_profile(home, "3.0")
     (home / ".local").mkdir()
     lock(home / ".local", monkeypatch)
     lock(home / ".config", monkeypatch)
-    code, words = diagnose(where)
-    assert code == 1 and "== GIMP" in words
-    assert "(can't be looked at: Permission denied)" in words
-    assert "'~/.config/GIMP" in words and "can't be read (Permission denied); change its rights" in words
+    code, output = diagnose(installation)
+    assert code == 1 and "== GIMP" in output
+    assert "(can't be looked at: Permission denied)" in output
+    assert "'~/.config/GIMP" in output and "can't be read (Permission denied); change its rights" in output
 
 
-def install_translations(where: Installation) -> None:
+def install_translations(installation: Installation) -> None:
     """Leaves the translations where pip puts them."""
     windows = sys.platform == "win32"
-    packages = where.venv / ("Lib/site-packages" if windows else "lib/python3.99/site-packages")
+    packages = installation.venv / ("Lib/site-packages" if windows else "lib/python3.99/site-packages")
     for path, body in GERMAN.items():
         (packages / "worker_client" / path).parent.mkdir(parents=True)
         (packages / "worker_client" / path).write_bytes(body)
@@ -584,26 +588,26 @@ def install_translations(where: Installation) -> None:
 
 @POSIX
 def test_the_filter_speaks_the_languages_of_the_installed_package(
-    tmp_path: Path, home: Path, where: Installation
+    tmp_path: Path, home: Path, installation: Installation
 ) -> None:
-    fake_gimp(tmp_path / "bin", "gimp-console-3.0", "3.0.4")
-    install_translations(where)
-    gimp.install(where, gimp.find_installed(), quiet)
+    make_fake_gimp(tmp_path / "bin", "gimp-console-3.0", "3.0.4")
+    install_translations(installation)
+    gimp.install(installation, gimp.find_installed(), quiet)
     folder = home / ".config" / "GIMP" / "3.0" / "plug-ins" / "protect-face"
     assert (folder / "worker_client" / "locale" / "de" / "LC_MESSAGES" / "protect-face.mo").read_bytes() == b"Gesicht"
-    assert "protect-face: as it should be" in diagnose(where)[1]
+    assert "protect-face: as it should be" in diagnose(installation)[1]
 
 
 def test_the_diagnosis_without_translations_says_what_to_do_and_finds_no_fault_in_those_of_the_plug_in(
-    home: Path, where: Installation
+    home: Path, installation: Installation
 ) -> None:
-    profile_in(home, "3.0")
-    plug_in.write(gimps.find_profiles()[0], worker.make_pointer(where), GERMAN)
-    where.python.parent.mkdir(parents=True)
-    where.python.touch()
-    _, words = diagnose(where)
-    assert "The environment has no translations for the plug-ins; run 'python3 install.py --gimp'." in words
-    assert "protect-face: as it should be" in words
+    make_profile(home, "3.0")
+    plug_in.write(gimps.find_profiles()[0], worker.make_pointer(installation), GERMAN)
+    installation.python.parent.mkdir(parents=True)
+    installation.python.touch()
+    _, output = diagnose(installation)
+    assert "The environment has no translations for the plug-ins; run 'python3 install.py --gimp'." in output
+    assert "protect-face: as it should be" in output
 
 
 # Removing
@@ -613,19 +617,19 @@ RUN_FILES = ("worker.json", "worker.lock", "worker.sock", "start.log", "speed.js
 LOG_FILES = ("worker.log", "worker.log.1", "worker.log.2")
 
 
-def test_uninstall_leaves_nothing(home: Path, where: Installation, capsys: pytest.CaptureFixture[str]) -> None:
+def test_uninstall_leaves_nothing(home: Path, installation: Installation, capsys: pytest.CaptureFixture[str]) -> None:
     before = sorted(home.rglob("*"))
-    found = [profile_in(home, version) for version in ("2.10", "3.0", "3.2")]
+    profiles = [make_profile(home, version) for version in ("2.10", "3.0", "3.2")]
     for profile in gimps.find_profiles():
-        plug_in.write(profile, worker.make_pointer(where), GERMAN)
-    for folder in (where.venv, where.models):
+        plug_in.write(profile, worker.make_pointer(installation), GERMAN)
+    for folder in (installation.venv, installation.models):
         folders.claim(folder)
     for folder, names in ((folders.data_home() / "run", RUN_FILES), (folders.log_home(), LOG_FILES)):
         folder.mkdir(parents=True)
         for name in names:
             (folder / name).touch()
     assert main.main(["--uninstall"]) == 0
-    assert all(list((folder / "plug-ins").iterdir()) == [] for folder in found)
+    assert all(list((folder / "plug-ins").iterdir()) == [] for folder in profiles)
     for empty in ("GIMP", "protect-face"):
         assert not [path for path in home.rglob("*") if path.is_file() and empty in path.parts]
     assert not folders.data_home().exists() and not folders.log_home().exists() and before == []
@@ -635,19 +639,19 @@ def test_uninstall_leaves_files_of_the_users_where_c2p_home_puts_the_workers(
     home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("C2P_HOME", str(home))
-    for folder, ours in ((home / "run", "worker.json"), (home / "log", "worker.log")):
+    for folder, name_of_ours in ((home / "run", "worker.json"), (home / "log", "worker.log")):
         (folder / "theirs").mkdir(parents=True)
-        for name in (ours, "flight.log", "theirs/diary.txt"):
+        for name in (name_of_ours, "flight.log", "theirs/diary.txt"):
             (folder / name).touch()
     assert main.main(["--uninstall"]) == 0
-    said = capsys.readouterr().out
+    output = capsys.readouterr().out
     for folder in (home / "run", home / "log"):
         assert sorted(path.name for path in folder.rglob("*")) == ["diary.txt", "flight.log", "theirs"]
-        assert f"'{folder}' holds other files and stays." in said
+        assert f"'{folder}' holds other files and stays." in output
 
 
 def test_uninstall_takes_what_gimp_saved_of_the_dialogs(home: Path) -> None:
-    saved = profile_in(home, "3.0") / "plug-in-settings"
+    saved = make_profile(home, "3.0") / "plug-in-settings"
     saved.mkdir()
     for name in ("GimpProcedureConfig-plug-in-protect-face.last", "GimpProcedureConfig-plug-in-other.last"):
         (saved / name).touch()
@@ -659,7 +663,7 @@ FACE = hashlib.sha256(b"a face").hexdigest()
 
 
 def test_uninstall_takes_the_plug_ins_log_of_errors(home: Path) -> None:
-    log = profile_in(home, "2.10") / crash_report.LOG
+    log = make_profile(home, "2.10") / crash_report.LOG
     log.touch()
     assert main.main(["--uninstall"]) == 0
     assert not log.exists()
@@ -717,31 +721,31 @@ def test_uninstall_leaves_what_is_not_ours_in_a_folder_that_the_user_chose_for_t
 def test_only_a_gimp_that_keeps_prompts_is_asked_to_drop_them(
     tmp_path: Path, home: Path, parasites: str, started: bool
 ) -> None:
-    fake_gimp(tmp_path / "bin", "gimp-console-3.0", "3.0.4")
-    (profile_in(home, "3.0") / "parasiterc").write_text(f'(parasite "{parasites}" 1 0 "")')
+    make_fake_gimp(tmp_path / "bin", "gimp-console-3.0", "3.0.4")
+    (make_profile(home, "3.0") / "parasiterc").write_text(f'(parasite "{parasites}" 1 0 "")')
     main.main(["--uninstall"])
     assert (home / "started").exists() == started
 
 
 @POSIX
-def test_prompts_that_a_gimp_did_not_drop_are_not_said_to_be_removed(
+def test_prompts_that_a_gimp_did_not_drop_are_not_reported_as_removed(
     tmp_path: Path, home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    fake_gimp(tmp_path / "bin", "gimp-console-3.2", "3.2.0", knows=False, python=False)
-    kept = [profile_in(home, version) / "parasiterc" for version in ("3.0", "3.2")]
-    for path in kept:
+    make_fake_gimp(tmp_path / "bin", "gimp-console-3.2", "3.2.0", knows=False, python=False)
+    files = [make_profile(home, version) / "parasiterc" for version in ("3.0", "3.2")]
+    for path in files:
         path.write_text('(parasite "protect-face-recent" 1 0 "")')
     assert main.main(["--uninstall"]) == 5
-    said = capsys.readouterr()
-    assert "Removed the recent prompts" not in said.out
-    assert all(f"'{path}' still holds your recent prompts; close GIMP" in said.err for path in kept)
+    output = capsys.readouterr()
+    assert "Removed the recent prompts" not in output.out
+    assert all(f"'{path}' still holds your recent prompts; close GIMP" in output.err for path in files)
 
 
 def test_who_installed_elsewhere_reads_how_to_remove_that_too(
     home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    profile_in(home, "3.0")
-    monkeypatch.setattr(main, "set_up", lambda where, **options: folders.claim(where.venv))
+    make_profile(home, "3.0")
+    monkeypatch.setattr(main, "set_up", lambda installation, **options: folders.claim(installation.venv))
     options = ["--venv", str(home / "my venv"), "--models", str(home / "models")]
     monkeypatch.setenv("C2P_HOME", str(home / "all"))
     main.main(["--gimp", *options])
@@ -759,7 +763,7 @@ def test_who_installed_elsewhere_reads_how_to_remove_that_too(
 
 
 @POSIX
-def test_uninstall_ends_a_running_worker(where: Installation, capsys: pytest.CaptureFixture[str]) -> None:
+def test_uninstall_ends_a_running_worker(installation: Installation, capsys: pytest.CaptureFixture[str]) -> None:
     process = subprocess.Popen(
         [sys.executable, "-m", "c2p_core.worker", "--run", str(folders.data_home() / "run")], env=environment()
     )
@@ -767,7 +771,7 @@ def test_uninstall_ends_a_running_worker(where: Installation, capsys: pytest.Cap
         until = time.monotonic() + 60
         while not (folders.data_home() / "run" / "worker.json").exists() and time.monotonic() < until:
             time.sleep(0.1)
-        assert diagnose(where)[1].count("running: true") == 1
+        assert diagnose(installation)[1].count("running: true") == 1
         assert main.main(["--uninstall"]) == 0
         assert process.wait(20) == 0
     finally:
@@ -777,11 +781,13 @@ def test_uninstall_ends_a_running_worker(where: Installation, capsys: pytest.Cap
 
 
 def test_uninstall_goes_on_after_a_folder_that_is_not_ours(
-    home: Path, where: Installation, capsys: pytest.CaptureFixture[str]
+    home: Path, installation: Installation, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (profile_in(home, "2.10") / "plug-ins" / "protect-face-gimp2" / "mine").mkdir(parents=True)
-    profile_in(home, "3.0")
-    plug_in.write(next(p for p in gimps.find_profiles() if p.generation == 3), worker.make_pointer(where), GERMAN)
+    (make_profile(home, "2.10") / "plug-ins" / "protect-face-gimp2" / "mine").mkdir(parents=True)
+    make_profile(home, "3.0")
+    plug_in.write(
+        next(p for p in gimps.find_profiles() if p.generation == 3), worker.make_pointer(installation), GERMAN
+    )
     assert main.main(["--uninstall"]) == 2
     assert not (home / ".config" / "GIMP" / "3.0" / "plug-ins" / "protect-face").exists()
     assert "was not made by install.py" in capsys.readouterr().err
@@ -789,14 +795,14 @@ def test_uninstall_goes_on_after_a_folder_that_is_not_ours(
 
 @POSIX
 def test_uninstall_goes_on_where_it_may_not_look(
-    home: Path, where: Installation, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    home: Path, installation: Installation, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    profile_in(home, "3.0")
-    folders.claim(where.venv)
+    make_profile(home, "3.0")
+    folders.claim(installation.venv)
     lock(home / ".config", monkeypatch)
     assert main.main(["--uninstall"]) == 5
     assert "can't be read or removed (Permission denied)" in capsys.readouterr().err
-    assert not where.venv.exists()
+    assert not installation.venv.exists()
 
 
 # The real plug-ins
@@ -805,10 +811,10 @@ def test_uninstall_goes_on_where_it_may_not_look(
 @pytest.mark.parametrize(("generation", "name"), plug_in.NAMES.items())
 def test_the_real_plug_in_is_complete(generation: int, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(plug_in, "SOURCE", ROOT / "plugin")
-    found = plug_in.collect_contents(generation, GERMAN)
-    assert f"{name}.py" in found and "worker_client/client.py" in found
-    assert [found[path] for path in found if path.endswith(".mo")] == [b"Gesicht"]
-    assert not [path for path in found if path.endswith((".po", ".pyc"))]
+    contents = plug_in.collect_contents(generation, GERMAN)
+    assert f"{name}.py" in contents and "worker_client/client.py" in contents
+    assert [contents[path] for path in contents if path.endswith(".mo")] == [b"Gesicht"]
+    assert not [path for path in contents if path.endswith((".po", ".pyc"))]
 
 
 def test_the_installer_with_gimp_needs_the_standard_library_only() -> None:

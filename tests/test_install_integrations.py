@@ -1,4 +1,4 @@
-"""The installer's part of other programs: who is found, what is written where, and that only that is removed."""
+"""The installer's part for other programs: which are found, what is written where, and that only that is removed."""
 
 from __future__ import annotations
 
@@ -66,8 +66,8 @@ def test_a_program_that_is_found_gets_its_files_and_no_other_does(home: Path, na
 def test_a_program_that_has_left_its_folder_is_found(home: Path) -> None:
     (home / "elsewhere" / "darktable").mkdir(parents=True)
     environment = {"HOME": str(home), "XDG_CONFIG_HOME": str(home / "elsewhere")}
-    found = integrations.find(folders.find_installation(None, None), System(environment, "linux"))
-    assert [each.name for each in found] == ["darktable"]
+    programs = integrations.find(folders.find_installation(None, None), System(environment, "linux"))
+    assert [program.name for program in programs] == ["darktable"]
 
 
 @pytest.mark.parametrize(
@@ -83,8 +83,8 @@ def test_other_systems_have_their_own_places(home: Path, platform: str, folder: 
     (home / folder).mkdir(parents=True)
     environment = {"HOME": str(home), "USERPROFILE": str(home)}
     environment |= {"LOCALAPPDATA": str(home / "local"), "APPDATA": str(home / "roaming")}
-    found = integrations.find(folders.find_installation(None, None), System(environment, platform))
-    assert [each.name for each in found] == [name]
+    programs = integrations.find(folders.find_installation(None, None), System(environment, platform))
+    assert [program.name for program in programs] == [name]
 
 
 def test_without_any_program_nothing_is_set_up_and_watching_is_advised(
@@ -153,7 +153,9 @@ def test_an_older_file_of_ours_is_replaced(home: Path) -> None:
 
 
 @pytest.mark.parametrize("changed", [False, True])
-def test_somebody_elses_file_stays_and_is_told(home: Path, capsys: pytest.CaptureFixture[str], changed: bool) -> None:
+def test_somebody_elses_file_stays_and_is_reported(
+    home: Path, capsys: pytest.CaptureFixture[str], changed: bool
+) -> None:
     add_program(home, "nautilus")
     script = home / FILES["Nautilus"][0]
     if changed:
@@ -187,12 +189,12 @@ def test_the_users_lines_of_luarc_stay(home: Path, body: bytes) -> None:
     luarc.parent.mkdir(parents=True)
     luarc.write_bytes(body)
     main.main(["--integrations"])
-    kept = body if body.endswith(b"\n") or not body else body + b"\n"
-    assert luarc.read_bytes() == kept + LINE.encode()
+    before = body if body.endswith(b"\n") or not body else body + b"\n"
+    assert luarc.read_bytes() == before + LINE.encode()
     main.main(["--integrations"])
-    assert luarc.read_bytes() == kept + LINE.encode()
+    assert luarc.read_bytes() == before + LINE.encode()
     main.main(["--uninstall"])
-    assert luarc.read_bytes() == kept if body else not luarc.exists()
+    assert luarc.read_bytes() == before if body else not luarc.exists()
 
 
 def test_a_luarc_that_loads_the_script_already_is_left_alone(home: Path) -> None:
@@ -206,15 +208,15 @@ def test_a_luarc_that_loads_the_script_already_is_left_alone(home: Path) -> None
 
 @POSIX
 def test_a_luarc_that_is_a_link_stays_one(home: Path) -> None:
-    luarc, kept = home / FILES["darktable"][1], home / "dotfiles" / "luarc"
-    for path in (luarc, kept):
+    luarc, target = home / FILES["darktable"][1], home / "dotfiles" / "luarc"
+    for path in (luarc, target):
         path.parent.mkdir(parents=True)
-    kept.write_text("")
-    luarc.symlink_to(kept)
+    target.write_text("")
+    luarc.symlink_to(target)
     main.main(["--integrations"])
-    assert luarc.is_symlink() and kept.read_text() == LINE
+    assert luarc.is_symlink() and target.read_text() == LINE
     main.main(["--uninstall"])
-    assert luarc.is_symlink() and kept.read_text() == ""
+    assert luarc.is_symlink() and target.read_text() == ""
 
 
 # Removal and diagnosis
@@ -239,9 +241,9 @@ def test_the_diagnosis_lists_what_was_written_and_what_has_become_of_it(home: Pa
     (home / FILES["Nautilus"][0]).unlink()
     (home / FILES["digiKam"][0]).write_text("mine")
     (home / FILES["darktable"][1]).write_text("mine")
-    said: list[str] = []
-    doctor.diagnose(folders.find_installation(None, None), said.append)
-    text = "\n".join(said)
+    lines: list[str] = []
+    doctor.diagnose(folders.find_installation(None, None), lines.append)
+    text = "\n".join(lines)
     assert f"~/{FILES['Dolphin'][1]}: as installed" in text
     for name, state in (
         (FILES["Nautilus"][0], "gone"),

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from worker_client.messages import ENGLISH, Message, render, told
+from worker_client.messages import ENGLISH, Message, render, render_message
 
 from c2p_core import errors
 from c2p_core.errors import BadRequest, C2PError, ModelUnavailable
@@ -93,7 +93,10 @@ def test_a_message_travels_as_json_and_is_translated_on_the_other_side() -> None
         "text": f"Not every face was protected: {ENGLISH['face-gone']}",
     }
     translation = {ENGLISH["face-gone"]: "Weg."}
-    assert told(message.described(), lambda text: translation.get(text, text)) == "Not every face was protected: Weg."
+    assert (
+        render_message(message.described(), lambda text: translation.get(text, text))
+        == "Not every face was protected: Weg."
+    )
 
 
 @pytest.mark.parametrize(
@@ -107,7 +110,7 @@ def test_a_message_travels_as_json_and_is_translated_on_the_other_side() -> None
     ],
 )
 def test_a_message_unknown_to_this_catalogue_is_shown_in_the_senders_english(sent: dict[str, object]) -> None:
-    assert told(sent) == "As it says."
+    assert render_message(sent) == "As it says."
 
 
 def test_an_unknown_code_is_an_error_where_it_is_made() -> None:

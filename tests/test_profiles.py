@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from c2p_core.api import Profile, ProtectRequest
-from c2p_core.batch.planning import settings_digest
+from c2p_core.batch.planning import hash_settings
 from c2p_core.errors import BadRequest, Message, ModelUnavailable
 from c2p_core.models.store import ModelStore
 from c2p_core.photo import Photo
@@ -144,9 +144,9 @@ def test_an_unknown_profile_is_refused(bare: ModelStore) -> None:
 
 def test_results_of_before_there_were_profiles_still_serve(tmp_path: Path) -> None:
     now = {"profile": "embedded", "prior": "auto", "clip": "auto", "seed": 1}
-    assert settings_digest(now, False) == settings_digest({"prior": "makeup", "clip": "clip-mini", "seed": 1}, False)
-    full = settings_digest(now | {"profile": "full"}, False)
-    assert full not in (settings_digest(now, False), settings_digest(now | {"profile": "auto"}, False))
+    assert hash_settings(now, False) == hash_settings({"prior": "makeup", "clip": "clip-mini", "seed": 1}, False)
+    full = hash_settings(now | {"profile": "full"}, False)
+    assert full not in (hash_settings(now, False), hash_settings(now | {"profile": "auto"}, False))
 
 
 # The worker, and so GIMP

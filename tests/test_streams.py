@@ -25,13 +25,13 @@ NOTHING = re.compile(r"\A\Z")
 
 
 def c2p(
-    words: str, folder: Path, around: str = "{}", stdout: int = subprocess.PIPE
+    arguments: str, folder: Path, shell_template: str = "{}", stdout: int = subprocess.PIPE
 ) -> subprocess.CompletedProcess[str]:
-    """Runs ``c2p`` with words in a folder, from a shell that prepares what is around it."""
-    command = f"{sys.executable} -m c2p_core {words}"
-    # One thread: what others would reserve counts where memory is limited.
+    """Runs ``c2p`` in a folder; ``shell_template`` is a shell command in which {} stands for it."""
+    command = f"{sys.executable} -m c2p_core {arguments}"
+    # One thread: the memory that others reserve would count against the limit.
     variables = environment(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1")
-    shell = ["sh", "-c", around.replace("{}", command)]
+    shell = ["sh", "-c", shell_template.replace("{}", command)]
     return subprocess.run(
         shell, cwd=folder, env=variables, text=True, timeout=400, stdout=stdout, stderr=subprocess.PIPE
     )
@@ -44,7 +44,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("words", "around", "code", "said"),
+    ("arguments", "shell_template", "code", "expected"),
     [
         ("models list", "{} >&-", 0, NOTHING),
         ("models list", "{} <&-", 0, NOTHING),
@@ -69,21 +69,21 @@ def folder(tmp_path: Path) -> Path:
     ],
 )
 def test_whatever_is_closed_full_gone_or_forbidden_the_exit_code_and_one_sentence_say_what_happened(
-    folder: Path, words: str, around: str, code: int, said: re.Pattern[str]
+    folder: Path, arguments: str, shell_template: str, code: int, expected: re.Pattern[str]
 ) -> None:
-    ended = c2p(words.replace("{folder}", str(folder)), folder, around)
-    assert ended.returncode == code
-    assert said.search(ended.stderr) and ended.stderr.count("\n") == (said is not NOTHING), ended.stderr
+    process = c2p(arguments.replace("{folder}", str(folder)), folder, shell_template)
+    assert process.returncode == code
+    assert expected.search(process.stderr) and process.stderr.count("\n") == (expected is not NOTHING), process.stderr
 
 
-@pytest.mark.parametrize(("words", "code"), [("models list", 0), ("models verify nobody", 2), ("--help", 0)])
-def test_a_reader_that_has_gone_changes_no_exit_code(folder: Path, words: str, code: int) -> None:
+@pytest.mark.parametrize(("arguments", "code"), [("models list", 0), ("models verify nobody", 2), ("--help", 0)])
+def test_a_reader_that_has_gone_changes_no_exit_code(folder: Path, arguments: str, code: int) -> None:
     reader, writer = os.pipe()
     os.close(reader)
-    ended = c2p(words, folder, stdout=writer)
+    process = c2p(arguments, folder, stdout=writer)
     os.close(writer)
-    assert ended.returncode == code
-    assert (UNKNOWN if code else NOTHING).search(ended.stderr)
+    assert process.returncode == code
+    assert (UNKNOWN if code else NOTHING).search(process.stderr)
 
 
 def test_what_libraries_log_is_not_printed() -> None:
@@ -93,10 +93,10 @@ def test_what_libraries_log_is_not_printed() -> None:
         " logging.warning('the root says'); logging.getLogger('pyvips').warning('libvips says')\n"
         " print('ours', file=sys.stderr)"
     )
-    ended = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-c", program], env=environment(), text=True, capture_output=True, timeout=60
     )
-    assert (ended.returncode, ended.stderr) == (0, "ours\n")
+    assert (process.returncode, process.stderr) == (0, "ours\n")
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="sets the size of a pipe")
@@ -108,16 +108,18 @@ def test_a_pipe_that_refuses_what_comes_too_fast_gets_everything(folder: Path) -
     os.set_blocking(writer, False)
     with ThreadPoolExecutor() as pool, os.fdopen(reader) as stream:
         printed = pool.submit(stream.read)
-        ended = c2p("models list --json", folder, stdout=writer)
+        process = c2p("models list --json", folder, stdout=writer)
         os.close(writer)
-        assert (ended.returncode, ended.stderr) == (0, "")
+        assert (process.returncode, process.stderr) == (0, "")
         assert len(printed.result()) > 4096 and json.loads(printed.result())
 
 
 @pytest.mark.slow
-def test_a_photo_whose_words_cannot_be_printed_is_protected_all_the_same(folder: Path) -> None:
+def test_a_photo_whose_summary_cannot_be_printed_is_protected_all_the_same(folder: Path) -> None:
     Image.fromarray(data.astronaut()[:300, 80:380]).save(folder / "face.png")
-    ended = c2p("protect face.png --steps 1 --recognisers faceres --report r.json", folder, "{} >/dev/full")
-    assert ended.returncode == 0 and sentence("output-lost").search(ended.stderr) and ended.stderr.count("\n") == 1
+    process = c2p("protect face.png --steps 1 --recognisers faceres --report r.json", folder, "{} >/dev/full")
+    assert (
+        process.returncode == 0 and sentence("output-lost").search(process.stderr) and process.stderr.count("\n") == 1
+    )
     assert photo_files.read(folder / "face.protected.png").pixels.shape == (300, 300, 3)
     assert len(json.loads((folder / "r.json").read_text())["photos"]) == 1

@@ -34,7 +34,7 @@ from worker_client.location import WorkerLocation, read_endpoint
 from benchmarks.suites.cost import group_photo
 from tests.host import gimp as host
 from tests.host import gimp210, test_window
-from tests.host.gimp import Gimp, plug_ins
+from tests.host.gimp import Gimp, find_plug_in_processes
 from tests.host.gimp210 import Gimp210
 from tests.host.root import NoRoot
 
@@ -55,12 +55,12 @@ def _note(*what):
         notes.write(_json.dumps([time.time()] + list(what)) + "\\n")
 
 
-def _noted(job, tell, **more):
-    def note_and_tell(event):
+def _noted(job, on_event, **more):
+    def note_event(event):
         _note(event.kind)
-        tell(event)
+        on_event(event)
 
-    event = _result(job, note_and_tell, **more)
+    event = _result(job, note_event, **more)
     _note("result", event.header.get("seconds", 0))
     return event
 
@@ -73,14 +73,14 @@ _RUN = """
     source = image.get_layers()[0]
     began = time.time()
     status, error = protect(image, source, steps={steps})
-    tell(began=began, ended=time.time(), status=status, error=error)
+    report(began=began, ended=time.time(), status=status, error=error)
 """
 _RUN_210 = """
 import time
 image = pdb.gimp_file_load(os.path.join(SHARE, "astronaut-24.tif"), "astronaut-24.tif")
 began = time.time()
 protect(image, image.layers[0], steps={steps})
-tell(began=began, ended=time.time())
+report(began=began, ended=time.time())
 """
 # Orders for the open dialog, see ``tests.host.test_window.DRIVER``: they note when what is asked for is shown.
 _NOTE_TIMES = """
@@ -96,7 +96,7 @@ note(dialog._meter, "show_figures", "meter")
 note(dialog._preview, "show_pair", "picture")
 """
 _BEGIN = "import time; dialog.times = {{'began': time.time()}}; "
-_QUICK = _BEGIN + "dialog._config.set_property('seed', {}); dialog._button.clicked()"
+_QUICK = _BEGIN + "dialog._config.set_property('seed', {}); dialog._quick_button.clicked()"
 _AMOUNT = _BEGIN + "dialog._config.set_property('amount', {})"
 _TIMES = "found.update(dialog.times)"
 _FOUND = "found['shown'] = getattr(dialog, 'shown_at', 0)"
@@ -139,7 +139,7 @@ def run(results: Path, say: Callable[[str], None]) -> Path:
     """
     share = Path(tempfile.mkdtemp(prefix="pf-gimp-"))
     try:
-        gimp = host.prepared(share)
+        gimp = host.prepare_gimp(share)
         pointer = gimp.plug_in / "protect-face-worker.json"
         pointer.write_text(_on_all_cores(pointer.read_text()))
         _write_photos(share)
@@ -152,7 +152,7 @@ def run(results: Path, say: Callable[[str], None]) -> Path:
             else:
                 figures += _told(_dialog_figures(gimp, location), say)
             try:
-                older = gimp210.prepared(share)
+                older = gimp210.prepare_gimp210(share)
             except NoRoot as reason:
                 say(f"GIMP 2.10 is not measured: {reason}")
             else:
@@ -228,7 +228,7 @@ def _dialog_figures(gimp: Gimp, location: WorkerLocation) -> Iterator[Figure]:
         with test_window.opened_window(gimp, gimp.share / photo) as window:
             window.open_dialog()
             with _watched(partial(_plug_ins_of, window)) as peaks, _watched_worker(location) as worker:
-                window.ask(f"dialog._config.set_property('steps', {_STEPS}); dialog._search.clicked()")
+                window.ask(f"dialog._config.set_property('steps', {_STEPS}); dialog._search_button.clicked()")
                 window.ask_until(
                     "found['meter'] = bool(dialog._current and dialog._meter.figures)",
                     lambda found: bool(found["meter"]),
@@ -249,7 +249,7 @@ def _started(pid: int) -> float:
 
 
 def _plug_ins_of(window: test_window.Window) -> list[psutil.Process]:
-    return plug_ins(window.gimp.share / "profile-window" / "plug-ins" / "protect-face")
+    return find_plug_in_processes(window.gimp.share / "profile-window" / "plug-ins" / "protect-face")
 
 
 def _figures_210(gimp: Gimp210) -> Iterator[Figure]:
@@ -276,7 +276,7 @@ def _write_photos(share: Path) -> None:
 
 def _location(gimp: Gimp) -> WorkerLocation:
     """The worker as programs outside of GIMP's root folder start it."""
-    pointer = json.loads(_on_all_cores(host.pointer(gimp.run_folder, in_root=False)))
+    pointer = json.loads(_on_all_cores(host.make_pointer(gimp.run_folder, in_root=False)))
     return WorkerLocation("benchmarks", pointer["command"], pointer["run"], pointer["environment"])
 
 
@@ -297,8 +297,8 @@ def _one_run(
 ) -> tuple[float, float, float, float]:
     """Seconds to the first progress, seconds outside of the search, and the plug-in's and the worker's peaks in MB."""
     script = "    import time\n" + _RUN.format(prepare=prepare, steps=_STEPS, photo=photo)
-    with _watched(partial(plug_ins, gimp.plug_in)) as peaks, _watched_worker(location) as worker:
-        results = gimp.script_alone(script).told
+    with _watched(partial(find_plug_in_processes, gimp.plug_in)) as peaks, _watched_worker(location) as worker:
+        results = gimp.script_alone(script).results
     if results["status"] != "success":
         raise RuntimeError(results["error"])
     return *_times(gimp.share, results), max(peaks.values()) / 1e6, max(worker) / 1e6
@@ -306,7 +306,7 @@ def _one_run(
 
 def _one_run_210(gimp: Gimp210) -> tuple[float, float, float]:
     """The same in GIMP 2.10."""
-    with _watched(partial(plug_ins, gimp.plug_in)) as peaks:
+    with _watched(partial(find_plug_in_processes, gimp.plug_in)) as peaks:
         results, _ = gimp.script_alone(_RUN_210.format(steps=_STEPS))
     return *_times(gimp.share, results), max(peaks.values()) / 1e6
 
@@ -376,7 +376,7 @@ def _cancel(gimp: Gimp, location: WorkerLocation) -> float:
     process = gimp.start("    import time\n" + _RUN.format(prepare="pass", steps=5000, photo="astronaut-24.tif"))
     while not notes.exists() or notes.read_text(encoding="utf-8").count('"progress"') < 10:
         time.sleep(0.05)
-    for plug_in in plug_ins(gimp.plug_in):
+    for plug_in in find_plug_in_processes(gimp.plug_in):
         plug_in.kill()
     began = time.monotonic()
     while _status(location)["queue"]:

@@ -170,7 +170,7 @@ def measure_workers(shoot: Sequence[Path], out: Path, workers: int, steps: int) 
     )
     summary = json.loads(told.stdout)
     with batch_run.open_folder(out) as folder:
-        times = sorted(row.finished for row in folder.journal.rows() if row.state == "done")
+        times = sorted(row.finished for row in folder.journal.read_rows() if row.state == "done")
     between = (times[-1] - times[workers - 1]) / (len(times) - workers)
     return Workers(
         workers,
@@ -235,7 +235,7 @@ def time_writer(outcome: Outcome, destination: Path | str, count: int) -> float:
     items = [Item(number, f"{outcome.item.path}-{number}", f"{number // 1000}/{number}.jpg") for number in range(count)]
     control = Control(open_models, CancelToken(), read=lambda item: (b"", outcome.stamp))
     with open_destination(destination) as folder:
-        results = batch_run.read_results(folder, batch_run.choose_settings(_JOB))
+        results = batch_run.read_results(folder, batch_run.make_settings_digester(_JOB))
         summary, engine = batch_run.Summary(), partial(send_back, outcome)
         began = time.perf_counter()
         batch_run.run(folder, items, _JOB, engine, control, results, summary=summary)
@@ -282,7 +282,7 @@ def send_back(outcome: Outcome, items: Iterable[Item], job: Job, control: Contro
     for item in items:
         _, stamp = control.read(item)
         digest = f"{item.number:064x}"
-        reuse = control.reuse(item, digest)
+        reuse = control.find_reuse(item, digest)
         if reuse is not None:
             raise ValueError(f"{item.path} has a result already")
         yield replace(outcome, item=item, digest=digest, stamp=stamp)

@@ -1,4 +1,4 @@
-"""What runs on the machines of a Ray cluster: a Ray actor running the one-process engine."""
+"""The Ray actor of a cluster: it runs the one-process engine on its machine."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from c2p_core.version import __version__
 
 
 @dataclass(frozen=True)
-class Sent:
-    """Photo bytes sent with the task, for an actor need not see the disk that the photo is on.
+class PhotoBytes:
+    """The file of a photo, sent with the task, because an actor may not see the disk that the photo is on.
 
     Attributes:
-        data: the photo's file.
-        stamp: its size and time of change.
+        data: its content.
+        stamp: its size and modification time.
     """
 
     data: bytes
@@ -31,26 +31,26 @@ class Sent:
 
 
 @dataclass(frozen=True)
-class Question:
-    """Whether there is an earlier result for the content of a photo."""
+class ReuseQuery:
+    """Asks whether there is an earlier result for the content of a photo."""
 
     digest: str
 
 
 @dataclass(frozen=True)
-class Ended:
-    """The engine has ended, and no outcome comes of the photo: it was cancelled, or nothing can be protected."""
+class EngineEnded:
+    """The engine has ended without an outcome for the photo: it was cancelled, or no photo can be protected."""
 
     error: Exception | None = None
 
 
 @dataclass(frozen=True)
-class Presence:
-    """Where an actor is.
+class ActorInfo:
+    """Where an actor runs.
 
     Attributes:
-        node: Ray's name of its machine.
-        process: the number of its process there.
+        node: Ray's ID of its machine.
+        process: its process ID there.
         program: version of the program there.
     """
 
@@ -59,53 +59,53 @@ class Presence:
     program: str
 
 
-Answer = Outcome | Question | Ended
+Reply = Outcome | ReuseQuery | EngineEnded
 
 
 class Protector:
-    """An actor: photos come as calls, each of which waits for its answer in a thread of its own."""
+    """An actor: each photo is a call, which waits for its reply in its own thread."""
 
     def __init__(self, engine: Engine | None, job: Job, models: Path | None, offline: bool, cores: int) -> None:
-        """``engine`` is that of one process when None; ``models`` the folder of models, that of the machine when None.
+        """``engine`` defaults to the one-process engine, ``models`` to the model folder of the actor's machine.
 
         Raises:
-            ModelUnavailable: no model can be read there.
+            ModelUnavailable: the models can't be read there.
         """
         self._items: SimpleQueue[Item | None] = SimpleQueue()
-        self._sent: dict[int, Sent] = {}
-        self._answers: dict[int, SimpleQueue[Answer]] = {}
-        self._known: dict[int, SimpleQueue[Reuse | None]] = {}
+        self._photo_bytes: dict[int, PhotoBytes] = {}
+        self._replies: dict[int, SimpleQueue[Reply]] = {}
+        self._reuse_replies: dict[int, SimpleQueue[Reuse | None]] = {}
         self._cancel = CancelToken()
-        self._changing = threading.Lock()
-        self._ended: Ended | None = None
+        self._lock = threading.Lock()
+        self._ended: EngineEnded | None = None
         store = ModelStore(models, offline)
         threading.Thread(target=self._run, args=(engine, job, lambda: store, cores), daemon=True).start()
 
-    def present(self) -> Presence:
-        """Say where it is, as soon as it is there."""
+    def get_info(self) -> ActorInfo:
+        """Where the actor runs; the first call, answered once the actor has started."""
         import ray
 
-        return Presence(ray.get_runtime_context().get_node_id(), os.getpid(), __version__)
+        return ActorInfo(ray.get_runtime_context().get_node_id(), os.getpid(), __version__)
 
-    def protect(self, item: Item, sent: Sent | None) -> Answer:
-        """Protect a photo; without its file, it is read here. After a question, ``go_on`` has the further answer."""
-        with self._changing:
+    def protect(self, item: Item, photo_bytes: PhotoBytes | None) -> Reply:
+        """Protect a photo, read here if its bytes were not sent; after a ``ReuseQuery``, call ``answer_query``."""
+        with self._lock:
             if self._ended is not None:
                 return self._ended
-            answers = self._answers[item.number] = SimpleQueue()
-            if sent is not None:
-                self._sent[item.number] = sent
+            replies = self._replies[item.number] = SimpleQueue()
+            if photo_bytes is not None:
+                self._photo_bytes[item.number] = photo_bytes
             self._items.put(item)
-        return answers.get()
+        return replies.get()
 
-    def go_on(self, number: int, reuse: Reuse | None) -> Answer:
-        """Answer a question, and wait for what comes of the photo."""
-        answers = self._answers[number]
-        self._known[number].put(reuse)
-        return answers.get()
+    def answer_query(self, number: int, reuse: Reuse | None) -> Reply:
+        """Answer a ``ReuseQuery``, and wait for the outcome of the photo."""
+        replies = self._replies[number]
+        self._reuse_replies[number].put(reuse)
+        return replies.get()
 
     def cancel(self) -> None:
-        """Begin no further photo, and end searches within a step."""
+        """Start no further photo, and end searches within a step."""
         self._cancel.cancel()
         self._items.put(None)
 
@@ -117,26 +117,26 @@ class Protector:
 
             torch.set_num_threads(cores)
             engine = protect_here
-        ended = Ended()
+        end = EngineEnded()
         try:
-            control = Control(store, self._cancel, reuse=self._ask, read=self._read)
+            control = Control(store, self._cancel, find_reuse=self._query_reuse, read=self._read)
             for outcome in engine(iter(self._items.get, None), job, control):
-                answers = self._answers.pop(outcome.item.number)
-                self._known.pop(outcome.item.number, None)
-                self._sent.pop(outcome.item.number, None)
-                answers.put(outcome)
+                replies = self._replies.pop(outcome.item.number)
+                self._reuse_replies.pop(outcome.item.number, None)
+                self._photo_bytes.pop(outcome.item.number, None)
+                replies.put(outcome)
         except Exception as error:
-            ended = Ended(error)
-        with self._changing:
-            self._ended = ended
-            for answers in self._answers.values():
-                answers.put(ended)
+            end = EngineEnded(error)
+        with self._lock:
+            self._ended = end
+            for replies in self._replies.values():
+                replies.put(end)
 
     def _read(self, item: Item) -> tuple[bytes, tuple[int, int]]:
-        sent = self._sent.pop(item.number, None)
-        return read_photo(item.path) if sent is None else (sent.data, sent.stamp)
+        photo_bytes = self._photo_bytes.pop(item.number, None)
+        return read_photo(item.path) if photo_bytes is None else (photo_bytes.data, photo_bytes.stamp)
 
-    def _ask(self, item: Item, digest: str) -> Reuse | None:
-        known = self._known[item.number] = SimpleQueue()
-        self._answers[item.number].put(Question(digest))
-        return known.get()
+    def _query_reuse(self, item: Item, digest: str) -> Reuse | None:
+        reuse_replies = self._reuse_replies[item.number] = SimpleQueue()
+        self._replies[item.number].put(ReuseQuery(digest))
+        return reuse_replies.get()

@@ -1,4 +1,4 @@
-"""Photos that come into a folder, each as soon as it is complete; between them, nothing is computed."""
+"""Photos that arrive in a folder, each as soon as it is complete, without computing anything in between."""
 
 from __future__ import annotations
 
@@ -17,130 +17,132 @@ from watchdog.events import FileSystemEvent, FileSystemEventHandler, FileSystemM
 from watchdog.observers import Observer
 from watchdog.observers.polling import PollingObserver
 
-from c2p_core.batch.layout import Item, place_of, place_with_whole_name
+from c2p_core.batch.layout import Item, choose_place, choose_place_with_full_name
 from c2p_core.batch.sources import Sources, is_hidden, is_picture, scan_folder
 from c2p_core.errors import CannotWrite, UnreadableImage
 
-# Seconds after which the folder is looked at again; on Windows also those in which Ctrl-C is noticed.
-_LOOK_AGAIN = 1.0 if sys.platform == "win32" else 2.0
-_POLL = 2.0  # seconds, where the system tells of no change
-# What is done to a file that may have changed its content or name.
-_TELLING = ("created", "modified", "moved", "closed")
+# Seconds after which a wait checks the folder again; on Windows, Ctrl-C is only noticed then.
+_WAKE_INTERVAL = 1.0 if sys.platform == "win32" else 2.0
+_POLL_INTERVAL = 2.0  # seconds, where the system reports no changes
+# Events after which a file may have a new content or name.
+_RELEVANT_EVENTS = ("created", "modified", "moved", "closed")
 
 
 @dataclass
-class _Waiting:
+class _PendingFile:
     """A file that may still be being written."""
 
     stamp: tuple[int, int]
-    until: float
+    complete_at: float
 
 
 @dataclass
 class Arrivals:
-    """What came into a folder and is not taken yet.
+    """Files that arrived in a folder and were not taken yet.
 
     Attributes:
-        folder: the watched one, absolute.
-        destination: of the results, absolute; what lies there is left out.
-        settled: seconds without a change after which a file counts as complete.
+        folder: the watched folder, absolute.
+        destination: of the results, absolute; files in it are left out.
+        settle_seconds: time without a change after which a file counts as complete.
         clock: monotonic seconds.
-        is_there: whether the folder is still the one that is watched.
+        is_there: whether the watched folder is still in its place.
     """
 
     folder: str
     destination: str
-    settled: float = 2.0
+    settle_seconds: float = 2.0
     clock: Callable[[], float] = time.monotonic
     is_there: Callable[[], bool] = lambda: True
-    # Safe to be put into by a signal handler, whatever the thread was doing.
-    _told: queue.SimpleQueue[str | None] = field(default_factory=queue.SimpleQueue)
-    _waiting: dict[str, _Waiting] = field(default_factory=dict)
+    # A signal handler may put into it at any time.
+    _events: queue.SimpleQueue[str | None] = field(default_factory=queue.SimpleQueue)
+    _pending: dict[str, _PendingFile] = field(default_factory=dict)
     _places: dict[str, str] = field(default_factory=dict)
     _count: int = 0
 
-    def tell(self, path: str) -> None:
-        """Say that a file or folder is new or has changed; from any thread."""
-        self._told.put(path)
+    def notify(self, path: str) -> None:
+        """Report a file or folder that is new or has changed; from any thread."""
+        self._events.put(path)
 
     def wake(self) -> None:
         """Let ``wait`` return; from any thread or signal handler."""
-        self._told.put(None)
+        self._events.put(None)
 
     def wait(self) -> Item | None:
-        """Wait for the next complete photo; None as soon as ``wake`` was called.
+        """Wait for the next complete photo; None once ``wake`` was called.
 
         Raises:
-            UnreadableImage: the folder was removed or renamed, or its disk was taken out.
+            UnreadableImage: the folder was removed or renamed, or its disk was unplugged.
         """
         while True:
             if not self.is_there():
                 raise UnreadableImage("watched-folder-gone", path=self.folder)
             if (item := self._take_settled()) is not None:
                 return item
-            left = min((waiting.until - self.clock() for waiting in self._waiting.values()), default=_LOOK_AGAIN)
+            remaining = min(
+                (pending.complete_at - self.clock() for pending in self._pending.values()), default=_WAKE_INTERVAL
+            )
             try:
-                told = self._told.get(timeout=min(_LOOK_AGAIN, max(0.0, left)))
+                changed_path = self._events.get(timeout=min(_WAKE_INTERVAL, max(0.0, remaining)))
             except queue.Empty:
                 continue
-            if told is None:
+            if changed_path is None:
                 return None
-            self._look_at(told)
+            self._inspect(changed_path)
 
-    def ready(self) -> Iterator[Item]:
-        """The photos that are complete by now, without waiting for others."""
+    def take_ready(self) -> Iterator[Item]:
+        """Yield the photos that are complete by now, without waiting for others."""
         while True:
             try:
-                told = self._told.get_nowait()
+                changed_path = self._events.get_nowait()
             except queue.Empty:
                 item = self._take_settled()
                 if item is None:
                     return
                 yield item
                 continue
-            if told is None:
-                self.wake()  # for whoever waits next
+            if changed_path is None:
+                self.wake()  # for the next wait
                 return
-            self._look_at(told)
+            self._inspect(changed_path)
 
-    def _look_at(self, path: str) -> None:
-        if self._is_left_out(path):
+    def _inspect(self, path: str) -> None:
+        if self._is_excluded(path):
             return
         if os.path.isdir(path):
-            # A folder may come with photos in it, of which nobody tells.
-            found = Sources()
-            scan_folder(path, self.destination, found)
-            for source in found.files:
-                self._look_at(source.path)
-        elif is_picture(os.path.basename(path)) and (stamp := _stamp(path)) is not None:
-            self._waiting[path] = _Waiting(stamp, self.clock() + self.settled)
+            # A folder may arrive with photos in it, for which there are no events.
+            sources = Sources()
+            scan_folder(path, self.destination, sources)
+            for source in sources.files:
+                self._inspect(source.path)
+        elif is_picture(os.path.basename(path)) and (stamp := _read_stamp(path)) is not None:
+            self._pending[path] = _PendingFile(stamp, self.clock() + self.settle_seconds)
 
-    def _is_left_out(self, path: str) -> bool:
-        below = os.path.relpath(path, self.folder)
-        if below.startswith(os.pardir) or any(is_hidden(part) for part in Path(below).parts if part != os.curdir):
+    def _is_excluded(self, path: str) -> bool:
+        relative = os.path.relpath(path, self.folder)
+        if relative.startswith(os.pardir) or any(is_hidden(part) for part in Path(relative).parts if part != os.curdir):
             return True
-        out = os.path.normcase(self.destination)
-        return os.path.normcase(path) == out or os.path.normcase(path).startswith(out + os.sep)
+        destination = os.path.normcase(self.destination)
+        return os.path.normcase(path) == destination or os.path.normcase(path).startswith(destination + os.sep)
 
     def _take_settled(self) -> Item | None:
         now = self.clock()
-        for path, waiting in list(self._waiting.items()):
-            if waiting.until > now:
+        for path, pending in list(self._pending.items()):
+            if pending.complete_at > now:
                 continue
-            stamp = _stamp(path)
+            stamp = _read_stamp(path)
             if stamp is None:
-                del self._waiting[path]  # renamed, which was told of, or gone
-            elif stamp != waiting.stamp or stamp[0] == 0:
-                self._waiting[path] = _Waiting(stamp, now + self.settled)
+                del self._pending[path]  # renamed, for which there is an event, or gone
+            elif stamp != pending.stamp or stamp[0] == 0:
+                self._pending[path] = _PendingFile(stamp, now + self.settle_seconds)
             else:
-                del self._waiting[path]
+                del self._pending[path]
                 self._count += 1
-                return Item(self._count, path, self._place(path), *stamp)
+                return Item(self._count, path, self._choose_place(path), *stamp)
         return None
 
-    def _place(self, path: str) -> str:
-        """Where the result goes: by its name, unless another photo has that place."""
-        for place in (place_of(path, self.folder), place_with_whole_name(path, self.folder)):
+    def _choose_place(self, path: str) -> str:
+        """Choose the place of a result: by the photo's name, unless another photo has that place."""
+        for place in (choose_place(path, self.folder), choose_place_with_full_name(path, self.folder)):
             key = unicodedata.normalize("NFC", place.casefold())
             if self._places.setdefault(key, path) == path or not os.path.lexists(self._places[key]):
                 self._places[key] = path
@@ -148,13 +150,17 @@ class Arrivals:
         return place
 
 
-def name_below(destination: Path, folder: Path) -> str:
-    """The absolute name of the folder of results, below a watched one where it lies there, by whatever links."""
-    here, out = folder.resolve(), destination.resolve()
-    return str(folder.absolute() / out.relative_to(here) if out.is_relative_to(here) else destination.absolute())
+def locate_below(destination: Path, folder: Path) -> str:
+    """The absolute path of the folder of results: below the watched one if it lies there, whatever links lead to it."""
+    resolved_folder, resolved_destination = folder.resolve(), destination.resolve()
+    return str(
+        folder.absolute() / resolved_destination.relative_to(resolved_folder)
+        if resolved_destination.is_relative_to(resolved_folder)
+        else destination.absolute()
+    )
 
 
-def _stamp(path: str) -> tuple[int, int] | None:
+def _read_stamp(path: str) -> tuple[int, int] | None:
     try:
         status = os.stat(path)
     except (OSError, ValueError):
@@ -168,25 +174,25 @@ class _Handler(FileSystemEventHandler):
 
     def on_any_event(self, event: FileSystemEvent) -> None:
         if event.event_type == "deleted" and os.fsdecode(event.src_path) == self._arrivals.folder:
-            # The system watches it no longer, even if another one gets its name.
+            # The system no longer watches it, even if another folder gets its name.
             self._arrivals.is_there = lambda: False
-        if event.event_type not in _TELLING:
+        if event.event_type not in _RELEVANT_EVENTS:
             return
         moved = isinstance(event, FileSystemMovedEvent)
-        self._arrivals.tell(os.fsdecode(event.dest_path if moved else event.src_path))
+        self._arrivals.notify(os.fsdecode(event.dest_path if moved else event.src_path))
 
 
-def _remember(folder: str) -> Callable[[], bool]:
-    """Tells whether a folder is still the same, for the system follows the one that is watched to another name.
+def _make_identity_check(folder: str) -> Callable[[], bool]:
+    """Make a function that checks whether a folder is still the same: the system keeps watching a renamed one.
 
     Raises:
-        OSError: it is not there.
+        OSError: the folder does not exist.
     """
-    before = os.stat(folder)
+    initial = os.stat(folder)
 
     def is_same() -> bool:
         try:
-            return os.path.samestat(before, os.stat(folder))
+            return os.path.samestat(initial, os.stat(folder))
         except OSError:
             return False
 
@@ -195,26 +201,26 @@ def _remember(folder: str) -> Callable[[], bool]:
 
 @contextmanager
 def watch(arrivals: Arrivals, poll: bool = False) -> Iterator[None]:
-    """Tell ``arrivals`` of what is in its folder and of all that comes, until the block is left.
+    """Notify ``arrivals`` of the content of its folder and of all changes, until the block is left.
 
     Args:
-        arrivals: is told.
-        poll: list the folder every few seconds instead of asking the system, which does not notice what other
-            computers put on a network drive.
+        arrivals: is notified.
+        poll: list the folder every few seconds instead of asking the system, which does not notice changes that other
+            computers make on a network drive.
 
     Raises:
         CannotWrite: the system can't watch the folder.
     """
-    observer = PollingObserver(timeout=_POLL) if poll else Observer()
+    observer = PollingObserver(timeout=_POLL_INTERVAL) if poll else Observer()
     observer.schedule(_Handler(arrivals), arrivals.folder, recursive=True)
     try:
-        arrivals.is_there = partial(os.path.isdir, arrivals.folder) if poll else _remember(arrivals.folder)
+        arrivals.is_there = partial(os.path.isdir, arrivals.folder) if poll else _make_identity_check(arrivals.folder)
         observer.start()
     except OSError as error:
         raise CannotWrite("folder-not-watched", path=arrivals.folder, reason=str(error.strerror).lower()) from error
     try:
-        # After the start, so that nothing comes unseen in between.
-        arrivals.tell(arrivals.folder)
+        # After the start, so that nothing that arrives in between is missed.
+        arrivals.notify(arrivals.folder)
         yield
     finally:
         observer.stop()

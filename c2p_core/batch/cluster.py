@@ -1,7 +1,7 @@
 """The engine of a Ray cluster: actors that keep the models, one for each graphics card or group of cores.
 
-This process hands out photos, reads those of its own disks, and passes on what comes back; an actor has few photos at a
-time, so that no more wait anywhere than can be held. Where an actor or its machine dies, its photos go to others.
+This process hands out photos, reads those on its own disks, and passes on the outcomes. An actor has few photos at a
+time, which bounds the memory everywhere. If an actor or its machine dies, its photos go to others.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from c2p_core.batch.actors import Ended, Presence, Protector, Question, Sent
+from c2p_core.batch.actors import ActorInfo, EngineEnded, PhotoBytes, Protector, ReuseQuery
 from c2p_core.batch.engine import Backlog, Control, Engine, Job, Outcome
 from c2p_core.batch.layout import Item
 from c2p_core.batch.urls import is_url
@@ -27,27 +27,27 @@ from c2p_core.photo_file import describe_failure
 from c2p_core.version import __version__
 
 CORES = 4
-"""Of an actor without a graphics card, unless asked for otherwise."""
-# Photos that an actor has: one is read, one searched, one finished.
-_IN_HAND = 3
-_MOST_TRIES = 3
-# Actors one after the other that die before they are there.
+"""Default number of cores of an actor without a graphics card."""
+# Photos that an actor has at a time: one being read, one searched, one finished.
+_PHOTOS_PER_ACTOR = 3
+_MAX_TRIES = 3
+# Consecutive actors that may die before they have started.
 _MAX_FAILED_STARTS = 3
-_LOOK_AROUND = 10.0  # seconds between two looks at what machines there are
-_REACHED = 10.0  # seconds in which the head of a cluster must answer
-_WAIT = 0.2  # seconds after which Ctrl-C is noticed at the latest
-# Calls of an actor beside those of its photos: to say where it is, and to be cancelled.
-_OTHER_CALLS = 2
+_ROOM_CHECK_INTERVAL = 10.0  # seconds between two checks of the cluster's machines
+_CONNECT_TIMEOUT = 10.0  # seconds within which the head of a cluster must answer
+_WAIT_TIMEOUT = 0.2  # seconds after which Ctrl-C is noticed at the latest
+# Calls of an actor besides those for photos: ``get_info`` and ``cancel``.
+_CONTROL_CALLS = 2
 
 
 @dataclass(frozen=True)
 class Cluster:
-    """Which cluster, and how much of it.
+    """Which cluster to use, and how much of it.
 
     Attributes:
-        address: of its head. Where None, that which Ray finds (RAY_ADDRESS, a cluster on this machine), else, and
-            always where it is "local", one of this machine alone is started for the run.
-        jobs: actors; as many as fit when None.
+        address: of its head. When None, the cluster that Ray finds (RAY_ADDRESS, or one on this machine). If there is
+            none, or with "local", a cluster of this machine alone is started for the run.
+        jobs: number of actors; as many as fit when None.
         cores: of each actor without a graphics card.
     """
 
@@ -57,16 +57,16 @@ class Cluster:
 
 
 def protect_on_ray(cluster: Cluster, engine: Engine | None = None) -> Engine:
-    """An engine of the actors of a cluster.
+    """An engine of actors on a cluster.
 
     Args:
-        cluster: see there.
-        engine: that works in each actor, a function of a module; that of one process when None.
+        cluster: see ``Cluster``.
+        engine: the engine that runs in each actor, a function of a module; the one-process engine when None.
     """
 
     def run(items: Any, job: Job, control: Control) -> Generator[Outcome, None, None]:
         with connect(cluster.address) as ray:
-            yield from _Crew(ray, cluster, engine, job, control, Backlog(iter(items), _MOST_TRIES)).run()
+            yield from _ActorPool(ray, cluster, engine, job, control, Backlog(iter(items), _MAX_TRIES)).run()
 
     return run
 
@@ -78,15 +78,15 @@ def connect(address: str | None) -> Iterator[Any]:
     Raises:
         BadRequest: Ray is not installed, or the cluster can't be reached.
     """
-    # Read when Ray is imported: it would tell its makers about every cluster that it starts.
+    # Ray reads this when it is imported; by default it reports usage statistics to its makers.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     try:
         import ray
     except ImportError:
         raise BadRequest("ray-missing") from None
     _check_reachable(address)
-    _keep_stdout_free(ray)
-    ours = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    _redirect_worker_messages(ray)
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         ray.init(
             address,
@@ -96,53 +96,53 @@ def connect(address: str | None) -> Iterator[Any]:
         )
     except (ConnectionError, RuntimeError, ValueError, TimeoutError, ray.exceptions.RayError) as error:
         raise BadRequest(
-            "ray-not-reached", address=address or "auto", reason=_describe(error.__cause__ or error)
+            "ray-not-reached", address=address or "auto", reason=_describe_error(error.__cause__ or error)
         ) from error
     try:
-        for number, handler in ours.items():
+        for number, handler in handlers.items():
             if signal.getsignal(number) is not handler:
-                signal.signal(number, handler)  # Ray's would end the program without the journal's knowing
+                signal.signal(number, handler)  # Ray's handler would end the program without a note in the journal
         yield ray
     finally:
         ray.shutdown()
 
 
-def _keep_stdout_free(ray: Any) -> None:
-    """Let Ray say on stderr that a worker died, which it says on stdout, where our JSON is; there is no setting."""
+def _redirect_worker_messages(ray: Any) -> None:
+    """Let Ray report dead workers on stderr, not on stdout, where our JSON is; there is no setting for it."""
     worker = ray._private.worker
-    tell = getattr(worker, "print_to_stdstream", None)
-    if tell is not None:
-        worker.print_to_stdstream = lambda data, ignore_prefix: tell({**data, "is_err": True}, ignore_prefix)
+    print_to_stream = getattr(worker, "print_to_stdstream", None)
+    if print_to_stream is not None:
+        worker.print_to_stdstream = lambda data, ignore_prefix: print_to_stream({**data, "is_err": True}, ignore_prefix)
 
 
 def _check_reachable(address: str | None) -> None:
-    """Try whether anything listens at an address, for Ray itself would try for minutes."""
+    """Check that something listens at an address: Ray itself would try for minutes."""
     host, _, port = (address or "").rpartition(":")
     if not host or not port.isdecimal():
         return  # a name that Ray knows, or an address of another form
     try:
-        socket.create_connection((host.rpartition("/")[2].strip("[]"), int(port)), timeout=_REACHED).close()
+        socket.create_connection((host.rpartition("/")[2].strip("[]"), int(port)), timeout=_CONNECT_TIMEOUT).close()
     except (OSError, OverflowError) as error:
         raise BadRequest("ray-not-reached", address=address, reason=str(error)) from error
 
 
 @dataclass
 class _Actor:
-    """An actor, and the calls to it that are not answered: each with its photo, or the one that asks where it is."""
+    """An actor, and its pending calls with their photos; ``get_info`` has none."""
 
     handle: Any
     calls: dict[Any, Item | None]
-    presence: Presence | None = None
+    info: ActorInfo | None = None
     ended: bool = False
 
     @property
     def items(self) -> list[Item]:
-        """Its photos, the one that it began first in front."""
+        """Its photos, in the order in which it started them."""
         return sorted((item for item in self.calls.values() if item is not None), key=lambda item: item.number)
 
 
 @dataclass
-class _Crew:
+class _ActorPool:
     """All actors."""
 
     ray: Any
@@ -152,31 +152,31 @@ class _Crew:
     control: Control
     backlog: Backlog
     _actors: list[_Actor] = field(default_factory=list)
-    _met: bool = False  # any actor
+    _any_started: bool = False
     _cancelled: bool = False
     _failed_starts: int = 0
-    _looked: float = float("-inf")
+    _room_checked: float = float("-inf")
     _room: int = 0
 
     def run(self) -> Generator[Outcome, None, None]:
         store = self.control.store()
-        # The default folder of models is each machine's own.
+        # Each machine has its own default folder of models.
         models = None if store.root == ModelStore().root else store.root
         job = self.ray.put(self.job)
-        start = partial(self._start, job, models, store.offline)
+        start_actor = partial(self._start_actor, job, models, store.offline)
         try:
             while True:
                 self._check_cancelled()
-                self._hire(start)
+                self._start_actors(start_actor)
                 yield from self._hand_out()
                 if self.backlog.empty and not any(actor.items for actor in self._actors):
                     return
                 calls = {call: actor for actor in self._actors for call in actor.calls}
                 if not calls:
-                    time.sleep(_WAIT)
+                    time.sleep(_WAIT_TIMEOUT)
                     continue
-                answered, _ = self.ray.wait(list(calls), num_returns=1, timeout=_WAIT)
-                for call in answered:
+                ready, _ = self.ray.wait(list(calls), num_returns=1, timeout=_WAIT_TIMEOUT)
+                for call in ready:
                     yield from self._receive(calls[call], call)
         finally:
             for actor in self._actors:
@@ -190,121 +190,129 @@ class _Crew:
         for actor in self._actors:
             actor.handle.cancel.remote()
 
-    def _hire(self, start: Any) -> None:
-        """Start actors where there is room for more, but no more than photos are left."""
+    def _start_actors(self, start_actor: Any) -> None:
+        """Start actors where there is room, but no more than there are photos left."""
         if self._cancelled:
             return
-        if time.monotonic() - self._looked > _LOOK_AROUND:
-            self._looked = time.monotonic()
+        if time.monotonic() - self._room_checked > _ROOM_CHECK_INTERVAL:
+            self._room_checked = time.monotonic()
             self._room = self._find_room()
-        left = self.backlog.count(self._room) + sum(len(actor.items) for actor in self._actors)
-        while len(self._actors) < min(self._room, left):
-            self._actors.append(start())
+        remaining = self.backlog.count(self._room) + sum(len(actor.items) for actor in self._actors)
+        while len(self._actors) < min(self._room, remaining):
+            self._actors.append(start_actor())
 
     def _find_room(self) -> int:
-        """How many actors the machines that are there have room for.
+        """How many actors the machines of the cluster have room for.
 
         Raises:
-            BadRequest: none, and there was never one.
+            BadRequest: no machine has room, and no actor ever started.
         """
         machines = [node["Resources"] for node in self.ray.nodes() if node["Alive"]]
         if self._use_gpus(machines):
             room = sum(int(machine.get("GPU", 0)) for machine in machines)
         else:
-            cores = self._cores(machines)
+            cores = self._choose_cores(machines)
             room = sum(int(machine.get("CPU", 0)) // cores for machine in machines)
-        if not room and not self._actors and not self._met:
+        if not room and not self._actors and not self._any_started:
             raise BadRequest("ray-no-room", cores=self.cluster.cores)
         return min(room, self.cluster.jobs or room)
 
     def _use_gpus(self, machines: list[dict[str, float]]) -> bool:
         return self.job.options.get("device") != "cpu" and any(machine.get("GPU", 0) >= 1 for machine in machines)
 
-    def _cores(self, machines: list[dict[str, float]]) -> int:
-        """Of an actor: those asked for, or all of the largest machine if it has fewer."""
+    def _choose_cores(self, machines: list[dict[str, float]]) -> int:
+        """The cores of an actor: the requested number, or all of the largest machine if it has fewer."""
         return max(1, min(self.cluster.cores, max((int(machine.get("CPU", 0)) for machine in machines), default=1)))
 
-    def _start(self, job: Any, models: Any, offline: bool) -> _Actor:
+    def _start_actor(self, job: Any, models: Any, offline: bool) -> _Actor:
         machines = [node["Resources"] for node in self.ray.nodes() if node["Alive"]]
         gpus = self._use_gpus(machines)
-        cores = 1 if gpus else self._cores(machines)
-        kind = self.ray.remote(Protector).options(
-            num_cpus=cores, num_gpus=1 if gpus else 0, max_concurrency=_IN_HAND + _OTHER_CALLS, max_restarts=0
+        cores = 1 if gpus else self._choose_cores(machines)
+        actor_class = self.ray.remote(Protector).options(
+            num_cpus=cores,
+            num_gpus=1 if gpus else 0,
+            max_concurrency=_PHOTOS_PER_ACTOR + _CONTROL_CALLS,
+            max_restarts=0,
         )
-        handle = kind.remote(self.engine, job, models, offline, cores)
-        return _Actor(handle, {handle.present.remote(): None})
+        handle = actor_class.remote(self.engine, job, models, offline, cores)
+        return _Actor(handle, {handle.get_info.remote(): None})
 
     def _hand_out(self) -> Iterator[Outcome]:
-        """Give every actor that is there as many photos as it may have; yields those that can't be read here."""
+        """Give every started actor as many photos as it may have; yields those that can't be read here as failed."""
         while True:
-            free = [a for a in self._actors if a.presence and not a.ended and len(a.calls) < _IN_HAND]
-            if not free:
+            available = [
+                actor
+                for actor in self._actors
+                if actor.info and not actor.ended and len(actor.calls) < _PHOTOS_PER_ACTOR
+            ]
+            if not available:
                 return
             item = self.backlog.take()
             if item is None:
                 return
-            sent = None
+            photo_bytes = None
             if not is_url(item.path):
                 try:
-                    sent = Sent(*self.control.read(item))
+                    photo_bytes = PhotoBytes(*self.control.read(item))
                 except Exception as error:
                     message, code = describe_failure(error)
                     yield Outcome(item, "failed", report=report.failure_report(item.path, message, code))
                     continue
-            actor = min(free, key=lambda actor: len(actor.calls))
-            actor.calls[actor.handle.protect.remote(item, sent)] = item
+            actor = min(available, key=lambda actor: len(actor.calls))
+            actor.calls[actor.handle.protect.remote(item, photo_bytes)] = item
 
     def _receive(self, actor: _Actor, call: Any) -> Iterator[Outcome]:
-        """Take an answer, which may be that the actor is no more."""
+        """Handle the reply to a call, or the death of the actor."""
         if call not in actor.calls:
-            return  # it was buried meanwhile
+            return  # the actor was removed meanwhile
         try:
-            answer = self.ray.get(call)
+            reply = self.ray.get(call)
         except self.ray.exceptions.RayTaskError:
-            raise  # an error of the actor's own, which says what is wrong with the program
+            raise  # an error in the actor's own code
         except self.ray.exceptions.RayError as error:
-            yield from self._bury(actor, error)
+            yield from self._remove_dead(actor, error)
             return
         item = actor.calls.pop(call)
-        if isinstance(answer, Presence):
+        if isinstance(reply, ActorInfo):
             self._failed_starts = 0
-            self._met = True
-            actor.presence = answer
-            if answer.program != __version__:
-                raise BadRequest("ray-other-version", node=answer.node, there=answer.program, here=__version__)
-        elif isinstance(answer, Question):
+            self._any_started = True
+            actor.info = reply
+            if reply.program != __version__:
+                raise BadRequest("ray-other-version", node=reply.node, there=reply.program, here=__version__)
+        elif isinstance(reply, ReuseQuery):
             assert item is not None
-            actor.calls[actor.handle.go_on.remote(item.number, self.control.reuse(item, answer.digest))] = item
-        elif isinstance(answer, Ended):
+            reuse = self.control.find_reuse(item, reply.digest)
+            actor.calls[actor.handle.answer_query.remote(item.number, reuse)] = item
+        elif isinstance(reply, EngineEnded):
             actor.ended = True
-            if answer.error is not None:
-                raise answer.error
+            if reply.error is not None:
+                raise reply.error
         else:
-            yield answer
+            yield reply
 
-    def _bury(self, actor: _Actor, error: Exception) -> Iterator[Outcome]:
-        """Take out an actor that died; its photos wait for others, but not one that several died of.
+    def _remove_dead(self, actor: _Actor, error: Exception) -> Iterator[Outcome]:
+        """Remove an actor that died and requeue its photos, except one that killed several.
 
         Raises:
-            BadRequest: no actor comes to life.
+            BadRequest: no actor can be started.
         """
-        self.ray.kill(actor.handle)  # where only an answer was lost, it must not go on with photos that others get
+        self.ray.kill(actor.handle)  # if only a reply was lost, it must not go on with photos that others get
         self._actors.remove(actor)
-        self._looked = float("-inf")
-        if actor.presence is None:
+        self._room_checked = float("-inf")
+        if actor.info is None:
             self._failed_starts += 1
             if self._failed_starts >= _MAX_FAILED_STARTS:
-                raise BadRequest("ray-actors-die", reason=_describe(error)) from error
+                raise BadRequest("ray-actors-die", reason=_describe_error(error)) from error
         if self._cancelled:
             return
-        # It is not the photo's fault where the whole machine went.
-        at_fault = actor.presence is not None and self._is_alive(actor.presence.node)
-        yield from self.backlog.give_back(actor.items, _describe(error), at_fault)
+        # If the whole machine went, the photo is not at fault.
+        at_fault = actor.info is not None and self._is_alive(actor.info.node)
+        yield from self.backlog.requeue(actor.items, _describe_error(error), at_fault)
 
-    def _is_alive(self, node: str) -> bool:
-        return any(there["NodeID"] == node and there["Alive"] for there in self.ray.nodes())
+    def _is_alive(self, node_id: str) -> bool:
+        return any(node["NodeID"] == node_id and node["Alive"] for node in self.ray.nodes())
 
 
-def _describe(error: BaseException) -> str:
+def _describe_error(error: BaseException) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[-1] if lines else type(error).__name__

@@ -1,4 +1,4 @@
-"""What a batch will take, before it is begun: faces, time, and room on the disk."""
+"""Estimates what a batch will take, before it is started: faces, time, and disk space."""
 
 from __future__ import annotations
 
@@ -25,25 +25,26 @@ if TYPE_CHECKING:
     from c2p_core.models.store import ModelStore
     from c2p_core.photo import Photo
 
-# Bytes beside a result of one face, as benchmarks/results/scale.json has them: its two small pictures, and its row.
-_SMALL_PICTURES = 90_000
-_ROW = 3_000
-# Steps of the search by which a face's time is measured where none was protected yet.
+# Bytes besides a result of one face, as in benchmarks/results/scale.json: its two small pictures, and its row.
+_THUMBNAIL_BYTES = 90_000
+_ROW_BYTES = 3_000
+# Steps of the search that measures the time of a face if none was protected yet.
 _MEASURED_STEPS = 6
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """What is expected of the photos of a plan.
+    """The estimate for the photos of a plan.
 
     Attributes:
-        faces: that can be protected; None where they were not looked for.
-        without: photos in which there is none.
+        faces: number that can be protected; None if they were not looked for.
+        without: photos without a face.
         unreadable: photos that can't be read.
-        seconds_a_face: with as many processes side by side; None where it is not known.
-        pace: whether that is from earlier results of these settings or from a short search.
-        seconds: that all will take on this machine; None where it is not known.
-        disk: bytes that the results and the report need; ``free`` are there, None in a store of objects.
+        seconds_a_face: with the processes of the batch in parallel; None if unknown.
+        pace: whether that is from earlier results with these settings or from a short search.
+        seconds: total time on this machine; None if unknown.
+        disk: bytes that the results and the report need.
+        free: bytes that are free; None in a store of objects.
     """
 
     faces: int | None
@@ -55,91 +56,94 @@ class Estimate:
     disk: int
     free: int | None
 
-    def described(self) -> dict[str, Any]:
-        """As JSON has it."""
+    def as_json(self) -> dict[str, Any]:
+        """The estimate as JSON values."""
         return asdict(self)
 
 
-def plan_only(
+def plan_and_estimate(
     items: Sequence[Item],
     destination: Path | str,
     job: Job,
     store: Callable[[], ModelStore] | None,
     cancel: CancelToken,
 ) -> tuple[Plan, Estimate]:
-    """Plan a batch and tell what it will take; writes nothing.
+    """Plan a batch and estimate what it will take; writes nothing.
 
     Args:
         items: all photos.
         destination: folder of the results, or its URL; need not exist.
-        job: what is to be done; for a cluster, the estimate is of one process on this machine.
-        store: opens the models, with which faces are looked for; None to look for none.
-        cancel: ends the looking for faces.
+        job: settings of the batch; for a cluster, the estimate is for one process on this machine.
+        store: opens the models that detect faces; None to skip detection.
+        cancel: stops the detection.
 
     Raises:
         Cancelled: ``cancel`` was set.
         ModelUnavailable: a model is missing.
     """
-    from c2p_core.batch.run import choose_settings
+    from c2p_core.batch.run import make_settings_digester
 
-    settings, processes = choose_settings(job), max(1, job.processes)
+    digest_settings, processes = make_settings_digester(job), max(1, job.processes)
     with _open_journal(destination) as (journal, reader):
-        known = [] if journal is None else list(journal.known())
-        earlier = Pace() if journal is None else journal.pace(settings(""), processes)
+        known = [] if journal is None else list(journal.read_known())
+        earlier_pace = Pace() if journal is None else journal.read_pace(digest_settings(""), processes)
         size_ratio = (None if journal is None else journal.mean_size_ratio()) or 1.0
-    plan = Results(reader, known, settings).plan(items)
-    disk = round(plan.bytes * size_ratio) + (_ROW + _SMALL_PICTURES * job.thumbnails) * len(plan.pending)
+    plan = Results(reader, known, digest_settings).plan(items)
+    disk = round(plan.bytes * size_ratio) + (_ROW_BYTES + _THUMBNAIL_BYTES * job.thumbnails) * len(plan.pending)
     faces, without, unreadable, measured = None, 0, 0, None
     if store is not None:
-        faces, without, unreadable, measured = _look(plan.pending, job, store(), earlier.faces > 0, cancel)
-    a_face = earlier.seconds / earlier.faces if earlier.faces else measured
-    pace: Literal["results", "search"] | None = None if a_face is None else "results" if earlier.faces else "search"
-    expected = faces
-    if expected is None and earlier.photos:
-        expected = round(len(plan.pending) * earlier.faces / earlier.photos)
-    at_once = max(1, min(processes, len(plan.pending)))
-    seconds = None if a_face is None or expected is None else a_face * expected / at_once
-    return plan, Estimate(faces, without, unreadable, a_face, pace, seconds, disk, _find_free(destination))
+        faces, without, unreadable, measured = _survey(plan.pending, job, store(), earlier_pace.faces > 0, cancel)
+    seconds_a_face = earlier_pace.seconds / earlier_pace.faces if earlier_pace.faces else measured
+    pace: Literal["results", "search"] | None = (
+        None if seconds_a_face is None else "results" if earlier_pace.faces else "search"
+    )
+    expected_faces = faces
+    if expected_faces is None and earlier_pace.photos:
+        expected_faces = round(len(plan.pending) * earlier_pace.faces / earlier_pace.photos)
+    parallel = max(1, min(processes, len(plan.pending)))
+    seconds = None if seconds_a_face is None or expected_faces is None else seconds_a_face * expected_faces / parallel
+    free = None if isinstance(destination, str) else find_free_space(destination)
+    return plan, Estimate(faces, without, unreadable, seconds_a_face, pace, seconds, disk, free)
 
 
 def find_free_space(folder: Path) -> int:
-    """Bytes that are free where a folder is, or will be."""
-    there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
-    return shutil.disk_usage(there).free
+    """Free bytes on the disk of a folder that may not exist yet."""
+    existing = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+    return shutil.disk_usage(existing).free
 
 
 def describe_estimate(estimate: Estimate, photos: int) -> Iterator[str]:
     """The estimate in sentences."""
-    from c2p_core.batch.words import count, describe_size, describe_time
+    from c2p_core.batch.formatting import format_count, format_duration, format_size
 
     if estimate.faces is not None:
-        rest = f"; {count(estimate.without, 'photo')} without" if estimate.without else ""
-        bad = f"; {count(estimate.unreadable, 'photo')} can't be read" if estimate.unreadable else ""
-        usable = count(photos - estimate.without - estimate.unreadable, "photo")
-        yield f"{count(estimate.faces, 'face')} to protect in {usable}{rest}{bad}."
+        without_note = f"; {format_count(estimate.without, 'photo')} without" if estimate.without else ""
+        unreadable_note = f"; {format_count(estimate.unreadable, 'photo')} can't be read" if estimate.unreadable else ""
+        usable = format_count(photos - estimate.without - estimate.unreadable, "photo")
+        yield f"{format_count(estimate.faces, 'face')} to protect in {usable}{without_note}{unreadable_note}."
     if estimate.seconds is not None and estimate.seconds_a_face is not None:
-        spent = describe_time(estimate.seconds)
-        how = "as earlier results took" if estimate.pace == "results" else "measured on one of them"
-        yield f"Time expected on this machine: {spent} ({estimate.seconds_a_face:.0f} s a face, {how})."
+        duration = format_duration(estimate.seconds)
+        basis = "as earlier results took" if estimate.pace == "results" else "measured on one of them"
+        yield f"Time expected on this machine: {duration} ({estimate.seconds_a_face:.0f} s a face, {basis})."
     else:
         yield "Time expected: not known before faces are looked for."
     if estimate.free is None:
-        yield f"Storage needed: {describe_size(estimate.disk)}."
+        yield f"Storage needed: {format_size(estimate.disk)}."
         return
-    short = " That is too little." if estimate.disk > estimate.free else ""
-    yield f"Disk needed: {describe_size(estimate.disk)}; {describe_size(estimate.free)} are free.{short}"
+    shortage_note = " That is too little." if estimate.disk > estimate.free else ""
+    yield f"Disk needed: {format_size(estimate.disk)}; {format_size(estimate.free)} are free.{shortage_note}"
 
 
 @contextmanager
 def _open_journal(destination: Path | str) -> Iterator[tuple[Journal | None, ResultReader]]:
-    """The journal, None where there is none yet, and where its results are."""
+    """The journal, None if there is none yet, and a reader of its results."""
     from c2p_core.batch.run import JOURNAL
 
     if isinstance(destination, str):
         from c2p_core.batch.store_folder import peek_store_folder
 
-        with peek_store_folder(destination) as found:
-            yield found
+        with peek_store_folder(destination) as journal_and_reader:
+            yield journal_and_reader
         return
     path, reader = destination / STATE_FOLDER / JOURNAL, FolderReader(destination)
     if not path.exists():
@@ -149,14 +153,10 @@ def _open_journal(destination: Path | str) -> Iterator[tuple[Journal | None, Res
         yield journal, reader
 
 
-def _find_free(destination: Path | str) -> int | None:
-    return None if isinstance(destination, str) else find_free_space(destination)
-
-
-def _look(
+def _survey(
     items: Sequence[Item], job: Job, store: ModelStore, known_pace: bool, cancel: CancelToken
 ) -> tuple[int, int, int, float | None]:
-    """Faces that will be protected, photos without one and unreadable ones, and seconds a face, if not known."""
+    """Count faces to protect, photos without one and unreadable ones; measure a face if the pace is unknown."""
     from c2p_core.faces import find_faces
     from c2p_core.io import photo_files
 
@@ -196,7 +196,7 @@ def _count_chosen(item: Item, request: ProtectRequest, faces: Sequence[Face], jo
 
 @contextmanager
 def _shared_cores(processes: int) -> Iterator[None]:
-    """Compute with the share of the cores that each of so many processes will have."""
+    """Use the share of the cores that each of ``processes`` will have."""
     if processes == 1:
         yield
         return
@@ -204,16 +204,16 @@ def _shared_cores(processes: int) -> Iterator[None]:
 
     from c2p_core.batch.processes import share_cores
 
-    before = torch.get_num_threads()
+    threads = torch.get_num_threads()
     torch.set_num_threads(share_cores(processes))
     try:
         yield
     finally:
-        torch.set_num_threads(before)
+        torch.set_num_threads(threads)
 
 
 def measure_face(photo: Photo, options: Mapping[str, Any], store: ModelStore, cancel: CancelToken) -> float | None:
-    """Seconds that a face takes, from the first steps of a search; None where it can't be searched."""
+    """Seconds that a face takes, from the first steps of a search; None if it can't be searched."""
     from c2p_core import pipeline
     from c2p_core.models.loaded import WarmModels
     from c2p_core.search import SearchSettings
@@ -230,8 +230,8 @@ def measure_face(photo: Photo, options: Mapping[str, Any], store: ModelStore, ca
     except C2PError:
         cancel.raise_if_cancelled()
         return None
-    ended = time.monotonic()
-    prepared = next(at for stage, at in times if stage == "prepare")
-    searched = [at for stage, at in times if stage == "search"]
-    a_step = median(after - before for before, after in zip(searched, [*searched[1:], ended], strict=True))
-    return searched[0] - prepared + steps * a_step
+    end = time.monotonic()
+    prepare_time = next(timestamp for stage, timestamp in times if stage == "prepare")
+    step_times = [timestamp for stage, timestamp in times if stage == "search"]
+    seconds_per_step = median(after - before for before, after in zip(step_times, [*step_times[1:], end], strict=True))
+    return step_times[0] - prepare_time + steps * seconds_per_step

@@ -1,7 +1,7 @@
-"""The journal of a folder of results: what each file came from, with which settings, and what could not be protected.
+"""The journal of a folder of results: the source and settings of each file, and the photos that could not be protected.
 
-One connection in one thread writes it. A result is first announced, then put in place, then noted as done, so that
-whatever ends the program in between, the next run finds out what happened.
+One connection in one thread writes it. A result is first announced, then put in place, then marked as done, so that the
+next run can recover whenever the program ends in between.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from c2p_core.version import __version__
 
 State = Literal["announced", "done", "without-face", "failed"]
 _VERSION = 1
-# The most results that the pace is computed from.
-_LATEST = 1000
-# Names are bytes: those of files need not be text.
+# The pace is computed from at most this number of results.
+_MAX_PACE_ROWS = 1000
+# Names are bytes: file names may not be valid text.
 _TABLES = """
 CREATE TABLE photos (
     number INTEGER PRIMARY KEY,
@@ -57,19 +57,19 @@ _COLUMNS = (
 
 @dataclass(frozen=True)
 class Row:
-    """What the journal says of a photo with certain settings.
+    """The journal's entry on a photo with certain settings.
 
     Attributes:
-        place: where the result was wanted, relative to the folder of results; ``target`` is where it is.
-        settings: digest of all that determines the result but the photo.
-        digest: SHA-256 of the photo's file; empty where it could not be read.
+        place: the intended path of the result, relative to the folder of results; ``target`` is the actual one.
+        settings: digest of everything but the photo that determines the result.
+        digest: SHA-256 of the photo's file; empty if it could not be read.
         source: absolute path of the photo; ``size`` and ``mtime_ns`` are of it.
         state: "announced" until the result is in its place.
         result_digest, result_size, result_mtime_ns: of the result's file.
-        thumbnails: name of the small pictures, without what tells before from after; None where there are none.
-        report: the photo's part of the report, see ``io.report``.
+        thumbnails: common part of the names of the small pictures; None if there are none.
+        report: the photo's entry in the report, see ``io.report``.
         faces: how many were protected.
-        seconds: that their searches took.
+        seconds: duration of their searches.
         program: version of the program.
         finished: Unix time.
     """
@@ -95,8 +95,8 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
-    """What planning needs of a row; attributes as there."""
+class KnownResult:
+    """The part of a ``Row`` that planning needs."""
 
     number: int
     place: str
@@ -114,26 +114,26 @@ class Known:
 
 @dataclass(frozen=True)
 class Pace:
-    """Seconds that searches took, and the faces and photos that they protected."""
+    """The duration of searches, and the faces and photos that they protected."""
 
     seconds: float = 0.0
     faces: int = 0
     photos: int = 0
 
 
-def known_of(row: Row) -> Known:
-    """The part of a row that planning needs."""
+def to_known_result(row: Row) -> KnownResult:
+    """The ``KnownResult`` of a row."""
     assert row.number is not None
     names = row.place, row.settings, row.digest, row.source
     result = row.result_digest, row.result_size, row.result_mtime_ns
-    return Known(row.number, *names, row.size, row.mtime_ns, row.state, row.target, *result)
+    return KnownResult(row.number, *names, row.size, row.mtime_ns, row.state, row.target, *result)
 
 
 class Journal:
     """An open journal; only for the thread that opened it."""
 
     def __init__(self, path: Path, *, read_only: bool = False) -> None:
-        """Open the journal, or begin one.
+        """Open the journal, or create one.
 
         Args:
             path: of its file.
@@ -145,22 +145,22 @@ class Journal:
         """
         self._path = path
         try:
-            self._base = _open_to_read(path) if read_only else _open_to_write(path)
-            self._base.execute("PRAGMA cache_size=-4000")
-            version = _read_version(self._base)
+            self._connection = _open_to_read(path) if read_only else _open_to_write(path)
+            self._connection.execute("PRAGMA cache_size=-4000")
+            version = _read_version(self._connection)
             if version == 0:
                 if read_only:  # nothing is in it yet
-                    self._base.close()
-                    self._base = sqlite3.connect(":memory:", isolation_level=None)
-                self._base.executescript(f"BEGIN IMMEDIATE;{_TABLES}PRAGMA user_version={_VERSION};COMMIT;")
+                    self._connection.close()
+                    self._connection = sqlite3.connect(":memory:", isolation_level=None)
+                self._connection.executescript(f"BEGIN IMMEDIATE;{_TABLES}PRAGMA user_version={_VERSION};COMMIT;")
         except sqlite3.Error as error:
             raise CannotWrite("journal-unusable", path=str(path), reason=str(error)) from error
         if version > _VERSION:
             raise BadRequest("journal-newer", path=str(path))
 
     def close(self) -> None:
-        """Close it; what was written is on the disk already."""
-        self._base.close()
+        """Close it; everything written is on the disk already."""
+        self._connection.close()
 
     def copy_to(self, path: Path) -> None:
         """Copy it to a new file.
@@ -170,75 +170,79 @@ class Journal:
         """
         try:
             with contextlib.closing(sqlite3.connect(path)) as copy:
-                self._base.backup(copy)
+                self._connection.backup(copy)
         except sqlite3.Error as error:
-            raise self._unusable(error) from error
+            raise self._make_error(error) from error
 
-    def known(self) -> Iterator[Known]:
-        """What is done, or was found by this version of the program to have no face; the latest last."""
-        found = self._query(
+    def read_known(self) -> Iterator[KnownResult]:
+        """Results that are done, and photos in which this version of the program found no face; the latest last."""
+        rows = self._query(
             "SELECT number, place, settings, digest, source, size, mtime_ns, state, target, result_digest,"
             " result_size, result_mtime_ns FROM photos WHERE state = 'done' OR (state = 'without-face' AND program = ?)"
             " ORDER BY finished",
             (__version__,),
         )
-        for number, place, settings, digest, source, size, mtime_ns, state, target, *result in found:
+        for number, place, settings, digest, source, size, mtime_ns, state, target, *result in rows:
             names = os.fsdecode(place), settings, digest, os.fsdecode(source)
-            yield Known(number, *names, size, mtime_ns, state, _decode(target), *result)
+            yield KnownResult(number, *names, size, mtime_ns, state, _decode(target), *result)
 
-    def announced(self) -> list[Row]:
-        """Results that were on the way to their place when a run ended."""
-        return list(self._rows("WHERE state = 'announced'"))
+    def read_announced(self) -> list[Row]:
+        """Results that a run was about to put in place when it ended."""
+        return list(self._read_rows("WHERE state = 'announced'"))
 
-    def rows(self) -> Iterator[Row]:
-        """The latest of every place, in the order of places."""
-        return self._rows(
+    def read_rows(self) -> Iterator[Row]:
+        """The latest row of every place, sorted by place."""
+        return self._read_rows(
             "WHERE number IN (SELECT number FROM (SELECT number, max(finished) FROM photos"
             " WHERE state != 'announced' GROUP BY place)) ORDER BY place"
         )
 
-    def row(self, number: int) -> Row:
-        """The row of a number.
+    def read_row(self, number: int) -> Row:
+        """The row with a number.
 
         Raises:
             KeyError: there is none.
         """
-        for row in self._rows("WHERE number = ?", number):
+        for row in self._read_rows("WHERE number = ?", number):
             return row
         raise KeyError(number)
 
-    def owner(self, target: str) -> Row | None:
-        """The row of the result that is at a place, if the journal knows it."""
-        for row in self._rows("WHERE target = ? AND state = 'done' ORDER BY finished DESC LIMIT 1", _encode(target)):
+    def find_owner(self, target: str) -> Row | None:
+        """The row of the result at a target; None if the journal does not know it."""
+        for row in self._read_rows(
+            "WHERE target = ? AND state = 'done' ORDER BY finished DESC LIMIT 1", _encode(target)
+        ):
             return row
         return None
 
-    def pace(self, settings: str, processes: int) -> Pace:
-        """How fast the latest results of these settings were, with this version and so many processes side by side.
+    def read_pace(self, settings: str, processes: int) -> Pace:
+        """How fast the latest results with these settings, this version and this number of processes were.
 
         Other versions may search with other steps, and processes share the cores.
         """
-        found = self._query(
+        rows = self._query(
             # Copies of earlier results took no time.
             "SELECT seconds, faces, report FROM photos WHERE state = 'done' AND seconds > 0 AND settings = ?"
             " AND program = ? ORDER BY finished DESC LIMIT ?",
-            (settings, __version__, _LATEST),
+            (settings, __version__, _MAX_PACE_ROWS),
         )
-        alike = [(seconds, faces) for seconds, faces, told in found if json.loads(told).get("processes") == processes]
-        return Pace(sum(seconds for seconds, _ in alike), sum(faces for _, faces in alike), len(alike))
+        matching = [
+            (seconds, faces) for seconds, faces, report in rows if json.loads(report).get("processes") == processes
+        ]
+        return Pace(sum(seconds for seconds, _ in matching), sum(faces for _, faces in matching), len(matching))
 
     def mean_size_ratio(self) -> float | None:
-        """How many times as large as the photos the results are; None before there is one."""
+        """Mean ratio of the size of results to that of their photos; None without results."""
         ((results, photos),) = self._query("SELECT total(result_size), total(size) FROM photos WHERE state = 'done'")
         return results / photos if photos else None
 
     def write(self, row: Row) -> int:
-        """Write a row in place of an earlier one of the same place, settings and content; returns its number.
+        """Write a row, replacing one with the same place, settings and content; returns its number.
 
-        What failed at that place is forgotten: the row says what is true now.
+        Earlier failures at that place are deleted.
         """
         with self._transaction():
-            self._base.execute(
+            self._connection.execute(
                 "DELETE FROM photos WHERE place = ?1 AND settings = ?2 AND (digest = ?3 OR state = 'failed')",
                 (_encode(row.place), row.settings, row.digest),
             )
@@ -264,44 +268,44 @@ class Journal:
             row.program,
             row.finished,
         )
-        cursor = self._base.execute(
+        cursor = self._connection.execute(
             f"INSERT INTO photos ({_COLUMNS}) VALUES (NULL, {', '.join('?' * len(values))})", values
         )
         return int(cursor.lastrowid or 0)
 
     @staticmethod
-    def _key(row: Row) -> tuple[object, ...]:
-        """What tells a row from others: its place, settings and content; and where its result is."""
+    def _make_key(row: Row) -> tuple[object, ...]:
+        """The key of a row, its place, settings and content; and the target of its result."""
         return _encode(row.place), row.settings, row.digest, None if row.target is None else _encode(row.target)
 
     def finish(self, number: int, target: str, mtime_ns: int) -> None:
-        """Note that an announced result is in its place; rows of what it replaced go."""
+        """Mark an announced result as done; rows of results that it replaced are deleted."""
         with self._transaction():
-            self._base.execute("DELETE FROM photos WHERE target = ? AND number != ?", (_encode(target), number))
-            self._base.execute(
+            self._connection.execute("DELETE FROM photos WHERE target = ? AND number != ?", (_encode(target), number))
+            self._connection.execute(
                 "UPDATE photos SET state = 'done', target = ?, result_mtime_ns = ? WHERE number = ?",
                 (_encode(target), mtime_ns, number),
             )
 
     def forget(self, number: int) -> None:
-        """Drop a row."""
+        """Delete a row."""
         with self._transaction():
-            self._base.execute("DELETE FROM photos WHERE number = ?", (number,))
+            self._connection.execute("DELETE FROM photos WHERE number = ?", (number,))
 
     def restamp(self, number: int, source: str, size: int, mtime_ns: int) -> None:
-        """Note that a photo of the same content has another path or time now."""
+        """Note that the photo with the same content has a new path or time."""
         with self._transaction():
-            self._base.execute(
+            self._connection.execute(
                 "UPDATE photos SET source = ?, size = ?, mtime_ns = ? WHERE number = ?",
                 (_encode(source), size, mtime_ns, number),
             )
 
-    def _rows(self, where: str, *values: object) -> Iterator[Row]:
-        for found in self._query(f"SELECT {_COLUMNS} FROM photos {where}", values):
-            number, place, settings, digest, source, size, mtime_ns, state, target = found[:9]
-            result_digest, result_size, result_mtime_ns, thumbnails, report, faces, seconds, program, finished = found[
-                9:
-            ]
+    def _read_rows(self, where: str, *values: object) -> Iterator[Row]:
+        for columns in self._query(f"SELECT {_COLUMNS} FROM photos {where}", values):
+            number, place, settings, digest, source, size, mtime_ns, state, target = columns[:9]
+            result_digest, result_size, result_mtime_ns, thumbnails, report, faces, seconds, program, finished = (
+                columns[9:]
+            )
             yield Row(
                 os.fsdecode(place),
                 settings,
@@ -325,56 +329,56 @@ class Journal:
 
     def _query(self, statement: str, values: tuple[object, ...] = ()) -> list[Any]:
         try:
-            return self._base.execute(statement, values).fetchall()
+            return self._connection.execute(statement, values).fetchall()
         except sqlite3.Error as error:
-            raise self._unusable(error) from error
+            raise self._make_error(error) from error
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
         """All of the statements in its block, or none of them."""
         try:
-            self._base.execute("BEGIN IMMEDIATE")
+            self._connection.execute("BEGIN IMMEDIATE")
             try:
                 yield
-                self._base.execute("COMMIT")
+                self._connection.execute("COMMIT")
             except BaseException:
-                if self._base.in_transaction:
-                    self._base.execute("ROLLBACK")
+                if self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
                 raise
         except sqlite3.Error as error:
-            raise self._unusable(error) from error
+            raise self._make_error(error) from error
 
-    def _unusable(self, error: sqlite3.Error) -> CannotWrite:
+    def _make_error(self, error: sqlite3.Error) -> CannotWrite:
         return CannotWrite("journal-unusable", path=str(self._path), reason=str(error))
 
 
 def _open_to_write(path: Path) -> sqlite3.Connection:
-    base = sqlite3.connect(path, isolation_level=None)
-    # Where that is not possible, as on network drives, SQLite's usual way is kept.
-    base.execute("PRAGMA journal_mode=WAL")
+    connection = sqlite3.connect(path, isolation_level=None)
+    # Where that is not possible, such as on network drives, SQLite keeps its default mode.
+    connection.execute("PRAGMA journal_mode=WAL")
     # The order of rows and files must survive a power cut.
-    base.execute("PRAGMA synchronous=FULL")
-    return base
+    connection.execute("PRAGMA synchronous=FULL")
+    return connection
 
 
 def _open_to_read(path: Path) -> sqlite3.Connection:
-    """Open a journal that is there; nothing can be written to it."""
-    base = sqlite3.connect(path, isolation_level=None)
+    """Open an existing journal read-only."""
+    connection = sqlite3.connect(path, isolation_level=None)
     try:
-        base.execute("PRAGMA query_only=1")
-        _read_version(base)
+        connection.execute("PRAGMA query_only=1")
+        _read_version(connection)
     except sqlite3.OperationalError:
-        base.close()
-        # SQLite reads a journal in WAL mode only where it may write files beside it, unless it is told that nobody
-        # changes it. That is true of a folder that can't be written; a log in it has rows that must not be missed.
+        connection.close()
+        # SQLite reads a database in WAL mode only if it may write files beside it, or if the database is opened as
+        # immutable. It is, in a folder that can't be written; but a log beside it has rows that must not be missed.
         if path.with_name(f"{path.name}-wal").exists():
             raise
-        base = sqlite3.connect(f"{path.absolute().as_uri()}?immutable=1", uri=True, isolation_level=None)
-    return base
+        connection = sqlite3.connect(f"{path.absolute().as_uri()}?immutable=1", uri=True, isolation_level=None)
+    return connection
 
 
-def _read_version(base: sqlite3.Connection) -> int:
-    (version,) = base.execute("PRAGMA user_version").fetchone()
+def _read_version(connection: sqlite3.Connection) -> int:
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
     return int(version)
 
 

@@ -7,27 +7,27 @@ from collections.abc import Mapping
 
 from c2p_core.batch.objects import Stamp, open_store
 
-_MAGIC = frozenset("*?[")
+_WILDCARDS = frozenset("*?[")
 
 
 def expand_url(url: str) -> list[str]:
-    """The URL, or those that it is a pattern of, in their order.
+    """The URL itself, or the sorted URLs that match it as a pattern.
 
     Raises:
         BadRequest: no driver is installed.
         CannotWrite: the store can't be used.
     """
-    if not _MAGIC & set(url) or "" in list_url(url):
+    if not _WILDCARDS & set(url) or "" in list_url(url):
         return [url]
-    head = url[: min(url.find(sign) for sign in _MAGIC if sign in url)].rpartition("/")[0]
-    store = open_store(head)
-    found = store.system.glob(f"{store.root}{url[len(head) :]}")
-    # As it was named: what the driver calls a folder may lack a part of its URL, such as the account.
-    return sorted(head + path[len(store.root) :] for path in found)
+    folder = url[: min(url.find(sign) for sign in _WILDCARDS if sign in url)].rpartition("/")[0]
+    store = open_store(folder)
+    paths = store.system.glob(f"{store.root}{url[len(folder) :]}")
+    # With the folder as it was given: the driver's name for it may lack a part of its URL, such as the account.
+    return sorted(folder + path[len(store.root) :] for path in paths)
 
 
 def list_url(url: str) -> dict[str, Stamp]:
-    """The object of a URL, named by an empty string, or all objects below it by their names there, and their stamps.
+    """The stamps of the objects below a URL by relative name, or that of the object itself under an empty name.
 
     Raises:
         BadRequest: no driver is installed.
@@ -39,12 +39,12 @@ def list_url(url: str) -> dict[str, Stamp]:
     return dict(sorted(open_store(url).list_all().items()))
 
 
-def common_url(listed: Mapping[str, Mapping[str, Stamp]]) -> str:
-    """The deepest folder that has all of some URLs, listed as above; empty where they are in different buckets."""
+def find_common_url(listed: Mapping[str, Mapping[str, Stamp]]) -> str:
+    """The deepest folder that holds all URLs, each listed by ``list_url``; empty if they are in different buckets."""
     folders = {posixpath.dirname(url) if "" in objects else url for url, objects in listed.items()}
-    split = [folder.split("/") for folder in folders]
+    split_folders = [folder.split("/") for folder in folders]
     shared = []
-    for parts in zip(*split, strict=False):
+    for parts in zip(*split_folders, strict=False):
         if len(set(parts)) > 1:
             break
         shared.append(parts[0])

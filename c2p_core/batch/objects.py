@@ -1,7 +1,7 @@
-"""Objects of a store such as S3, through fsspec: an object is there whole or not at all, and has no other owner's name.
+"""Objects of a store such as S3, through fsspec: an object is either complete or not there.
 
-What the store's driver raises becomes an error with a code; a bucket is chosen by its URL, and access to it by what the
-driver reads (for S3 the environment and files of AWS).
+Errors of the store's driver become errors with a code. The URL names a bucket; the driver finds the credentials itself
+(for S3, in AWS's environment variables and files).
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from typing import Any
 from c2p_core.batch.urls import join_url
 from c2p_core.errors import BadRequest, C2PError, CannotWrite, UnreadableImage, first_line
 
-_LARGEST = 2 << 30
-"""Bytes of a photo; what the decoders take is smaller."""
-# What drivers call the time of change.
-_TIMES = ("mtime", "LastModified", "last_modified", "updated", "created")
+_MAX_BYTES = 2 << 30
+"""Size limit of a photo; the limits of the decoders are lower."""
+# Drivers' names for the modification time.
+_TIME_KEYS = ("mtime", "LastModified", "last_modified", "updated", "created")
 Stamp = tuple[int, int]
-"""Size in bytes and time of change in ns; -1 where the store says no time, which differs from every time."""
+"""Size in bytes and modification time in ns, -1 if the store reports none."""
 
 
 @dataclass(frozen=True)
@@ -33,50 +33,51 @@ class Store:
         url: of the folder, without a slash at its end.
         system: fsspec's file system.
         root: the folder's name in it.
-        keeps_condition: whether the store is known to refuse a second object of a name, see ``find_condition``.
+        refuses_existing: whether the store is known to refuse a new object under an existing name, see
+            ``check_refuses_existing``.
     """
 
     url: str
     system: Any
     root: str
-    keeps_condition: bool = False
+    refuses_existing: bool = False
 
-    def read(self, name: str, largest: int = _LARGEST) -> bytes | None:
-        """An object; None where there is none.
+    def read(self, name: str, max_bytes: int = _MAX_BYTES) -> bytes | None:
+        """The content of an object; None where there is none.
 
         Raises:
-            CannotWrite: the store can't be used, or the object is larger than that.
+            CannotWrite: the store can't be used, or the object is larger than ``max_bytes``.
         """
         stamp = self.stat(name)
         if stamp is None:
             return None
-        if stamp[0] > largest:
+        if stamp[0] > max_bytes:
             raise CannotWrite("store-unusable", url=join_url(self.url, name), reason="it is too large")
         return self.fetch(name)
 
     def fetch(self, name: str) -> bytes | None:
-        """An object of any size; None where there is none."""
-        with self._told(name):
+        """The content of an object of any size; None where there is none."""
+        with self._wrap_errors(name):
             try:
-                return bytes(self.system.cat_file(self._path(name)))
+                return bytes(self.system.cat_file(self._make_path(name)))
             except FileNotFoundError:
                 return None
 
     def stat(self, name: str) -> Stamp | None:
-        """Size and time of an object; None where there is none."""
-        with self._told(name):
+        """The stamp of an object; None where there is none."""
+        with self._wrap_errors(name):
             try:
-                info = self.system.info(self._path(name))
+                info = self.system.info(self._make_path(name))
             except FileNotFoundError:
                 return None
-        return _stamp(info) if info.get("type") == "file" else None
+        return _to_stamp(info) if info.get("type") == "file" else None
 
     def holds(self, name: str, data: bytes) -> bool:
         """Whether an object has this content."""
         return self.matches(name, len(data), hashlib.sha256(data).hexdigest())
 
     def matches(self, name: str, size: int | None, digest: str | None) -> bool:
-        """Whether an object has content of this size and SHA-256; one of another size is not fetched."""
+        """Whether an object has this size and SHA-256; it is only fetched if the size matches."""
         stamp = self.stat(name)
         if stamp is None or stamp[0] != size:
             return False
@@ -84,72 +85,72 @@ class Store:
         return data is not None and hashlib.sha256(data).hexdigest() == digest
 
     def put_new(self, name: str, data: bytes) -> None:
-        """Write an object of a new name, at once.
+        """Write an object under a new name.
 
         Raises:
             FileExistsError: there is one, which stays.
             CannotWrite: it can't be written.
         """
-        # Some stores that speak S3 don't know the condition, and would replace it.
-        if not self.keeps_condition and self.stat(name) is not None:
+        # Some S3-compatible stores ignore the condition, and would replace it.
+        if not self.refuses_existing and self.stat(name) is not None:
             raise FileExistsError(name)
-        with self._told(name, missing_too=True):
-            self.system.pipe_file(self._path(name), data, mode="create")
+        with self._wrap_errors(name, convert_missing=True):
+            self.system.pipe_file(self._make_path(name), data, mode="create")
 
-    def find_condition(self, name: str, data: bytes) -> Store:
-        """The same store, which knows whether it keeps the condition, by writing an object once more as it is."""
+    def check_refuses_existing(self, name: str, data: bytes) -> Store:
+        """The same store with ``refuses_existing`` set, found by writing an existing object once more unchanged."""
         try:
-            replace(self, keeps_condition=True).put_new(name, data)
+            replace(self, refuses_existing=True).put_new(name, data)
         except FileExistsError:
-            return replace(self, keeps_condition=True)
+            return replace(self, refuses_existing=True)
         return self
 
     def put(self, name: str, data: bytes) -> None:
-        """Write an object at once, replacing another one."""
-        with self._told(name, missing_too=True):
-            self.system.pipe_file(self._path(name), data)
+        """Write an object, replacing one of that name."""
+        with self._wrap_errors(name, convert_missing=True):
+            self.system.pipe_file(self._make_path(name), data)
 
     def put_all(self, objects: Mapping[str, bytes]) -> None:
         """Write several at a time."""
-        with self._told("", missing_too=True):
-            self.system.pipe({self._path(name): data for name, data in objects.items()})
+        with self._wrap_errors("", convert_missing=True):
+            self.system.pipe({self._make_path(name): data for name, data in objects.items()})
 
     def remove(self, name: str) -> None:
         """Remove an object, if it is there."""
-        with self._told(name):
+        with self._wrap_errors(name):
             try:
-                self.system.rm_file(self._path(name))
+                self.system.rm_file(self._make_path(name))
             except FileNotFoundError:
                 return
 
     def list_all(self, below: str = "") -> dict[str, Stamp]:
         """All objects below a folder, by their names relative to this one."""
-        with self._told(below):
+        with self._wrap_errors(below):
             try:
-                found = self.system.find(self._path(below), detail=True)
+                objects = self.system.find(self._make_path(below), detail=True)
             except FileNotFoundError:
                 return {}
-        return {path[len(self.root) :].lstrip("/"): _stamp(info) for path, info in found.items()}
+        return {path[len(self.root) :].lstrip("/"): _to_stamp(info) for path, info in objects.items()}
 
-    def names(self) -> list[str]:
-        """Of what is in this folder itself."""
-        with self._told(""):
+    def list_names(self) -> list[str]:
+        """The names of the entries of this folder itself."""
+        with self._wrap_errors(""):
             try:
                 return [path.rsplit("/", 1)[-1] for path in self.system.ls(self.root, detail=False)]
             except FileNotFoundError:
                 return []
 
-    def _path(self, name: str) -> str:
+    def _make_path(self, name: str) -> str:
         return f"{self.root}/{name}".rstrip("/")
 
-    def _told(self, name: str, missing_too: bool = False) -> Any:
-        """A block whose errors get a code; also that something is missing, as a bucket is that is written to."""
+    def _wrap_errors(self, name: str, convert_missing: bool = False) -> Any:
+        """Give errors in a block a code; with ``convert_missing`` also FileNotFoundError, as for a missing bucket."""
         url = join_url(self.url, name)
-        return _telling(lambda reason: CannotWrite("store-unusable", url=url, reason=reason), missing_too)
+        return _convert_errors(lambda reason: CannotWrite("store-unusable", url=url, reason=reason), convert_missing)
 
 
 def open_store(url: str) -> Store:
-    """The folder of objects of a URL; nothing is asked of the store yet.
+    """Open the folder of objects at a URL, without a request to the store.
 
     Raises:
         BadRequest: no driver is installed for such URLs.
@@ -159,9 +160,9 @@ def open_store(url: str) -> Store:
         import fsspec
     except ImportError as error:
         raise BadRequest("store-not-installed", url=url, reason=str(error)) from None
-    with _telling(lambda reason: CannotWrite("store-unusable", url=url, reason=reason)):
+    with _convert_errors(lambda reason: CannotWrite("store-unusable", url=url, reason=reason)):
         try:
-            # What is listed must be what is there now.
+            # Listings must be up to date.
             system, root = fsspec.core.url_to_fs(url, use_listings_cache=False)
         except ImportError as error:
             raise BadRequest("store-not-installed", url=url, reason=str(error)) from None
@@ -176,12 +177,12 @@ def read_object(url: str) -> tuple[bytes, Stamp]:
         BadRequest: no driver is installed.
     """
     folder, _, name = url.rpartition("/")
-    store = _keep_store(folder)
+    store = _open_store_cached(folder)
     try:
         before = store.stat(name)
         if before is None:
             raise UnreadableImage("image-missing", path=url)
-        if before[0] > _LARGEST:
+        if before[0] > _MAX_BYTES:
             raise UnreadableImage("image-read-failed", path=url, reason="it is too large")
         data = store.fetch(name) or b""
         if store.stat(name) != before or len(data) != before[0]:
@@ -194,26 +195,26 @@ def read_object(url: str) -> tuple[bytes, Stamp]:
 
 
 @lru_cache(maxsize=256)
-def _keep_store(url: str) -> Store:
+def _open_store_cached(url: str) -> Store:
     return open_store(url)
 
 
 @contextmanager
-def _telling(tell: Callable[[str], C2PError], missing_too: bool = False) -> Iterator[None]:
+def _convert_errors(make_error: Callable[[str], C2PError], convert_missing: bool = False) -> Iterator[None]:
     try:
         yield
     except (C2PError, FileExistsError):
         raise
-    except Exception as error:  # drivers raise what their libraries do, which has no common kind
-        if isinstance(error, FileNotFoundError) and not missing_too:
+    except Exception as error:  # drivers pass on their libraries' errors, which have no common base
+        if isinstance(error, FileNotFoundError) and not convert_missing:
             raise
-        raise tell(first_line(error)) from error
+        raise make_error(first_line(error)) from error
 
 
-def _stamp(info: Mapping[str, Any]) -> Stamp:
-    when = next((info[name] for name in _TIMES if info.get(name) is not None), -1)
-    if isinstance(when, str):
-        when = datetime.fromisoformat(when.replace("Z", "+00:00"))
-    if isinstance(when, datetime):
-        when = when.timestamp()
-    return int(info.get("size") or 0), -1 if when == -1 else round(when * 1_000_000_000)
+def _to_stamp(info: Mapping[str, Any]) -> Stamp:
+    changed = next((info[name] for name in _TIME_KEYS if info.get(name) is not None), -1)
+    if isinstance(changed, str):
+        changed = datetime.fromisoformat(changed.replace("Z", "+00:00"))
+    if isinstance(changed, datetime):
+        changed = changed.timestamp()
+    return int(info.get("size") or 0), -1 if changed == -1 else round(changed * 1_000_000_000)

@@ -1,7 +1,7 @@
-"""The engine of several processes on this machine, each of which is the engine of one process.
+"""The engine of several processes on this machine, each of which runs the one-process engine.
 
-This process hands out photos and passes on what comes back. A process that dies, as for want of memory, costs nothing
-but its photos: they are tried once more, and one that ends its process again has failed.
+This process hands out photos and passes on their outcomes. A process that dies, such as for lack of memory, affects
+only its photos: they are tried once more, and one that ends its process again has failed.
 """
 
 from __future__ import annotations
@@ -22,36 +22,34 @@ from c2p_core.batch.engine import Backlog, Control, Engine, Job, Outcome
 from c2p_core.batch.layout import Item
 from c2p_core.models.store import ModelStore
 
-# Photos that a process has at a time: one that it searches, and the next, whose faces it looks for meanwhile.
-_IN_HAND = 2
-_MOST_TRIES = 2
+# Photos that a process has at a time: one being searched, and the next, whose faces are detected meanwhile.
+_PHOTOS_PER_PROCESS = 2
+_MAX_TRIES = 2
 
 
 def protect_in_processes(count: int, engine: Engine | None = None) -> Engine:
-    """An engine of so many processes.
-
-    Each takes the models' memory, and its share of the cores.
+    """An engine of several processes, each of which loads the models and uses its share of the cores.
 
     Args:
-        count: of the processes.
-        engine: that works in each, a function of a module; that of one process when None.
+        count: number of processes.
+        engine: the engine that runs in each, a function of a module; the one-process engine when None.
     """
-    return lambda items, job, control: _Pool(count, engine, job, control, Backlog(iter(items), _MOST_TRIES)).run()
+    return lambda items, job, control: _Pool(count, engine, job, control, Backlog(iter(items), _MAX_TRIES)).run()
 
 
 def share_cores(count: int) -> int:
-    """The cores that each of so many processes gets."""
+    """The number of cores for each of ``count`` processes."""
     return max(1, (os.cpu_count() or 1) // count)
 
 
 @dataclass
 class _Process:
-    """A process, and the photos that it has."""
+    """A process, and the photos that it was given."""
 
     process: Any
     link: connection.Connection
-    has: dict[int, Item] = field(default_factory=dict)
-    told_to_end: bool = False
+    items: dict[int, Item] = field(default_factory=dict)
+    ending: bool = False
 
 
 class _Pool:
@@ -80,64 +78,64 @@ class _Pool:
 
     def _start(self) -> _Process:
         context = multiprocessing.get_context("spawn")
-        here, there = context.Pipe()
+        parent_end, child_end = context.Pipe()
         store = self._control.store()
         cores = share_cores(self._count)
         process = context.Process(
-            target=_work, args=(there, self._engine, self._job, store.root, store.offline, cores), daemon=True
+            target=_run_worker, args=(child_end, self._engine, self._job, store.root, store.offline, cores), daemon=True
         )
         process.start()
-        there.close()
-        return _Process(process, here)
+        child_end.close()
+        return _Process(process, parent_end)
 
     def _hand_out(self) -> None:
         if self._control.cancel.cancelled:
             self._backlog.clear()
         for process in self._processes:
-            while not process.told_to_end and len(process.has) < _IN_HAND:
+            while not process.ending and len(process.items) < _PHOTOS_PER_PROCESS:
                 item = self._backlog.take()
                 if item is None:
                     if self._control.cancel.cancelled:
                         self._send(process, ("cancel", None))
-                    # Another process may still die, and its photos need somebody.
-                    elif any(other.has for other in self._processes if other is not process):
+                    # Another process may still die, and leave its photos to this one.
+                    elif any(other.items for other in self._processes if other is not process):
                         break
                     self._send(process, ("end", None))
-                    process.told_to_end = True
+                    process.ending = True
                     break
-                process.has[item.number] = item
+                process.items[item.number] = item
                 self._send(process, ("photo", item))
 
     def _send(self, process: _Process, message: tuple[str, object]) -> None:
         try:
             process.link.send(message)
         except OSError:
-            return  # it is gone, which waiting for it will show
+            return  # it has ended, which the next receive notices
 
     def _receive(self, process: _Process) -> Iterator[Outcome]:
         try:
-            kind, said = process.link.recv()
+            kind, payload = process.link.recv()
         except (EOFError, OSError):
-            yield from self._bury(process)
+            yield from self._replace_ended(process)
             return
         if kind == "outcome":
-            process.has.pop(said.item.number, None)
-            yield said
+            process.items.pop(payload.item.number, None)
+            yield payload
         elif kind == "progress":
-            self._control.tell(*said)
+            self._control.report_progress(*payload)
         elif kind == "known?":
-            self._send(process, ("known", self._control.reuse(*said)))
+            self._send(process, ("known", self._control.find_reuse(*payload)))
         elif kind == "fatal":
-            raise said
+            raise payload
 
-    def _bury(self, process: _Process) -> Iterator[Outcome]:
-        """Take out a process that ended, and replace it where photos are left."""
+    def _replace_ended(self, process: _Process) -> Iterator[Outcome]:
+        """Remove a process that ended, and start another one if photos are left."""
         process.process.join()
         process.link.close()
         self._processes.remove(process)
-        if self._control.cancel.cancelled or (process.told_to_end and not process.has):
+        if self._control.cancel.cancelled or (process.ending and not process.items):
             return
-        yield from self._backlog.give_back(list(process.has.values()), _describe_end(process.process.exitcode))
+        yield from self._backlog.requeue(list(process.items.values()), _describe_end(process.process.exitcode))
         self._processes.append(self._start())
 
 
@@ -150,11 +148,11 @@ def _describe_end(code: int | None) -> str:
     return f"exit code {code}"
 
 
-def _work(
+def _run_worker(
     link: connection.Connection, engine: Engine | None, job: Job, models: Path, offline: bool, cores: int
 ) -> None:
-    """What a process does: the engine of one process, with photos and outcomes through the link."""
-    # The terminal sends Ctrl-C to all; only the first process decides what it means.
+    """Run the one-process engine in a process, with photos and outcomes passing through the link."""
+    # The terminal sends Ctrl-C to all processes; only the first one handles it.
     for name in ("SIGINT", "SIGHUP", "SIGBREAK"):
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_IGN)
@@ -169,18 +167,18 @@ def _work(
 
 
 class _Worker:
-    """The end of the link in the process that works."""
+    """The worker's end of the link."""
 
     def __init__(self, link: connection.Connection) -> None:
         self._link = link
-        self._sending = threading.Lock()
+        self._send_lock = threading.Lock()
         self._items: queue.SimpleQueue[Item | None] = queue.SimpleQueue()
-        self._known: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self._reuse_replies: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._cancel = CancelToken()
 
     def run(self, engine: Engine, job: Job, store: Callable[[], ModelStore]) -> None:
         threading.Thread(target=self._listen, daemon=True).start()
-        control = Control(store, self._cancel, self._tell, self._ask)
+        control = Control(store, self._cancel, self._report_progress, self._query_reuse)
         try:
             for outcome in engine(iter(self._items.get, None), job, control):
                 self._send("outcome", outcome)
@@ -190,25 +188,25 @@ class _Worker:
     def _listen(self) -> None:
         while True:
             try:
-                kind, said = self._link.recv()
+                kind, payload = self._link.recv()
             except (EOFError, OSError):
-                os._exit(1)  # whoever wanted the photos is gone
+                os._exit(1)  # the parent process is gone
             if kind == "photo":
-                self._items.put(said)
+                self._items.put(payload)
             elif kind == "known":
-                self._known.put(said)
+                self._reuse_replies.put(payload)
             else:
                 if kind == "cancel":
                     self._cancel.cancel()
                 self._items.put(None)
 
-    def _tell(self, item: Item, progress: Progress) -> None:
+    def _report_progress(self, item: Item, progress: Progress) -> None:
         self._send("progress", (item, progress))
 
-    def _ask(self, item: Item, digest: str) -> Any:
+    def _query_reuse(self, item: Item, digest: str) -> Any:
         self._send("known?", (item, digest))
-        return self._known.get()
+        return self._reuse_replies.get()
 
-    def _send(self, kind: str, said: object) -> None:
-        with self._sending:
-            self._link.send((kind, said))
+    def _send(self, kind: str, payload: object) -> None:
+        with self._send_lock:
+            self._link.send((kind, payload))

@@ -1,4 +1,4 @@
-"""Reads the file of a photo of a batch, on this machine or in a store of objects."""
+"""Reads the file of a photo, from this machine or a store of objects."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ _TRIES = 3
 
 
 def read_photo(path: str) -> tuple[bytes, tuple[int, int]]:
-    """The bytes of a photo's file, and its size and time of change (ns).
+    """The bytes of a photo's file, and its size and modification time (ns).
 
     Args:
         path: of a file, or the URL of an object.
 
     Raises:
-        UnreadableImage: it can't be read, or it changes all the time.
+        UnreadableImage: it can't be read, or it keeps changing.
     """
     if is_url(path):
         from c2p_core.batch.objects import read_object
@@ -30,13 +30,13 @@ def read_photo(path: str) -> tuple[bytes, tuple[int, int]]:
 
 
 def read_settled(path: Path) -> tuple[bytes, tuple[int, int]]:
-    """The bytes of a file, and its size and time of change, which did not change while it was read.
+    """The bytes, size and modification time of a file that did not change while it was read.
 
     Raises:
-        UnreadableImage: it can't be read, or it changes all the time.
+        UnreadableImage: it can't be read, or it keeps changing.
     """
     for _ in range(_TRIES):
-        # Not Path.exists, which raises where a folder may not be looked into; what is wrong is told by what follows.
+        # Not Path.exists, which raises if the folder may not be searched; `read_bytes` reports what is wrong.
         before = read_stamp(str(path)) if os.path.exists(path) else None  # noqa: PTH110
         data = photo_files.read_bytes(path)
         if before == read_stamp(str(path)) and before is not None and before[0] == len(data):

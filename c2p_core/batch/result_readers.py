@@ -1,4 +1,4 @@
-"""Where results are, to be looked at: in a folder, or in a store of objects."""
+"""Reads existing results from a folder or a store of objects."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from c2p_core.batch.objects import Stamp, Store
 
 
 class ResultReader(Protocol):
-    """Results by their places, which are relative and have the separators of this system; from any thread."""
+    """Reads results by their places, which are relative and have the separators of this system; from any thread."""
 
     def stat(self, place: str) -> Stamp | None:
-        """Size and time of change; None where there is no result."""
+        """Size and modification time; None where there is no result."""
         ...
 
     def read(self, place: str) -> bytes | None:
@@ -44,28 +44,28 @@ class FolderReader:
 
 
 class StoreReader:
-    """Results in a store, as they were listed at first; what this program puts there since is known, too."""
+    """Results in a store, as listed once, with the changes that this program has made since."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._listed = store.list_all()
+        self._stamps = store.list_all()
 
     def stat(self, place: str) -> Stamp | None:
         """See ``ResultReader``."""
-        return self._listed.get(object_name(place))
+        return self._stamps.get(to_object_name(place))
 
     def read(self, place: str) -> bytes | None:
         """See ``ResultReader``."""
-        return self._store.read(object_name(place))
+        return self._store.read(to_object_name(place))
 
-    def note(self, name: str, stamp: Stamp | None) -> None:
-        """Know of an object that was put there; None where there is none any more."""
+    def update(self, name: str, stamp: Stamp | None) -> None:
+        """Note an object that was written; ``stamp`` is None if it is gone."""
         if stamp is None:
-            self._listed.pop(name, None)
+            self._stamps.pop(name, None)
         else:
-            self._listed[name] = stamp
+            self._stamps[name] = stamp
 
 
-def object_name(place: str) -> str:
-    """The name of a place's object."""
+def to_object_name(place: str) -> str:
+    """The name of the object at a place."""
     return place.replace(os.sep, "/")

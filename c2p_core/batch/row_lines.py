@@ -1,7 +1,7 @@
-"""Rows of a journal as lines of JSON, as they are in a store: alike on every system, and checked when they are read.
+"""Rows of a journal as lines of JSON, as they are in a store: the same on every system, and validated when read.
 
-Anybody who may write to the store may have written a line, so that it is data to be doubted: what is read back has the
-types, the sizes and the form that the journal and the report rely on.
+Anybody who may write to the store may have written a line, so lines are untrusted: they must have the types, sizes and
+structure that the journal and the report rely on.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from typing import Any
 
 from c2p_core.batch.journal import Row
 
-_LONGEST = 16 << 20  # bytes of a line; that of a photo of a crowd is much shorter
-_MOST = 2**63  # the first number that SQLite can't hold
-_TYPES: Mapping[str, tuple[type, ...]] = {
+_MAX_LINE_BYTES = 16 << 20  # the line of a photo of a crowd is much shorter
+_INTEGER_LIMIT = 2**63  # the first number that SQLite can't hold
+_ROW_TYPES: Mapping[str, tuple[type, ...]] = {
     "place": (str,),
     "settings": (str,),
     "digest": (str,),
@@ -37,13 +37,13 @@ _TYPES: Mapping[str, tuple[type, ...]] = {
     "program": (str,),
     "finished": (float, int),
 }
-_RESULT = ("result_digest", "result_size", "result_mtime_ns")
-_NO_PARTS = frozenset({"", ".", ".."})
-# What no name is that was read as ``os.fsdecode`` does, on a system that has names of bytes.
-_NO_NAME = re.compile(r"[\0\ud800-\udc7f\udd00-\udfff]")
+_RESULT_FIELDS = ("result_digest", "result_size", "result_mtime_ns")
+_FORBIDDEN_PARTS = frozenset({"", ".", ".."})
+# Characters that ``os.fsdecode`` never returns for a name on a system whose names are bytes.
+_INVALID_NAME = re.compile(r"[\0\ud800-\udc7f\udd00-\udfff]")
 _HEX = re.compile(r"[0-9a-f]*")
-# What the pages and the table of a report take from a similarity.
-_SIMILARITY: Mapping[str, tuple[type, ...]] = {
+# The fields of a similarity that the report uses.
+_SIMILARITY_TYPES: Mapping[str, tuple[type, ...]] = {
     "recogniser": (str,),
     "held_out": (bool,),
     "before": (float, int),
@@ -54,71 +54,71 @@ _SIMILARITY: Mapping[str, tuple[type, ...]] = {
 
 
 def format_row(row: Row) -> bytes:
-    """A row as a line of JSON; names that are no text keep their bytes as lone surrogates, places have slashes."""
-    told = {name: value for name, value in asdict(replace(row, number=None)).items() if name in _TYPES}
-    told["place"] = row.place.replace(os.sep, "/")
-    told["target"] = None if row.target is None else row.target.replace(os.sep, "/")
-    return json.dumps(told, separators=(",", ":")).encode() + b"\n"
+    """A row as a line of JSON; names that are not text keep their bytes as lone surrogates, places have slashes."""
+    values = {name: value for name, value in asdict(replace(row, number=None)).items() if name in _ROW_TYPES}
+    values["place"] = row.place.replace(os.sep, "/")
+    values["target"] = None if row.target is None else row.target.replace(os.sep, "/")
+    return json.dumps(values, separators=(",", ":")).encode() + b"\n"
 
 
 def parse_row(line: bytes) -> Row:
-    """The row of a line that anybody may have written.
+    """Parse an untrusted line.
 
     Raises:
-        ValueError: it is none, it is too long, or it names something outside the folder of results.
+        ValueError: it is not a valid row, is too long, or names a path outside the folder of results.
     """
-    if len(line) > _LONGEST:
+    if len(line) > _MAX_LINE_BYTES:
         raise ValueError("a line is too long")
-    told: Any = json.loads(line)
-    if not isinstance(told, dict) or set(told) != set(_TYPES):
+    values: Any = json.loads(line)
+    if not isinstance(values, dict) or set(values) != set(_ROW_TYPES):
         raise ValueError("a line has other fields than a row")
-    _check_fields(told, _TYPES)
-    if not math.isfinite(told["seconds"]) or not math.isfinite(told["finished"]):
+    _check_fields(values, _ROW_TYPES)
+    if not math.isfinite(values["seconds"]) or not math.isfinite(values["finished"]):
         raise ValueError("time is not finite")
-    if told["state"] not in ("done", "without-face", "failed"):
+    if values["state"] not in ("done", "without-face", "failed"):
         raise ValueError("unknown state")
-    done = told["state"] == "done"
-    if done != (told["target"] is not None) or (done and any(told[name] is None for name in _RESULT)):
+    done = values["state"] == "done"
+    if done != (values["target"] is not None) or (done and any(values[name] is None for name in _RESULT_FIELDS)):
         raise ValueError("a result has no place, digest, size or time")
     for name in ("settings", "digest", "result_digest", "thumbnails"):
-        if told[name] is not None and not _HEX.fullmatch(told[name]):
+        if values[name] is not None and not _HEX.fullmatch(values[name]):
             raise ValueError(f"{name} is no digest")
-    # What the journal writes down: text, and names as their bytes.
-    told["program"].encode()
+    # The journal must be able to encode these: text as UTF-8, and names as bytes.
+    values["program"].encode()
     for name in ("place", "target", "source"):
-        if told[name] is not None and _NO_NAME.search(told[name]):
+        if values[name] is not None and _INVALID_NAME.search(values[name]):
             raise ValueError(f"{name} is no name")
     for name in ("place", "target"):
-        if told[name] is not None:
-            if not _NO_PARTS.isdisjoint(told[name].replace(os.sep, "/").split("/")):
+        if values[name] is not None:
+            if not _FORBIDDEN_PARTS.isdisjoint(values[name].replace(os.sep, "/").split("/")):
                 raise ValueError(f"{name} leads out of the folder")
-            told[name] = told[name].replace("/", os.sep)
-    _check_report(told["report"], done)
-    return Row(**{field.name: told[field.name] for field in fields(Row) if field.name in _TYPES})
+            values[name] = values[name].replace("/", os.sep)
+    _check_report(values["report"], done)
+    return Row(**{field.name: values[field.name] for field in fields(Row) if field.name in _ROW_TYPES})
 
 
-def _check_fields(told: Any, types: Mapping[str, tuple[type, ...]]) -> None:
-    """Whether all of these are there, of their types, integers as SQLite holds them; others are of no interest."""
-    if not isinstance(told, dict):
+def _check_fields(values: Any, types: Mapping[str, tuple[type, ...]]) -> None:
+    """Check that these fields exist with the right types, and that SQLite can hold their integers; ignores others."""
+    if not isinstance(values, dict):
         raise ValueError("what should have fields has none")
-    for name, kinds in types.items():
-        value = told.get(name)
-        if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
-            raise ValueError(f"{name} is no {kinds[0].__name__}")
-        if isinstance(value, int) and not -_MOST <= value < _MOST:
+    for name, allowed in types.items():
+        value = values.get(name)
+        if not isinstance(value, allowed) or (isinstance(value, bool) and bool not in allowed):
+            raise ValueError(f"{name} is no {allowed[0].__name__}")
+        if isinstance(value, int) and not -_INTEGER_LIMIT <= value < _INTEGER_LIMIT:
             raise ValueError(f"{name} is too large")
 
 
-def _check_report(told: dict[str, Any], done: bool) -> None:
-    """Whether the pages and the table of a report can be made of a photo's part."""
+def _check_report(entry: dict[str, Any], done: bool) -> None:
+    """Check that the report can be made from a photo's entry."""
     if not done:
-        _check_fields(told, {"error": (dict,)})
-        _check_fields(told["error"], {"text": (str,)})
+        _check_fields(entry, {"error": (dict,)})
+        _check_fields(entry["error"], {"text": (str,)})
         return
-    _check_fields(told, {"faces": (list,), "warnings": (list,), "protected": (str, type(None))})
-    for face in told["faces"]:
+    _check_fields(entry, {"faces": (list,), "warnings": (list,), "protected": (str, type(None))})
+    for face in entry["faces"]:
         _check_fields(face, {"sentence": (str,), "similarities": (list,)})
         for similarity in face["similarities"]:
-            _check_fields(similarity, _SIMILARITY)
-    for warning in told["warnings"]:
+            _check_fields(similarity, _SIMILARITY_TYPES)
+    for warning in entry["warnings"]:
         _check_fields(warning, {"text": (str,)})

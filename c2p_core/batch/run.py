@@ -1,4 +1,4 @@
-"""A batch from its plan to its report: one folder of results, one engine, one writer."""
+"""Runs a batch from its plan to its report: one folder of results, one engine, one writer."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from c2p_core.batch.engine import Control, Engine, Job, Reuse
-from c2p_core.batch.journal import Journal, Row, known_of
+from c2p_core.batch.journal import Journal, Row, to_known_result
 from c2p_core.batch.layout import Item
-from c2p_core.batch.planning import Results, settings_digest
+from c2p_core.batch.planning import Results, hash_settings
 from c2p_core.batch.recorder import Recorder, tidy
 from c2p_core.batch.result_readers import FolderReader, ResultReader
 from c2p_core.batch.sources import REPORT_FOLDER, STATE_FOLDER
@@ -28,14 +28,14 @@ _LOCK = "lock"
 
 @dataclass(frozen=True)
 class Folder:
-    """A folder of results that nobody else writes to meanwhile.
+    """A folder of results, locked against other batches.
 
     Attributes:
-        path: where its journal and its report are; those of a store of objects are in the user's data folder.
+        path: of its journal and report; for a store of objects, these are in the user's data folder.
         journal: the open journal.
-        reader: where its results are.
-        make_recorder: makes what writes them; takes the arguments of ``Recorder``.
-        publish: puts the report beside the results, where it is not.
+        reader: reads its results.
+        make_recorder: makes their writer; takes the arguments of ``Recorder``.
+        publish: copies the report to the results, if it is elsewhere.
     """
 
     path: Path
@@ -47,15 +47,17 @@ class Folder:
 
 @dataclass
 class Summary:
-    """What came of a run.
+    """The summary of a run.
 
     Attributes:
-        protected: results made; ``copied`` of them from an earlier result for the same photo under another name.
-        known: photos whose own result was there, though their time or path had changed.
+        protected: results made.
+        copied: how many of these were copied from the result of the same photo under another name.
+        known: photos that had their result already, although their time or path has changed.
         without_face: photos without a face that can be protected.
-        failed: parts of the report of those that failed.
-        faces: protected.
-        search_seconds: that the searches of these took; ``seconds`` that all took.
+        failed: report entries of the photos that failed.
+        faces: number of protected faces.
+        search_seconds: duration of their searches.
+        seconds: duration of the whole run.
     """
 
     protected: int = 0
@@ -69,11 +71,11 @@ class Summary:
 
     @property
     def finished(self) -> int:
-        """Photos that need not be looked at again."""
+        """Number of photos that are finished."""
         return self.protected + self.known + self.without_face
 
     def add(self, row: Row, reuse: Reuse | None) -> None:
-        """Count one photo, and the earlier result that served for it."""
+        """Count one photo; ``reuse`` is the earlier result that was used for it."""
         if row.state == "failed":
             self.failed.append(row.report)
             return
@@ -93,7 +95,7 @@ class Summary:
 
 @contextmanager
 def open_folder(path: Path) -> Iterator[Folder]:
-    """Open a folder of results, made if needed, and sort out what an ended run left.
+    """Open a folder of results, created if needed, and clean up after an interrupted run.
 
     Raises:
         BadRequest: another batch is writing there, or a newer version of the program did.
@@ -106,7 +108,7 @@ def open_folder(path: Path) -> Iterator[Folder]:
 
 @contextmanager
 def lock_folder(path: Path) -> Iterator[None]:
-    """Make the folder of a journal and a report, and keep other batches of this machine out.
+    """Create the folder of a journal and a report, and lock out other batches on this machine.
 
     Raises:
         BadRequest: another batch is writing there.
@@ -120,7 +122,7 @@ def lock_folder(path: Path) -> Iterator[None]:
         lock.acquire()
     except Timeout:
         raise BadRequest("batch-running", path=str(path)) from None
-    # filelock raises the second where a file system has no locks.
+    # filelock raises NotImplementedError if a file system has no locks.
     except (OSError, NotImplementedError) as error:
         raise CannotWrite("folder-unusable", path=str(path), reason=str(error)) from error
     try:
@@ -129,18 +131,18 @@ def lock_folder(path: Path) -> Iterator[None]:
         lock.release()
 
 
-def choose_settings(job: Job) -> Callable[[str], str]:
-    """The digest of the settings of a photo, by its path."""
+def make_settings_digester(job: Job) -> Callable[[str], str]:
+    """Make the function that gives the digest of the settings for the photo at a path."""
     looks = job.looks
     if looks is not None:
-        return lambda path: settings_digest(job.options, job.strip_personal, looks.settings(path), job.mark)
-    same = settings_digest(job.options, job.strip_personal, mark=job.mark)
-    return lambda path: same
+        return lambda path: hash_settings(job.options, job.strip_personal, looks.settings_for(path), job.mark)
+    digest = hash_settings(job.options, job.strip_personal, mark=job.mark)
+    return lambda path: digest
 
 
-def read_results(folder: Folder, settings: Callable[[str], str]) -> Results:
-    """What the folder has."""
-    return Results(folder.reader, folder.journal.known(), settings)
+def read_results(folder: Folder, digest_settings: Callable[[str], str]) -> Results:
+    """The results that the folder has."""
+    return Results(folder.reader, folder.journal.read_known(), digest_settings)
 
 
 def run(
@@ -155,30 +157,32 @@ def run(
     overwrite: bool = False,
     finish: Callable[[Row, Summary], None] = lambda row, summary: None,
 ) -> None:
-    """Protect photos, and write what comes of them as it comes.
+    """Protect photos, and write each outcome as it arrives.
 
     Args:
         folder: where the results go.
         items: photos to protect; taken one by one, in a thread of the engine.
-        job: what is done to them.
-        engine: what does it.
-        control: ``reuse`` is set here.
-        results: what the folder has already.
-        summary: is counted up.
+        job: the settings.
+        engine: protects them.
+        control: ``find_reuse`` is set here.
+        results: the results that the folder has already.
+        summary: is updated with every photo.
         overwrite: whether results of earlier runs that nobody has changed since are replaced.
-        finish: called with every row after it was written.
+        finish: called with every row once it is written.
 
     Raises:
         CannotWrite: the disk is full, or the journal can't be written.
         ModelUnavailable: no photo can be protected.
     """
-    began = time.monotonic()
-    recorder = folder.make_recorder(folder.path, folder.journal, choose_settings(job), overwrite, job.strip_personal)
-    with contextlib.closing(engine(items, job, replace(control, reuse=results.find))) as outcomes:
+    start = time.monotonic()
+    recorder = folder.make_recorder(
+        folder.path, folder.journal, make_settings_digester(job), overwrite, job.strip_personal
+    )
+    with contextlib.closing(engine(items, job, replace(control, find_reuse=results.find))) as outcomes:
         for outcome in outcomes:
             row = recorder.record(outcome)
             if row.state in ("done", "without-face"):
-                results.add(known_of(row))
+                results.add(to_known_result(row))
             summary.add(row, outcome.reuse)
-            summary.seconds = time.monotonic() - began
+            summary.seconds = time.monotonic() - start
             finish(row, summary)

@@ -1,8 +1,8 @@
-"""A journal whose rows are also in the store of the results, so that another machine can go on.
+"""A journal whose rows are also in the store of the results, so that another machine can continue the batch.
 
-SQLite needs a disk. So the journal is a file of this machine, and its new rows go into the store every now and then as
-an object of lines of JSON, which is never changed again; whoever opens the store takes in the objects that their own
-journal has not seen. ``row_lines`` writes the lines, and checks those that come from a store.
+SQLite needs a disk. So the journal is a file on this machine, and its new rows are pushed to the store now and then as
+an object of JSON lines, which never changes again; a machine that opens the store pulls the objects that its journal
+lacks. ``row_lines`` formats the lines, and validates those from a store.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from c2p_core.errors import CannotWrite
 
 ROWS = ".c2p/rows"
 """Folder of these objects in the store."""
-_LARGEST = 256 << 20  # bytes of one of them
-_PER_OBJECT = 5000  # rows
+_MAX_OBJECT_BYTES = 256 << 20  # limit per object
+_ROWS_PER_OBJECT = 5000
 _TABLES = """
 CREATE TABLE IF NOT EXISTS segments (name TEXT PRIMARY KEY);
 CREATE TABLE IF NOT EXISTS shared (number INTEGER PRIMARY KEY);
@@ -28,45 +28,45 @@ CREATE TABLE IF NOT EXISTS shared (number INTEGER PRIMARY KEY);
 
 
 class SharedJournal(Journal):
-    """A journal that remembers which of its rows are in a store; only for the thread that opened it."""
+    """A journal that remembers which of its rows are in the store; only for the thread that opened it."""
 
     def __init__(self, path: Path) -> None:
         """See ``Journal``."""
         super().__init__(path)
         with self._transaction():
             for statement in filter(str.strip, _TABLES.split(";")):
-                self._base.execute(statement)
+                self._connection.execute(statement)
 
     def pull(self, store: Store) -> int:
-        """Take in the rows that are in the store and not here; returns how many.
+        """Merge the rows from the store that are missing here; returns how many.
 
         Raises:
-            CannotWrite: the store can't be read, or what is there is damaged.
+            CannotWrite: the store can't be read, or its rows are damaged.
         """
-        seen = {name for (name,) in self._query("SELECT name FROM segments")}
+        pulled = {name for (name,) in self._query("SELECT name FROM segments")}
         count = 0
         for name in sorted(store.list_all(ROWS)):
-            if name in seen or not name.endswith(".jsonl"):
+            if name in pulled or not name.endswith(".jsonl"):
                 continue
-            data = store.read(name, _LARGEST) or b""
+            data = store.read(name, _MAX_OBJECT_BYTES) or b""
             try:
                 rows = [parse_row(line) for line in data.splitlines()]
             except (ValueError, RecursionError) as error:
                 raise CannotWrite("journal-unusable", path=f"{store.url}/{name}", reason=str(error)) from error
-            count += self._take(rows, name)
+            count += self._merge(rows, name)
         return count
 
     def push(self, store: Store) -> int:
-        """Put the rows that are not in the store there; returns how many."""
+        """Write the rows that are not in the store yet to it; returns how many."""
         count = 0
-        while rows := list(self._unshared()):
-            # By time, so that the latest of two on one photo comes last.
+        while rows := list(self._read_unshared()):
+            # Named by time, so that the later of two rows of a photo comes last.
             name = f"{ROWS}/{time.time_ns():020}-{secrets.token_hex(4)}.jsonl"
             data = b"".join(map(format_row, rows))
             try:
                 store.put_new(name, data)
             except FileExistsError:
-                # A request whose answer was lost, and that the driver makes once more, finds what it wrote.
+                # If the response to a request was lost, the driver's retry finds what the first attempt wrote.
                 if not store.holds(name, data):
                     raise
             with self._transaction():
@@ -75,46 +75,48 @@ class SharedJournal(Journal):
         return count
 
     def restamp(self, number: int, source: str, size: int, mtime_ns: int) -> None:
-        """See ``Journal``; the row goes to the store once more."""
-        # First, so that a run that ends in between shares a row that is as it was, and not one never shared.
+        """See ``Journal``; the row is pushed once more."""
+        # First, so that if the run ends in between, the row is shared unchanged rather than never again.
         with self._transaction():
-            self._base.execute("DELETE FROM shared WHERE number = ?", (number,))
+            self._connection.execute("DELETE FROM shared WHERE number = ?", (number,))
         super().restamp(number, source, size, mtime_ns)
 
     def _insert(self, row: Row) -> int:
         number = super()._insert(row)
-        # The number may have been that of another row, which is no more.
-        self._base.execute("DELETE FROM shared WHERE number = ?", (number,))
+        # The number may have belonged to a deleted row.
+        self._connection.execute("DELETE FROM shared WHERE number = ?", (number,))
         return number
 
-    def _unshared(self) -> Iterator[Row]:
-        return self._rows(
+    def _read_unshared(self) -> Iterator[Row]:
+        return self._read_rows(
             "WHERE state != 'announced' AND number NOT IN (SELECT number FROM shared) ORDER BY finished LIMIT ?",
-            _PER_OBJECT,
+            _ROWS_PER_OBJECT,
         )
 
-    def _take(self, rows: Iterable[Row], name: str) -> int:
-        """Take in rows, where no later one is here; all of them, or none.
+    def _merge(self, rows: Iterable[Row], name: str) -> int:
+        """Merge rows, except where there is a later one here; all of them, or none.
 
-        A row of the same time is the same result, whose photo may have got another path or time since. That of the
-        store is the later one, unless this machine has still to put its own there.
+        A row of the same time is the same result, whose photo may have got another path or time since. The one from the
+        store is newer, unless this machine has not pushed its own yet.
         """
         numbers = []
         with self._transaction():
             for row in rows:
-                same = self._query(
+                existing = self._query(
                     "SELECT number, finished, number IN (SELECT number FROM shared) FROM photos"
                     " WHERE (place = ? AND settings = ? AND digest = ?) OR (target IS NOT NULL AND target = ?)",
-                    self._key(row),
+                    self._make_key(row),
                 )
-                if any((finished, not shared) > (row.finished, False) for _, finished, shared in same):
+                if any((finished, not shared) > (row.finished, False) for _, finished, shared in existing):
                     continue
-                self._base.executemany("DELETE FROM photos WHERE number = ?", [(number,) for number, *_ in same])
+                self._connection.executemany(
+                    "DELETE FROM photos WHERE number = ?", [(number,) for number, *_ in existing]
+                )
                 numbers.append(self._insert(row))
             self.mark_shared(name, numbers)
         return len(numbers)
 
     def mark_shared(self, name: str, numbers: Iterable[int | None]) -> None:
-        """Remember that the rows of these numbers are in an object of the store; within a transaction."""
-        self._base.execute("INSERT OR IGNORE INTO segments VALUES (?)", (name,))
-        self._base.executemany("INSERT OR IGNORE INTO shared VALUES (?)", [(number,) for number in numbers])
+        """Remember that the rows with these numbers are in an object of the store; call it within a transaction."""
+        self._connection.execute("INSERT OR IGNORE INTO segments VALUES (?)", (name,))
+        self._connection.executemany("INSERT OR IGNORE INTO shared VALUES (?)", [(number,) for number in numbers])

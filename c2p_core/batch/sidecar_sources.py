@@ -1,4 +1,4 @@
-"""The sidecars of photos, wherever these are, as files."""
+"""Provides the sidecars of photos as files, also for photos in stores."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from c2p_core.errors import CannotWrite
 from c2p_core.io.atomic_files import fit_name
 from c2p_core.io.sidecars import LARGEST, sidecar_names
 
-_FOLDERS = 64  # whose sidecars are remembered
+_MAX_CACHED_FOLDERS = 64
 _LONGEST_ENDING = 64
-# What leads elsewhere in the name of a file, or can't be in one, on one system or another.
+# Characters that lead elsewhere in a file name, or can't be in one, on some system.
 _FORBIDDEN = re.compile(r'[\\:?*"<>|\x00-\x1f]')
 
 
 @contextmanager
 def beside_sidecars(source: str) -> Iterator[Path]:
-    """The path of a photo; for a URL, that of a file that is not there, beside copies of the photo's sidecars.
+    """The path of a photo; for a URL, a path without a file, beside which are copies of the photo's sidecars.
 
     Raises:
         CannotWrite: the store can't be used.
@@ -33,26 +33,26 @@ def beside_sidecars(source: str) -> Iterator[Path]:
         yield Path(source)
         return
     folder, _, name = source.rpartition("/")
-    # A name that a file can have, also with the ending of a sidecar.
+    # A name that is valid for a file, even with the ending of a sidecar.
     stem, ending = os.path.splitext(_FORBIDDEN.sub("_", name))  # noqa: PTH122
-    own = fit_name(stem, f"{ending[:_LONGEST_ENDING]}.xmp").removesuffix(".xmp")
+    photo_name = fit_name(stem, f"{ending[:_LONGEST_ENDING]}.xmp").removesuffix(".xmp")
     with tempfile.TemporaryDirectory() as scratch:
-        store, there = open_store(folder), _list_sidecars(folder)
-        for sidecar, copy in zip(sidecar_names(name), sidecar_names(own), strict=True):
-            if sidecar in there and (data := _fetch(store, sidecar)) is not None:
+        store, sidecars = open_store(folder), _list_sidecars(folder)
+        for sidecar, copy in zip(sidecar_names(name), sidecar_names(photo_name), strict=True):
+            if sidecar in sidecars and (data := _fetch(store, sidecar)) is not None:
                 (Path(scratch) / copy).write_bytes(data)
-        yield Path(scratch) / own
+        yield Path(scratch) / photo_name
 
 
 def _fetch(store: Store, sidecar: str) -> bytes | None:
-    """A sidecar, None where it is gone; empty, which is warned of as no XMP, where it is too large or can't be read."""
+    """A sidecar; None if it is gone; empty, which leads to a warning, if it is too large or can't be read."""
     try:
         return store.read(sidecar, LARGEST)
     except CannotWrite:
         return b""
 
 
-@lru_cache(maxsize=_FOLDERS)
+@lru_cache(maxsize=_MAX_CACHED_FOLDERS)
 def _list_sidecars(url: str) -> frozenset[str]:
-    """Names of the sidecars in a folder of a store: listed once, for a request for each photo would take too long."""
-    return frozenset(name for name in open_store(url).names() if name.lower().endswith(".xmp"))
+    """Names of the sidecars in a folder of a store, listed once: one request per photo would take too long."""
+    return frozenset(name for name in open_store(url).list_names() if name.lower().endswith(".xmp"))

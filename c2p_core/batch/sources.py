@@ -1,4 +1,4 @@
-"""Finds the photos that a batch is given: in folders, by patterns, in lists. Only names count here, not contents."""
+"""Finds the photos of a batch: in folders, by patterns, in lists. Only names count here, not contents."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from c2p_core.batch.object_sources import common_url, expand_url, list_url
+from c2p_core.batch.object_sources import expand_url, find_common_url, list_url
 from c2p_core.batch.objects import Stamp
-from c2p_core.batch.urls import check_url, is_file_url, is_inside, is_url, join_url, place_named
+from c2p_core.batch.urls import check_url, is_file_url, is_inside, is_url, join_url, parse_location
 from c2p_core.errors import BadRequest, Message, UnreadableImage
 from c2p_core.io.raw_file import has_raw_ending
 
 ENDINGS = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".tif", ".tiff", ".webp", ".avif", ".heic", ".heif", ".hif"}
 )
-"""Of the files that are taken out of folders; a file that is named itself may have any but those of camera raw."""
+"""Endings of the files that are taken from folders; a file given by name may have any ending except camera raw."""
 STATE_FOLDER = ".c2p"
-"""What marks a folder as one of results, which are not protected once more."""
+"""Marks a folder of results, which are not protected once more."""
 PAGE, TABLE, REPORT_FOLDER = "report.html", "report.csv", "report"
 """The report on a folder of results, in it, and the report's pictures and further pages."""
-# Folders that systems and disk stations keep their own things in.
-_NOT_OURS = frozenset({"@eadir", "$recycle.bin", "system volume information", "lost+found", "__macosx"})
+# Folders that systems and NAS devices use for themselves.
+_SYSTEM_FOLDERS = frozenset({"@eadir", "$recycle.bin", "system volume information", "lost+found", "__macosx"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ class Source:
 
     Attributes:
         path: absolute.
-        size, mtime_ns: when it was found; -1 where it could not be asked.
+        size, mtime_ns: when it was listed; -1 if unknown.
     """
 
     path: str
@@ -45,14 +45,14 @@ class Source:
 
 @dataclass
 class Sources:
-    """What was found.
+    """The photos that were found.
 
     Attributes:
-        base: the folder that the places of results are relative to; empty where the photos share no folder.
+        base: the folder to which the places of results are relative; empty if the photos share no folder.
         files: in the order of the arguments, those of a folder by name.
         left_out: how many files were left out, by ending; ``raw`` of them are camera raw.
         unreadable: folders that could not be listed, and why.
-        results: folders with results of other batches, which were left out.
+        results: folders of results of other batches, which were left out.
     """
 
     base: str = ""
@@ -71,70 +71,70 @@ def find_sources(arguments: Sequence[str], destination: Path | str, read_input: 
 
     Args:
         arguments: files, folders, patterns, lists (``@FILE``), or ``-`` for a list on standard input. Lists have a
-            name a line, or names that end with a zero byte. What exists is never taken for a pattern or a list. URLs of
-            stores of objects and of files are as good as paths.
-        destination: folder of the results, or its URL, which is left out where it lies in a source.
+            name per line, or names that end with a zero byte. An existing file is never taken for a pattern or a list.
+            URLs of stores and of files can be used like paths.
+        destination: folder of the results, or its URL, which is left out if it lies in a source.
         read_input: reads standard input.
 
     Raises:
-        BadRequest: nothing was found, or nothing but camera raw; results would come to lie among the photos; a list
-            can't be read; a URL is of no store that can be used.
+        BadRequest: nothing was found, or only camera raw; the results would end up among the photos; a list can't be
+            read; the store of a URL can't be used.
     """
-    # These names keep their links.
-    named = [name if is_url(name) else os.path.abspath(name) for name in _expand(arguments, read_input)]
-    listed = {name: list_url(name) for name in named if is_url(name)}
-    found = Sources(base=_common_folder(named, listed))
-    out = str(destination) if is_url(str(destination)) else os.path.abspath(destination)
-    if found.base and _same_folder(found.base, out):
+    # Links in these names are not resolved.
+    names = [name if is_url(name) else os.path.abspath(name) for name in _expand(arguments, read_input)]
+    objects_by_url = {name: list_url(name) for name in names if is_url(name)}
+    sources = Sources(base=_find_common_folder(names, objects_by_url))
+    absolute_destination = str(destination) if is_url(str(destination)) else os.path.abspath(destination)
+    if sources.base and _is_same_folder(sources.base, absolute_destination):
         raise BadRequest("batch-into-sources", path=str(destination))
-    _Walk(found, out, listed).take_all(named)
-    if not found.files and found.raw:
-        raise BadRequest("sources-only-raw", count=found.raw)
-    if not found.files and not found.unreadable:
+    _Walk(sources, absolute_destination, objects_by_url).add_all(names)
+    if not sources.files and sources.raw:
+        raise BadRequest("sources-only-raw", count=sources.raw)
+    if not sources.files and not sources.unreadable:
         raise BadRequest("sources-nothing", sources=list(arguments))
-    return found
+    return sources
 
 
-def scan_folder(folder: str, destination: str, found: Sources) -> None:
-    """Add the photos of one folder, as ``find_sources`` takes them."""
-    _Walk(found, destination).take_all([folder])
+def scan_folder(folder: str, destination: str, sources: Sources) -> None:
+    """Add the photos of one folder to ``sources``, as ``find_sources`` does."""
+    _Walk(sources, destination).add_all([folder])
 
 
 def is_hidden(name: str) -> bool:
-    """Whether a name is one that people don't see, or one of a system's own folders."""
-    return name.startswith(".") or name.lower() in _NOT_OURS
+    """Whether a name is hidden, or that of a system folder."""
+    return name.startswith(".") or name.lower() in _SYSTEM_FOLDERS
 
 
 def is_picture(name: str) -> bool:
-    """Whether a file of a folder is taken, by its name."""
+    """Whether a file in a folder is taken, by its name."""
     return os.path.splitext(name)[1].lower() in ENDINGS and not is_hidden(name)
 
 
 def _expand(arguments: Sequence[str], read_input: Callable[[], bytes]) -> Iterator[str]:
     for argument in arguments:
         if argument == "-":
-            yield from _named_in(read_input())
+            yield from _parse_names(read_input())
         elif is_url(argument):
             yield from expand_url(check_url(argument))
         elif is_file_url(argument):
-            yield str(place_named(argument))
+            yield str(parse_location(argument))
         elif os.path.lexists(argument):
             yield argument
         elif argument.startswith("@"):
             try:
                 data = Path(argument[1:]).read_bytes()
             except (OSError, ValueError) as error:
-                raise BadRequest("list-unreadable", path=argument[1:], reason=_reason(error)) from error
-            yield from _named_in(data)
+                raise BadRequest("list-unreadable", path=argument[1:], reason=_describe_reason(error)) from error
+            yield from _parse_names(data)
         elif glob.has_magic(argument):
             yield from sorted(glob.glob(argument, recursive=True))
         else:
-            yield argument  # it is told that it is missing, as any other file that can't be read
+            yield argument  # reported as missing, like any other file that can't be read
 
 
-def _named_in(data: bytes) -> Iterator[str]:
-    """The names in a list, which are no patterns."""
-    return (str(place_named(name)) if is_url(name) or is_file_url(name) else name for name in _parse_list(data))
+def _parse_names(data: bytes) -> Iterator[str]:
+    """The names in a list, in which there are no patterns."""
+    return (str(parse_location(name)) if is_url(name) or is_file_url(name) else name for name in _parse_list(data))
 
 
 def _parse_list(data: bytes) -> list[str]:
@@ -142,18 +142,18 @@ def _parse_list(data: bytes) -> list[str]:
     return [os.fsdecode(line) for line in lines if line.strip()]
 
 
-def _common_folder(named: Sequence[str], listed: Mapping[str, Mapping[str, Stamp]]) -> str:
-    """The deepest folder that has all of them; empty where there is none, as on two drives."""
-    if listed:
-        return common_url(listed) if all(map(is_url, named)) else ""
-    folders = {name if os.path.isdir(name) else os.path.dirname(name) for name in named}
+def _find_common_folder(names: Sequence[str], objects_by_url: Mapping[str, Mapping[str, Stamp]]) -> str:
+    """The deepest folder that contains all of them; empty if there is none, as for two drives."""
+    if objects_by_url:
+        return find_common_url(objects_by_url) if all(map(is_url, names)) else ""
+    folders = {name if os.path.isdir(name) else os.path.dirname(name) for name in names}
     try:
         return os.path.commonpath(folders) if folders else ""
     except ValueError:
         return ""
 
 
-def _same_folder(one: str, other: str) -> bool:
+def _is_same_folder(one: str, other: str) -> bool:
     if is_url(one):
         return is_inside(one, other) and is_inside(other, one)
     try:
@@ -162,88 +162,94 @@ def _same_folder(one: str, other: str) -> bool:
         return os.path.normcase(one) == os.path.normcase(other)
 
 
-def _reason(error: Exception) -> str:
+def _describe_reason(error: Exception) -> str:
     return (getattr(error, "strerror", None) or str(error) or type(error).__name__).lower()
 
 
 class _Walk:
-    """Lists folders; each real folder once, however many links lead to it, and links after what is really there."""
+    """Lists folders: each real folder once, however many links lead to it, and links after real entries."""
 
     def __init__(
-        self, found: Sources, destination: str, listed: Mapping[str, Mapping[str, Stamp]] | None = None
+        self, sources: Sources, destination: str, objects_by_url: Mapping[str, Mapping[str, Stamp]] | None = None
     ) -> None:
-        """``listed`` has what ``list_url`` gave for each URL."""
-        self._found = found
-        self._listed = listed or {}
+        """``objects_by_url`` has the result of ``list_url`` for each URL."""
+        self._sources = sources
+        self._objects_by_url = objects_by_url or {}
         self._destination_url = destination
         self._destination = os.path.normcase(destination)
-        self._out = _identity(destination)
+        self._destination_identity = _read_identity(destination)
         self._folders: set[tuple[int, int]] = set()
         self._files: set[tuple[int, int]] = set()
         self._names: set[str] = set()
         self._links: list[str] = []
 
-    def take_all(self, named: Iterable[str]) -> None:
-        for path in named:
+    def add_all(self, names: Iterable[str]) -> None:
+        for path in names:
             if is_url(path):
-                self._take_url(path)
+                self._add_url(path)
             elif os.path.isdir(path):
-                self._take_folder(path, root=True)
+                self._add_folder(path, is_root=True)
             elif has_raw_ending(path):
                 self._leave_out(path)
             else:
-                self._take_file(path)
+                self._add_file(path)
         while self._links:
             path = self._links.pop(0)
             if os.path.isdir(path):
-                self._take_folder(path)
-            elif _identity(path) not in self._files:
-                self._take_file(path)
+                self._add_folder(path)
+            elif _read_identity(path) not in self._files:
+                self._add_file(path)
 
-    def _take_url(self, url: str) -> None:
-        """Take an object, or what lies below a folder of them."""
-        objects = self._listed[url]
+    def _add_url(self, url: str) -> None:
+        """Add an object, or the objects below a folder."""
+        objects = self._objects_by_url[url]
         results = {name.partition(f"{STATE_FOLDER}/")[0] for name in objects if f"/{STATE_FOLDER}/" in f"/{name}"} - {
             ""
         }
         for name, (size, mtime_ns) in objects.items():
-            path, last = join_url(url, name) if name else url, posixpath.basename(name or url)
-            own = not results.isdisjoint(f"{folder}/" for folder in _parents(name))
-            if own or is_inside(path, self._destination_url) or any(map(is_hidden, name.split("/"))):
+            path, base_name = join_url(url, name) if name else url, posixpath.basename(name or url)
+            is_result = not results.isdisjoint(f"{folder}/" for folder in _list_parents(name))
+            if is_result or is_inside(path, self._destination_url) or any(map(is_hidden, name.split("/"))):
                 continue
-            if has_raw_ending(path) or (name and not is_picture(last)):
+            if has_raw_ending(path) or (name and not is_picture(base_name)):
                 self._leave_out(path)
             elif path not in self._names:
                 self._names.add(path)
-                self._found.files.append(Source(path, size, mtime_ns))
+                self._sources.files.append(Source(path, size, mtime_ns))
         if not objects:
-            self._found.files.append(Source(url))  # it is told that it is missing
-        self._found.results += [join_url(url, folder.rstrip("/")) for folder in sorted(results)]
+            self._sources.files.append(Source(url))  # reported as missing
+        self._sources.results += [join_url(url, folder.rstrip("/")) for folder in sorted(results)]
 
-    def _take_folder(self, path: str, root: bool = False) -> None:
-        waiting = [(path, root)]
-        while waiting:
-            folder, named = waiting.pop()
-            identity = _identity(folder)
-            if identity in self._folders or identity == self._out or os.path.normcase(folder) == self._destination:
+    def _add_folder(self, path: str, is_root: bool = False) -> None:
+        pending = [(path, is_root)]
+        while pending:
+            folder, is_root = pending.pop()
+            identity = _read_identity(folder)
+            if (
+                identity in self._folders
+                or identity == self._destination_identity
+                or os.path.normcase(folder) == self._destination
+            ):
                 continue
             self._folders.add(identity)
             try:
                 with os.scandir(folder) as listing:
                     entries = sorted(listing, key=lambda entry: entry.name)
             except OSError as error:
-                self._found.unreadable.append(Message("folder-not-readable", path=folder, reason=_reason(error)))
+                self._sources.unreadable.append(
+                    Message("folder-not-readable", path=folder, reason=_describe_reason(error))
+                )
                 continue
             if any(entry.name == STATE_FOLDER for entry in entries):
-                if not named:
-                    self._found.results.append(folder)
+                if not is_root:
+                    self._sources.results.append(folder)
                     continue
                 entries = [entry for entry in entries if entry.name != REPORT_FOLDER]
             below = [entry for entry in entries if self._sort_entry(entry)]
-            waiting += [(entry.path, False) for entry in reversed(below)]
+            pending += [(entry.path, False) for entry in reversed(below)]
 
     def _sort_entry(self, entry: os.DirEntry[str]) -> bool:
-        """Take a file; whether the entry is a folder to be listed."""
+        """Add a file; returns whether the entry is a folder to list."""
         if is_hidden(entry.name):
             return False
         if entry.is_symlink():
@@ -253,7 +259,7 @@ class _Walk:
         if entry.is_dir():
             return True
         if is_picture(entry.name):
-            self._take_file(entry.path)
+            self._add_file(entry.path)
         else:
             self._leave_out(entry.path)
         return False
@@ -261,30 +267,30 @@ class _Walk:
     def _leave_out(self, path: str) -> None:
         if path not in self._names:
             self._names.add(path)
-            self._found.left_out[os.path.splitext(path)[1].lower()] += 1
+            self._sources.left_out[os.path.splitext(path)[1].lower()] += 1
 
-    def _take_file(self, path: str) -> None:
+    def _add_file(self, path: str) -> None:
         if path in self._names:
             return
         self._names.add(path)
         try:
             status = os.stat(path)
         except (OSError, ValueError):
-            self._found.files.append(Source(path))
+            self._sources.files.append(Source(path))
             return
         if getattr(status, "st_file_attributes", 0) & stat.FILE_ATTRIBUTE_HIDDEN:
             return
         self._files.add((status.st_dev, status.st_ino))
-        self._found.files.append(Source(path, status.st_size, status.st_mtime_ns))
+        self._sources.files.append(Source(path, status.st_size, status.st_mtime_ns))
 
 
-def _parents(name: str) -> Iterator[str]:
+def _list_parents(name: str) -> Iterator[str]:
     while name := posixpath.dirname(name):
         yield name
 
 
-def _identity(path: str) -> tuple[int, int]:
-    """Equal for two names of one file or folder; (0, 0) for what is not there."""
+def _read_identity(path: str) -> tuple[int, int]:
+    """Equal for two names of one file or folder; (0, 0) if it does not exist."""
     try:
         status = os.stat(path)
     except (OSError, ValueError):
@@ -293,7 +299,7 @@ def _identity(path: str) -> tuple[int, int]:
 
 
 def read_stamp(path: str) -> tuple[int, int]:
-    """Size in bytes and time of change in ns, by which a file is known to be the same as before.
+    """Size in bytes and modification time in ns, by which an unchanged file is recognised.
 
     Raises:
         UnreadableImage: it is gone.

@@ -1,7 +1,7 @@
-"""Keeps a second batch out of a folder of objects: an object that only one can make, and that its owner keeps fresh.
+"""Locks a folder of objects against a second batch: only one can create the lock object, and its owner refreshes it.
 
-Clocks of two machines may differ. So a lock counts as left behind when it did not change while it was watched here, not
-by the time that is in it.
+The clocks of two machines may differ. So a lock counts as stale if it does not change while it is watched here; it
+contains no time.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ from c2p_core.errors import BadRequest, CannotWrite
 from c2p_core.io.atomic_files import write_whole
 
 LOCK = ".c2p/lock"
-BEAT = 10.0  # seconds between two changes of a lock by its owner
-_SILENCE = 60.0  # seconds without one after which it counts as left behind
-_SETTLE = 2.0  # seconds after which a lock that was taken over is looked at again
-_LARGEST = 4096
+HEARTBEAT_SECONDS = 10.0  # between two changes of a lock by its owner
+_STALE_SECONDS = 60.0  # without a change after which it counts as stale
+_SETTLE_SECONDS = 2.0  # after which a lock that was taken over is checked again
+_MAX_BYTES = 4096
 
 
 class StoreLock:
     """A lock that is held.
 
     Attributes:
-        store: whose lock it is; once it is held, it is known whether new objects of it replace others.
+        store: the locked store; once it is locked, it is known whether it refuses to replace objects.
     """
 
     def __init__(self, store: Store, machine: str) -> None:
@@ -44,14 +44,16 @@ class StoreLock:
         self._thread = threading.Thread(target=self._keep_fresh, daemon=True)
 
     def check(self) -> None:
-        """Raises:
-        CannotWrite: somebody has taken it over, as after this machine was asleep.
+        """Check that it was not lost.
+
+        Raises:
+            CannotWrite: another machine has taken it over, such as while this one was asleep.
         """
         if self._lost.is_set():
             raise CannotWrite("store-lock-lost", url=self._store.url)
 
     def confirm(self) -> None:
-        """As ``check``, by what the store says now: before what is written replaces something.
+        """Like ``check``, with a request to the store: before an object is replaced.
 
         Raises:
             CannotWrite: see ``check``; the store can't be used.
@@ -60,18 +62,18 @@ class StoreLock:
             self._lost.set()
         self.check()
 
-    def acquire(self, silence: float = _SILENCE) -> None:
-        """Take it, at once or after the given seconds of silence of a lock that was left behind.
+    def acquire(self, stale_seconds: float = _STALE_SECONDS) -> None:
+        """Take it, immediately or once an existing lock is stale.
 
         Raises:
             BadRequest: another machine has it.
             CannotWrite: the store can't be used.
         """
         try:
-            self._store.put_new(LOCK, self._written())
+            self._store.put_new(LOCK, self._encode())
         except FileExistsError:
-            self._take_over(silence)
-        self.store = self._store.find_condition(LOCK, self._written())
+            self._take_over(stale_seconds)
+        self.store = self._store.check_refuses_existing(LOCK, self._encode())
         self._thread.start()
 
     def release(self) -> None:
@@ -81,41 +83,41 @@ class StoreLock:
         if not self._lost.is_set() and self._read().get("token") == self._token:
             self._store.remove(LOCK)
 
-    def _take_over(self, silence: float) -> None:
-        first = self._read()
-        # Whoever runs this holds the lock of this machine, so that one is left of a run that was killed.
-        if first.get("machine") != self._machine:
-            until = time.monotonic() + silence
-            while time.monotonic() < until:
-                time.sleep(min(1.0, silence))
-                if (there := self._read()) and there != first:
-                    raise BadRequest("batch-elsewhere", url=self._store.url, host=str(there.get("host", "?")))
-        self._store.put(LOCK, self._written())
-        time.sleep(min(_SETTLE, silence))
-        if (there := self._read()).get("token") != self._token:
-            raise BadRequest("batch-elsewhere", url=self._store.url, host=str(there.get("host", "?")))
+    def _take_over(self, stale_seconds: float) -> None:
+        initial = self._read()
+        # This process holds the lock of this machine, so a lock of the same machine is from a run that was killed.
+        if initial.get("machine") != self._machine:
+            deadline = time.monotonic() + stale_seconds
+            while time.monotonic() < deadline:
+                time.sleep(min(1.0, stale_seconds))
+                if (current := self._read()) and current != initial:
+                    raise BadRequest("batch-elsewhere", url=self._store.url, host=str(current.get("host", "?")))
+        self._store.put(LOCK, self._encode())
+        time.sleep(min(_SETTLE_SECONDS, stale_seconds))
+        if (current := self._read()).get("token") != self._token:
+            raise BadRequest("batch-elsewhere", url=self._store.url, host=str(current.get("host", "?")))
 
     def _keep_fresh(self) -> None:
-        while not self._released.wait(BEAT):
+        while not self._released.wait(HEARTBEAT_SECONDS):
             try:
                 if self._read().get("token") != self._token:
                     self._lost.set()
                     return
-                self._store.put(LOCK, self._written())
+                self._store.put(LOCK, self._encode())
             except CannotWrite:
-                continue  # what cannot be reached now is told where results are written
+                continue  # writing results reports a store that can't be reached
 
-    def _written(self) -> bytes:
+    def _encode(self) -> bytes:
         self._beats += 1
-        told = {"token": self._token, "machine": self._machine, "host": socket.gethostname(), "beats": self._beats}
-        return json.dumps(told).encode()
+        content = {"token": self._token, "machine": self._machine, "host": socket.gethostname(), "beats": self._beats}
+        return json.dumps(content).encode()
 
     def _read(self) -> dict[str, Any]:
         try:
-            said = json.loads(self._store.read(LOCK, _LARGEST) or b"{}")
+            content = json.loads(self._store.read(LOCK, _MAX_BYTES) or b"{}")
         except ValueError:
             return {}
-        return said if isinstance(said, dict) else {}
+        return content if isinstance(content, dict) else {}
 
 
 @contextmanager
@@ -134,8 +136,8 @@ def hold_store(store: Store, machine: str) -> Iterator[StoreLock]:
         lock.release()
 
 
-def read_machine(path: Path) -> str:
-    """The name that this machine gives itself by chance, kept in a file.
+def read_machine_name(path: Path) -> str:
+    """The random name of this machine, which is kept in a file.
 
     Raises:
         CannotWrite: it can't be written.

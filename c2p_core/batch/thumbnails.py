@@ -1,4 +1,4 @@
-"""Small pictures for the report: the photo before and after, or the part of it that has the faces."""
+"""Small pictures for the report: the photo before and after, or the part of it with the faces."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from c2p_core.photo import Photo
 
 _SIDE = 640  # px, the longest
 _QUALITY = 82
-_MARGIN = 0.6  # around faces, in sizes of the largest
-_MOST = 0.7  # share of a photo's sides above which the whole photo is shown
+_MARGIN = 0.6  # around faces, relative to the largest face
+_MAX_SHARE = 0.7  # share of a photo's sides above which the whole photo is shown
 
 
 def make_thumbnails(before: Photo, after: Photo, boxes: Sequence[Box]) -> tuple[bytes, bytes]:
@@ -35,7 +35,7 @@ def _choose_part(width: int, height: int, boxes: Sequence[Box]) -> tuple[int, in
     margin = _MARGIN * max(max(x1 - x0, y1 - y0) for x0, y0, x1, y1 in boxes)
     left, top = min(box[0] for box in boxes) - margin, min(box[1] for box in boxes) - margin
     right, bottom = max(box[2] for box in boxes) + margin, max(box[3] for box in boxes) + margin
-    if right - left > _MOST * width and bottom - top > _MOST * height:
+    if right - left > _MAX_SHARE * width and bottom - top > _MAX_SHARE * height:
         return 0, 0, width, height
     return max(0, int(left)), max(0, int(top)), min(width, int(right) + 1), min(height, int(bottom) + 1)
 

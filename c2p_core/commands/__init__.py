@@ -1,1 +1,1 @@
-"""The commands of ``c2p`` that have a module of their own, and what commands share."""
+"""The larger commands of ``c2p``, each in its module, and code that commands share."""

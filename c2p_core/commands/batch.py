@@ -14,22 +14,22 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from c2p_core.api import AUTO, Device, Progress
-from c2p_core.batch.urls import is_url, place_named
+from c2p_core.batch.urls import is_url, parse_location
 from c2p_core.commands.exits import SOME_FAILED, SignalToken, fail
 from c2p_core.commands.options import (
     StoreMaker,
     check_options,
     folder_options,
     read_search_options,
+    resolve_profile,
     search_options,
-    settle_profile,
 )
 from c2p_core.errors import BadRequest, CannotWrite, Message
 from c2p_core.memory_limit import SEARCH, check_memory_limit
-from c2p_core.signals import Interrupted, handle_ending
+from c2p_core.signals import Interrupted, handle_termination
 from c2p_core.streams import Output
 
-# What takes long to import comes when it is needed, so that `c2p --help` is fast.
+# Slow modules are imported where they are needed, so that `c2p --help` is fast.
 if TYPE_CHECKING:
     from rich.progress import Progress as Bars
     from rich.progress import TaskID
@@ -43,11 +43,11 @@ if TYPE_CHECKING:
     from c2p_core.people.results import Results
     from c2p_core.people.shoot import ShootLooks
 
-_NICEST = 19
-# Seconds of progress from which the time left is told: several faces, which differ.
-_ESTIMATED_FROM = 1800.0
-_MOST_LEFT_OUT = 6
-_WIDEST_NAME = 48  # columns of a terminal
+_MAX_NICE = 19
+# Seconds of progress from which the remaining time is estimated: long enough for several faces, which differ.
+_SPEED_PERIOD = 1800.0
+_MAX_ENDINGS = 6
+_MAX_NAME_COLUMNS = 48  # columns of a terminal
 
 
 @click.command()
@@ -59,7 +59,7 @@ _WIDEST_NAME = 48  # columns of a terminal
     "looks_file",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="What each person gets: looks.toml, as c2p people makes it.",
+    help="The look of each person: a looks.toml that c2p people wrote.",
 )
 @click.option("--only-people", default="", metavar="N,M", help="With --looks: protect only these people.")
 @click.option("--skip-people", default="", metavar="N,M", help="With --looks: leave these people as they are.")
@@ -77,7 +77,7 @@ _WIDEST_NAME = 48  # columns of a terminal
     show_default=True,
     help="Compute on this machine, or on a Ray cluster.",
 )
-@click.option("--address", metavar="HOST:PORT", help="With --engine ray: of the cluster, which Ray else finds itself.")
+@click.option("--address", metavar="HOST:PORT", help="With --engine ray: the cluster; without it, Ray looks for one.")
 @click.option(
     "--cores",
     type=click.IntRange(min=1),
@@ -85,7 +85,7 @@ _WIDEST_NAME = 48  # columns of a terminal
     help="With --engine ray: of each process that has no graphics card.",
 )
 @click.option(
-    "--nice", type=click.IntRange(0, _NICEST), default=0, show_default=True, help="How far other programs go first."
+    "--nice", type=click.IntRange(0, _MAX_NICE), default=0, show_default=True, help="Lower priority; 19 is the lowest."
 )
 @click.option("--dry-run", is_flag=True, help="Only estimate faces, time and disk space; writes nothing.")
 @click.option(
@@ -128,7 +128,7 @@ def batch(
     if cores is not None and engine_name != "ray":
         raise click.UsageError("--cores goes with --engine ray")
     if isinstance(sys.stdout, Output):
-        sys.stdout.needed = as_json
+        sys.stdout.is_result = as_json
     check_memory_limit(SEARCH)
     options = read_search_options(options)
     if isinstance(options["faces"], tuple):
@@ -138,9 +138,9 @@ def batch(
     from c2p_core.batch.layout import plan_items
     from c2p_core.batch.sources import find_sources
 
-    destination = place_named(output)
-    found = find_sources(sources, destination, read_standard_input)
-    items = plan_items(found)
+    destination = parse_location(output)
+    selection = find_sources(sources, destination, read_standard_input)
+    items = plan_items(selection)
     if looks is not None and (url := next(filter(is_url, (output, *(item.path for item in items))), None)):
         raise BadRequest("store-not-here", url=url)
     if looks is not None and (unlisted := looks.find_unlisted(item.path for item in items)):
@@ -150,53 +150,53 @@ def batch(
 
     processes = 0 if engine_name == "ray" else jobs or 1
     job = Job(options, strip_personal, thumbnails=with_report, looks=looks, mark=mark, processes=processes)
-    several = jobs > 1 if jobs else engine_name == "ray"
-    if looks is not None and several and options["mode"] == "dodge":
+    is_parallel = jobs > 1 if jobs else engine_name == "ray"
+    if looks is not None and is_parallel and options["mode"] == "dodge":
         click.echo(f"c2p: {Message('people-in-processes')}", err=True)
     if dry_run:
-        return _plan_only(make_store, found, items, destination, job, no_detect, as_json)
+        return _print_estimate(make_store, selection, items, destination, job, no_detect, as_json)
     store = make_store()
-    job = replace(job, options=check_options(settle_profile(options, store), store))
-    settings = run.choose_settings(job)
+    job = replace(job, options=check_options(resolve_profile(options, store), store))
+    digest_settings = run.make_settings_digester(job)
     cancel = SignalToken()
     with open_destination(destination) as folder:
-        results = run.read_results(folder, settings)
+        results = run.read_results(folder, digest_settings)
         plan = results.plan(items)
         if looks is not None:
-            looks.go_on_from(_find_finished(folder, plan, make_store().root, options["device"]))
-        _tell_plan(found, plan, as_json)
+            looks.use_earlier_results(_find_finished(folder, plan, make_store().root, options["device"]))
+        _print_plan(selection, plan, as_json)
         if isinstance(destination, Path):
-            warn_of_space(destination, plan.bytes)
+            warn_if_space_short(destination, plan.bytes)
         summary = run.Summary()
-        stopped = None
+        write_error = None
         try:
-            with handle_ending(cancel.take), show_batch(plan, as_json) as shown:
-                # Where nothing is to be done, nothing is loaded.
+            with handle_termination(cancel.handle_signal), show_batch(plan, as_json) as display:
+                # Without photos to protect, no models are loaded.
                 if plan.pending:
                     run.run(
                         folder,
                         plan.pending,
                         job,
                         pick_engine(jobs or 1) if engine_name == "local" else pick_cluster(address, jobs, cores),
-                        Control(make_store, cancel, shown.tell),
+                        Control(make_store, cancel, display.report_progress),
                         results,
                         summary=summary,
                         overwrite=overwrite,
-                        finish=shown.finish,
+                        finish=display.finish,
                     )
         except Interrupted as interrupted:
-            # Searches are still running in their threads; the folder is whole at any moment.
-            leave_at_once("Stopped at once.", interrupted.exit_code)
+            # Searches are still running in their threads; the folder is consistent at any moment.
+            exit_immediately("Stopped at once.", interrupted.exit_code)
         except CannotWrite as error:
-            stopped = error
+            write_error = error
         if with_report:
             write_batch_report(folder)
         report = str(destination) if with_report else None
-        return _end(summary, plan, found, cancel, stopped, report, as_json)
+        return _print_summary(summary, plan, selection, cancel, write_error, report, as_json)
 
 
 def _read_looks(path: Path | None, only: str, skip: str) -> ShootLooks | None:
-    """What people get, and who is protected.
+    """Read the looks of people, and who is to be protected.
 
     Raises:
         BadRequest: people are chosen without a looks file, or not by numbers; see also ``ShootLooks.read``.
@@ -212,7 +212,7 @@ def _read_looks(path: Path | None, only: str, skip: str) -> ShootLooks | None:
 
 
 def parse_people(text: str) -> tuple[int, ...]:
-    """Comma-separated numbers of people; none where nothing is said.
+    """Parse comma-separated numbers of people; none from an empty text.
 
     Raises:
         BadRequest: it is something else.
@@ -228,12 +228,12 @@ def _find_finished(folder: Folder, plan: Plan, models: Path, device: Device) -> 
     from c2p_core.people.results import Results
 
     pending = {item.path for item in plan.pending}
-    done = [known for known in folder.journal.known() if known.state == "done" and known.source not in pending]
-    return Results({known.source: folder.path / known.target for known in done if known.target}, models, device)
+    done = [result for result in folder.journal.read_known() if result.state == "done" and result.source not in pending]
+    return Results({result.source: folder.path / result.target for result in done if result.target}, models, device)
 
 
 def pick_engine(jobs: int) -> Engine:
-    """The engine of this process, or that of several."""
+    """The engine of this process, or that of several processes."""
     if jobs == 1:
         from c2p_core.batch.local import protect_here
 
@@ -252,7 +252,7 @@ def pick_cluster(address: str | None, jobs: int | None, cores: int | None) -> En
 
 @contextmanager
 def open_destination(destination: Path | str) -> Iterator[Folder]:
-    """Open a folder of results, or that of a URL."""
+    """Open a folder of results, which may be a URL."""
     if isinstance(destination, str):
         from c2p_core.batch.store_folder import open_store_folder
 
@@ -266,44 +266,44 @@ def open_destination(destination: Path | str) -> Iterator[Folder]:
 
 
 def set_nice(nice: int) -> None:
-    """Let other programs go first, from 0 not at all to 19."""
+    """Lower the priority of this process, from 0, not at all, to 19."""
     if not nice:
         return
     import psutil
 
     process = psutil.Process()
     if sys.platform == "win32":
-        process.nice(psutil.IDLE_PRIORITY_CLASS if nice > _NICEST // 2 else psutil.BELOW_NORMAL_PRIORITY_CLASS)
+        process.nice(psutil.IDLE_PRIORITY_CLASS if nice > _MAX_NICE // 2 else psutil.BELOW_NORMAL_PRIORITY_CLASS)
     else:
         process.nice(max(nice, process.nice()))
 
 
 def read_standard_input() -> bytes:
-    """All of standard input; nothing where it is closed."""
+    """Read all of standard input; empty if it is closed."""
     return sys.stdin.buffer.read() if sys.stdin is not None else b""
 
 
-def leave_at_once(sentence: str, code: int) -> None:
-    """End the process where it is, without waiting for threads."""
+def exit_immediately(sentence: str, code: int) -> None:
+    """End the process without waiting for threads."""
     fail(sentence, code)
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
     os._exit(code)
 
 
-def warn_of_space(folder: Path, needed: int) -> None:
-    """Say so where the disk seems to be too small."""
+def warn_if_space_short(folder: Path, needed: int) -> None:
+    """Warn if the disk seems to be too small."""
     from c2p_core.batch.estimate import find_free_space
-    from c2p_core.batch.words import describe_size
+    from c2p_core.batch.formatting import format_size
 
     free = find_free_space(folder)
     if needed > free:
-        problem = Message("space-short", needed=describe_size(needed), free=describe_size(free))
+        problem = Message("space-short", needed=format_size(needed), free=format_size(free))
         click.echo(f"c2p: {problem}", err=True)
 
 
 def write_batch_report(folder: Any) -> None:
-    """Write the report; that it can't be written takes nothing from the results."""
+    """Write the report; a failure is printed, and does not affect the results."""
     from c2p_core.batch.report import write_report
 
     try:
@@ -313,69 +313,71 @@ def write_batch_report(folder: Any) -> None:
         fail(str(error), error.exit_code)
 
 
-def _tell_plan(found: Sources, plan: Plan, as_json: bool) -> None:
-    for message in found.unreadable:
+def _print_plan(selection: Sources, plan: Plan, as_json: bool) -> None:
+    for message in selection.unreadable:
         click.echo(f"c2p: {message}", err=True)
     if as_json:
         return
-    for line in _describe_plan(found, plan):
+    for line in _describe_plan(selection, plan):
         click.echo(line)
 
 
-def _describe_plan(found: Sources, plan: Plan) -> Iterator[str]:
-    from c2p_core.batch.words import count, describe_size
+def _describe_plan(selection: Sources, plan: Plan) -> Iterator[str]:
+    from c2p_core.batch.formatting import format_count, format_size
 
-    parts = [f"{count(len(plan.pending), 'photo')} to protect ({describe_size(plan.bytes)})"]
+    parts = [f"{format_count(len(plan.pending), 'photo')} to protect ({format_size(plan.bytes)})"]
     parts += [f"{plan.done} done already"] if plan.done else []
     parts += [f"{plan.without_face} known to have no face"] if plan.without_face else []
     yield f"{', '.join(parts)}."
     if plan.changed:
-        yield f"{count(len(plan.changed), 'result')} changed by somebody since, left as they are."
-    if found.left_out:
-        most = found.left_out.most_common(_MOST_LEFT_OUT)
-        named = ", ".join(f"{count} {ending or 'without ending'}" for ending, count in most)
-        more = " and others" if len(found.left_out) > len(most) else ""
-        yield f"Left out by their endings: {named}{more}."
-    if found.raw:
-        yield str(Message("raw-left-out", count=found.raw))
-    for folder in found.results:
-        yield f"Left out, for it has the results of another batch: {folder}."
+        yield f"{format_count(len(plan.changed), 'result')} changed since by somebody else; they stay as they are."
+    if selection.left_out:
+        endings = selection.left_out.most_common(_MAX_ENDINGS)
+        listed = ", ".join(f"{number} {ending or 'without ending'}" for ending, number in endings)
+        others = " and others" if len(selection.left_out) > len(endings) else ""
+        yield f"Left out by their endings: {listed}{others}."
+    if selection.raw:
+        yield str(Message("raw-left-out", count=selection.raw))
+    for folder in selection.results:
+        yield f"Left out, because it holds the results of another batch: {folder}."
 
 
-def _end(
+def _print_summary(
     summary: Summary,
     plan: Plan,
-    found: Sources,
+    selection: Sources,
     cancel: SignalToken,
-    stopped: CannotWrite | None,
+    write_error: CannotWrite | None,
     report: str | None,
     as_json: bool,
 ) -> int:
-    """Print what came of the run; returns the exit code."""
+    """Print the summary of the run; returns the exit code."""
+    from c2p_core.batch.formatting import format_count, format_duration
     from c2p_core.batch.sources import PAGE
-    from c2p_core.batch.words import count, describe_time
 
     remaining = len(plan.pending) - summary.finished - len(summary.failed)
     if as_json:
-        summarised = {
+        values = {
             "protected": summary.protected,
             "copied": summary.copied,
             "done_before": plan.done + summary.known,
-            "left_out": dict(found.left_out),
-            "raw_left_out": found.raw,
+            "left_out": dict(selection.left_out),
+            "raw_left_out": selection.raw,
             "without_face": summary.without_face + plan.without_face,
             "failed": summary.failed,
             "remaining": remaining,
             "faces": summary.faces,
             "seconds": round(summary.seconds, 1),
             "search_seconds": round(summary.search_seconds, 1),
-            "unreadable_folders": [message.described() for message in found.unreadable],
+            "unreadable_folders": [message.described() for message in selection.unreadable],
             "report": None if report is None else f"{report}/{PAGE}",
         }
-        click.echo(json.dumps(summarised, indent=2))
+        click.echo(json.dumps(values, indent=2))
     else:
-        spent = describe_time(summary.seconds)
-        parts = [f"{count(summary.protected, 'photo')} protected ({count(summary.faces, 'face')}, {spent})"]
+        duration = format_duration(summary.seconds)
+        parts = [
+            f"{format_count(summary.protected, 'photo')} protected ({format_count(summary.faces, 'face')}, {duration})"
+        ]
         parts += [f"{summary.copied} of them copied from the same photo"] if summary.copied else []
         parts += [f"{summary.known} known by content and done already"] if summary.known else []
         parts += [f"{summary.without_face} without a face"] if summary.without_face else []
@@ -387,70 +389,73 @@ def _end(
             from c2p_core.io.report import NO_PROMISE
 
             click.echo(NO_PROMISE)
-    if stopped is not None:
-        return fail(f"{stopped} {count(remaining, 'photo')} left; run the same command again then.", stopped.exit_code)
+    if write_error is not None:
+        return fail(
+            f"{write_error} {format_count(remaining, 'photo')} left; solve this and run the same command again.",
+            write_error.exit_code,
+        )
     if cancel.cancelled:
         return fail(
-            f"Stopped; {count(remaining, 'photo')} left. Run the same command again to go on.", cancel.exit_code
+            f"Stopped; {format_count(remaining, 'photo')} left. Run the same command again to go on.", cancel.exit_code
         )
-    if summary.failed or found.unreadable:
+    if summary.failed or selection.unreadable:
         return fail(f"{len(summary.failed)} of {len(plan.pending)} photos failed.", SOME_FAILED)
     return 0
 
 
-def _plan_only(
+def _print_estimate(
     make_store: StoreMaker,
-    found: Sources,
+    selection: Sources,
     items: Sequence[Item],
     destination: Path | str,
     job: Job,
     no_detect: bool,
     as_json: bool,
 ) -> int:
-    from c2p_core.batch.estimate import describe_estimate, plan_only
+    from c2p_core.batch.estimate import describe_estimate, plan_and_estimate
 
     options = dict(job.options)
     if options["profile"] == AUTO:
-        options = settle_profile(options, make_store())
+        options = resolve_profile(options, make_store())
     if not no_detect or options["references"]:
         options = check_options(options, make_store())
     cancel = SignalToken()
-    with handle_ending(cancel.take):
-        plan, estimate = plan_only(
+    with handle_termination(cancel.handle_signal):
+        plan, estimate = plan_and_estimate(
             items, destination, replace(job, options=options), None if no_detect else make_store, cancel
         )
     if as_json:
-        summarised = {
+        values = {
             "photos": len(plan.pending),
             "bytes": plan.bytes,
             "done_before": plan.done,
             "without_face": plan.without_face,
-            "left_out": dict(found.left_out),
-            "raw_left_out": found.raw,
-            **estimate.described(),
+            "left_out": dict(selection.left_out),
+            "raw_left_out": selection.raw,
+            **estimate.as_json(),
         }
-        click.echo(json.dumps(summarised, indent=2))
+        click.echo(json.dumps(values, indent=2))
     else:
-        for line in (*_describe_plan(found, plan), *describe_estimate(estimate, len(plan.pending))):
+        for line in (*_describe_plan(selection, plan), *describe_estimate(estimate, len(plan.pending))):
             click.echo(line)
-    for message in found.unreadable:
+    for message in selection.unreadable:
         click.echo(f"c2p: {message}", err=True)
-    return SOME_FAILED if found.unreadable else 0
+    return SOME_FAILED if selection.unreadable else 0
 
 
 @dataclass
-class Shown:
-    """What is shown of a running batch."""
+class BatchDisplay:
+    """Shows the progress of a running batch."""
 
-    tell: Callable[[Item, Progress], None]
+    report_progress: Callable[[Item, Progress], None]
     finish: Callable[[Row, Summary], None]
 
 
 @contextmanager
-def show_batch(plan: Plan, as_json: bool) -> Iterator[Shown]:
-    """Show how a batch goes on: a bar with the time left on a terminal, else a line a photo; nothing for JSON."""
+def show_batch(plan: Plan, as_json: bool) -> Iterator[BatchDisplay]:
+    """Show the progress of a batch: a bar on a terminal, else a line per photo, or nothing for JSON."""
     if not sys.stderr.isatty():
-        yield Shown(lambda item, progress: None, lambda row, summary: tell_row(row, as_json))
+        yield BatchDisplay(lambda item, progress: None, lambda row, summary: print_row(row, as_json))
         return
     from rich.console import Console
     from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -461,7 +466,7 @@ def show_batch(plan: Plan, as_json: bool) -> Iterator[Shown]:
         TextColumn(
             "{task.description}",
             markup=False,
-            table_column=Column(no_wrap=True, overflow="ellipsis", max_width=_WIDEST_NAME),
+            table_column=Column(no_wrap=True, overflow="ellipsis", max_width=_MAX_NAME_COLUMNS),
         ),
         BarColumn(),
         TextColumn("{task.fields[done]} of {task.fields[count]}"),
@@ -470,9 +475,9 @@ def show_batch(plan: Plan, as_json: bool) -> Iterator[Shown]:
         TimeRemainingColumn(),
     )
     console = Console(stderr=True)
-    with Bars(*columns, console=console, transient=True, speed_estimate_period=_ESTIMATED_FROM) as bars:
+    with Bars(*columns, console=console, transient=True, speed_estimate_period=_SPEED_PERIOD) as bars:
         bar = _BatchBar(bars, bars.add_task("photos", total=len(plan.pending), done=0, count=len(plan.pending)))
-        yield Shown(bar.tell, bar.finish)
+        yield BatchDisplay(bar.report_progress, bar.finish)
 
 
 @dataclass
@@ -484,7 +489,7 @@ class _BatchBar:
     finished: int = 0
     running: dict[str, float] = field(default_factory=dict)
 
-    def tell(self, item: Item, progress: Progress) -> None:
+    def report_progress(self, item: Item, progress: Progress) -> None:
         if progress.stage == "search" and progress.faces:
             self.running[item.path] = (progress.face - 1 + progress.fraction) / progress.faces
             self._move(f"{item.place}: face {progress.face} of {progress.faces}")
@@ -496,19 +501,21 @@ class _BatchBar:
             self.bars.console.print(f"c2p: {row.report['error']['text']}", markup=False, highlight=False)
         self._move(None)
 
-    def _move(self, words: str | None) -> None:
+    def _move(self, description: str | None) -> None:
         done = self.finished + sum(self.running.values())
-        self.bars.update(self.task, completed=done, description=words, done=self.finished)
+        self.bars.update(self.task, completed=done, description=description, done=self.finished)
 
 
-def tell_row(row: Row, as_json: bool) -> None:
-    """A line on what came of a photo; failures go to stderr, and are all that is told beside JSON."""
+def print_row(row: Row, as_json: bool) -> None:
+    """Print the outcome of a photo on one line; with JSON only failures, which go to stderr."""
     if row.state == "failed":
         fail(row.report["error"]["text"], row.report["exit_code"])
     elif not as_json:
-        from c2p_core.batch.words import count
+        from c2p_core.batch.formatting import format_count
 
         if row.state == "done":
-            click.echo(f"{row.source} -> {row.report['protected']} ({count(row.faces, 'face')}, {row.seconds:.0f} s)")
+            click.echo(
+                f"{row.source} -> {row.report['protected']} ({format_count(row.faces, 'face')}, {row.seconds:.0f} s)"
+            )
         else:
             click.echo(f"{row.source}: {row.report['error']['text']}")

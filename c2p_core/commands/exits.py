@@ -7,14 +7,14 @@ import signal
 import click
 
 from c2p_core.api import CancelToken
-from c2p_core.signals import exit_code, interrupt
+from c2p_core.signals import interrupt, to_exit_code
 
 SOME_FAILED = 8
-INTERRUPTED = exit_code(signal.SIGINT)
+INTERRUPTED = to_exit_code(signal.SIGINT)
 
 
 def fail(sentence: str, code: int) -> int:
-    """Say on stderr why the command fails; returns the exit code."""
+    """Print on stderr why the command fails; returns the exit code."""
     click.echo(f"c2p: {sentence}", err=True)
     return code
 
@@ -24,13 +24,13 @@ class SignalToken(CancelToken):
 
     exit_code = INTERRUPTED
 
-    def take(self, number: int) -> None:
+    def handle_signal(self, number: int) -> None:
         """Handle a signal that would end the process.
 
         Raises:
-            Interrupted: it is not the first.
+            Interrupted: it is not the first signal.
         """
         if self.cancelled:
             interrupt(number)
-        self.exit_code = exit_code(number)
+        self.exit_code = to_exit_code(number)
         self.cancel()

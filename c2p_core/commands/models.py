@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, get_args
 import click
 
 from c2p_core.api import Progress
+from c2p_core.commands.display import print_table, show_progress
 from c2p_core.commands.exits import fail
 from c2p_core.commands.options import StoreMaker
-from c2p_core.commands.showing import print_table, show_progress
 from c2p_core.errors import BadRequest, Message, ModelUnavailable
 from c2p_core.priors.checkpoint_files import FOLDER, GENERATORS
 
@@ -39,11 +39,11 @@ def list_models(make_store: StoreMaker, /, as_json: bool) -> None:
     store = make_store()
     entries = store.catalogue()
     if as_json:
-        known = [
+        descriptions = [
             asdict(entry) | {"size": entry.size, "source": entry.source, "present": store.is_present(entry.name)}
             for entry in entries
         ]
-        click.echo(json.dumps(known, indent=2))
+        click.echo(json.dumps(descriptions, indent=2))
         return
     rows = [
         (
@@ -68,7 +68,7 @@ def list_models(make_store: StoreMaker, /, as_json: bool) -> None:
     "folder",
     type=click.Path(path_type=Path),
     metavar="DIR",
-    help="Take them from the files in DIR, whatever these are called.",
+    help="Take them from files in DIR, whatever their names.",
 )
 @click.option("--accept-licences", is_flag=True, help="Accept the licences without being asked.")
 @click.pass_obj
@@ -81,29 +81,31 @@ def fetch(make_store: StoreMaker, /, names: tuple[str, ...], folder: Path | None
     store = make_store()
     if folder is not None:
         return _take_from(folder, names, store, accept_licences)
-    named = [name for name in names if name not in _profiles()]
-    wanted = [e for e in _choose(names, store, store.entries()) if not store.is_intact(e.name)]
-    _tell_notices(store)
-    # A profile may have models that only the user can bring, which is no failure.
-    fetched = [e for e in wanted if e.name in named or e.fetchable or e.profile == "embedded"]
-    for entry in wanted:
-        if entry not in fetched:
+    single_names = [name for name in names if name not in _list_profiles()]
+    missing = [entry for entry in _choose(names, store, store.entries()) if not store.is_intact(entry.name)]
+    _print_notices(store)
+    # A profile may include models that only the user can provide, which is no failure.
+    to_fetch = [
+        entry for entry in missing if entry.name in single_names or entry.fetchable or entry.profile == "embedded"
+    ]
+    for entry in missing:
+        if entry not in to_fetch:
             click.echo(store.describe_missing(entry.name))
-    if not wanted:
+    if not missing:
         click.echo("There is nothing to fetch: the models are here.")
-    coming = [entry for entry in fetched if entry.fetchable]
-    if coming and not store.offline and not _accept(coming, accept_licences):
+    downloads = [entry for entry in to_fetch if entry.fetchable]
+    if downloads and not store.offline and not _confirm_licences(downloads, accept_licences):
         return 0
     failed = 0
-    for entry in fetched:
+    for entry in to_fetch:
         try:
             with show_progress(entry.name, human=True) as watch:
-                store.fetch(entry.name, _watch_bytes(watch))
+                store.fetch(entry.name, _track_bytes(watch))
         except ModelUnavailable as error:
             failed = fail(str(error), error.exit_code)
         else:
-            _tell_use(entry, store)
-    _tell_notices(store)
+            _print_encoder_hint(entry, store)
+    _print_notices(store)
     return failed
 
 
@@ -113,17 +115,17 @@ def fetch(make_store: StoreMaker, /, names: tuple[str, ...], folder: Path | None
 def verify(make_store: StoreMaker, /, names: tuple[str, ...]) -> int:
     """Verifies the hashes of the models: NAMES, a profile, or all that are here."""
     store = make_store()
-    usual = store.entries()
-    here = [entry for entry in store.catalogue() if entry in usual or store.is_present(entry.name)]
+    defaults = store.entries()
+    present = [entry for entry in store.catalogue() if entry in defaults or store.is_present(entry.name)]
     failed = 0
-    for entry in _choose(names, store, here):
+    for entry in _choose(names, store, present):
         try:
             store.verify(entry.name)
         except ModelUnavailable as error:
             failed = fail(str(error), error.exit_code)
         else:
             click.echo(f"{entry.name}: good")
-    _tell_notices(store)
+    _print_notices(store)
     return failed
 
 
@@ -138,68 +140,74 @@ def remove(make_store: StoreMaker, /, names: tuple[str, ...]) -> None:
         click.echo(f"{entry.name}: {f'{freed / 1e6:.1f} MB removed' if freed else 'was not here'}")
 
 
-def _profiles() -> tuple[str, ...]:
+def _list_profiles() -> tuple[str, ...]:
     from c2p_core.models.manifest import Profile
 
     return get_args(Profile)
 
 
-def _choose(names: Sequence[str], store: ModelStore, usual: Iterable[ModelEntry]) -> list[ModelEntry]:
+def _choose(names: Sequence[str], store: ModelStore, defaults: Iterable[ModelEntry]) -> list[ModelEntry]:
     """The models of these names and profiles, each once; the usual ones without names."""
-    chosen: dict[str, ModelEntry] = {} if names else {entry.name: entry for entry in usual}
+    chosen: dict[str, ModelEntry] = {} if names else {entry.name: entry for entry in defaults}
     for name in names:
-        if name in _profiles():
+        if name in _list_profiles():
             chosen |= {entry.name: entry for entry in store.catalogue() if entry.profile == name}
         else:
             chosen[name] = store.entry(name)
     return list(chosen.values())
 
 
-def _take_from(folder: Path, names: Sequence[str], store: ModelStore, accepted: bool) -> int:
+def _take_from(folder: Path, names: Sequence[str], store: ModelStore, accept_licences: bool) -> int:
     """Take models from the user's files; returns the exit code."""
-    # What ships is only looked for by its name.
-    searched = [e for e in _choose(names, store, store.catalogue()) if e.profile != "embedded" or e.name in names]
+    # Embedded models are only looked for if they are named.
+    candidates = [
+        entry
+        for entry in _choose(names, store, store.catalogue())
+        if entry.profile != "embedded" or entry.name in names
+    ]
     with show_progress(str(folder), human=True) as watch:
         watch(Progress("find"))
-        found, others = store.find_in(folder, [entry.name for entry in searched])
-    for message in others:
+        matches, messages = store.find_in(folder, [entry.name for entry in candidates])
+    for message in messages:
         click.echo(message)
-    held = {model.entry.name for model in found}
-    # All others would be read for nothing, which takes minutes.
-    asked = [entry.name for entry in searched if entry.name in held or entry.name in names]
-    here = {name for name in asked if store.is_intact(name)}
-    for entry in searched:
-        if entry.name in here:
+    matched_names = {model.entry.name for model in matches}
+    # Checking all others would take minutes for nothing.
+    selected = [entry.name for entry in candidates if entry.name in matched_names or entry.name in names]
+    present = {name for name in selected if store.is_intact(name)}
+    for entry in candidates:
+        if entry.name in present:
             click.echo(f"{entry.name}: is here already")
     # Of a profile, a folder may have some models and others not.
-    missing = [entry.name for entry in searched if entry.name in names and entry.name not in held | here]
-    coming = [model for model in found if model.entry.name not in here]
-    if not found and (missing or not here & set(names)):
-        names = missing or [entry.name for entry in searched]
+    missing = [entry.name for entry in candidates if entry.name in names and entry.name not in matched_names | present]
+    to_import = [model for model in matches if model.entry.name not in present]
+    if not matches and (missing or not present & set(names)):
+        names = missing or [entry.name for entry in candidates]
         raise ModelUnavailable("models-not-in-folder", path=str(folder), names=names)
     failed = 0
     if missing:
         error = ModelUnavailable("models-not-in-folder", path=str(folder), names=missing)
         failed = fail(str(error), error.exit_code)
-    if not coming or not _accept([model.entry for model in coming], accepted, [m.paths[0] for m in coming]):
+    if not to_import or not _confirm_licences(
+        [model.entry for model in to_import], accept_licences, [model.paths[0] for model in to_import]
+    ):
         return failed
-    for model in coming:
+    for model in to_import:
         try:
             with show_progress(model.entry.name, human=True) as watch:
-                store.bring(model, _watch_bytes(watch))
+                store.bring(model, _track_bytes(watch))
         except ModelUnavailable as error:
             failed = fail(str(error), error.exit_code)
         else:
-            _tell_use(model.entry, store)
-    _tell_notices(store)
+            _print_encoder_hint(model.entry, store)
+    _print_notices(store)
     return failed
 
 
-def _accept(entries: Sequence[ModelEntry], accepted: bool, paths: Sequence[Path] = ()) -> bool:
+def _confirm_licences(entries: Sequence[ModelEntry], accept_licences: bool, paths: Sequence[Path] = ()) -> bool:
     """Show sizes and licences, and ask once.
 
     Raises:
-        BadRequest: there is nobody to ask.
+        BadRequest: stdin or stdout is no terminal.
     """
     sources = [str(path) for path in paths] or [entry.source for entry in entries]
     rows = [
@@ -207,15 +215,17 @@ def _accept(entries: Sequence[ModelEntry], accepted: bool, paths: Sequence[Path]
         for entry, source in zip(entries, sources, strict=True)
     ]
     print_table(("name", "size", "use", "licence", "from"), rows)
-    if accepted:
+    if accept_licences:
         return True
     if not (sys.stdin and sys.stdin.isatty() and sys.stdout.isatty()):
         raise BadRequest("licences-not-accepted", names=[entry.name for entry in entries])
     research = (
-        " For research or evaluation only, where it says so." if any(e.use == "research" for e in entries) else ""
+        " For research or evaluation only, where it says so."
+        if any(entry.use == "research" for entry in entries)
+        else ""
     )
     total = sum(entry.size for entry in entries) / 1e6
-    # Python's own prompt is written by a library, whose words are dropped (`c2p_core.streams`).
+    # `input` prints its prompt from a library, whose output is dropped (see `c2p_core.streams`).
     click.echo(f"{len(entries)} models, {total:.0f} MB.{research} Do you accept these licences? [y/N] ", nl=False)
     if sys.stdin.readline().strip().lower() in ("y", "yes"):
         return True
@@ -229,16 +239,16 @@ def _describe_size(entry: ModelEntry) -> str:
     return f"{'' if entry.is_size_known else 'up to '}{entry.size / 1e6:.1f} MB"
 
 
-def _tell_use(entry: ModelEntry, store: ModelStore) -> None:
-    """Tell the user what a generator needs beside it."""
+def _print_encoder_hint(entry: ModelEntry, store: ModelStore) -> None:
+    """Print which encoder a generator needs."""
     if entry.name in GENERATORS:
         click.echo(Message("generator-without-encoder", name=entry.name, folder=str(store.root / FOLDER)))
 
 
-def _tell_notices(store: ModelStore) -> None:
+def _print_notices(store: ModelStore) -> None:
     for notice in store.take_notices():
         click.echo(notice)
 
 
-def _watch_bytes(watch: Callable[[Progress], None]) -> Callable[[int, int], None]:
+def _track_bytes(watch: Callable[[Progress], None]) -> Callable[[int, int], None]:
     return lambda done, size: watch(Progress("fetch", step=done, steps=size))

@@ -1,4 +1,4 @@
-"""Options that several commands share, and what their values mean."""
+"""Options that several commands share, and the parsing of their values."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ if TYPE_CHECKING:
     from c2p_core.models.store import ModelStore
 
 StoreMaker = Callable[[], "ModelStore"]
-"""Opens the store of models, which takes a while to import; what commands get as their object."""
+"""Opens the store of models, which takes a while to import; the context object of commands."""
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 
-def recogniser_option(says: str) -> Callable[[Any], Any]:
+def recogniser_option(help_text: str) -> Callable[[Any], Any]:
     """The option that names one more recogniser, whose name may hold a comma."""
-    return click.option("--recogniser", "more", multiple=True, metavar="NAME", help=says)
+    return click.option("--recogniser", "more", multiple=True, metavar="NAME", help=help_text)
 
 
-_SEARCH: tuple[Callable[[Any], Any], ...] = (
+_SEARCH_OPTIONS: tuple[Callable[[Any], Any], ...] = (
     click.option("--prompt", default=DEFAULT_PROMPT, show_default=True, help="Makeup style in words."),
     click.option("--strength", type=float, default=DEFAULT_STRENGTH, show_default=True, help="0 discreet to 1 strong."),
     click.option(
@@ -68,7 +68,7 @@ _SEARCH: tuple[Callable[[Any], Any], ...] = (
         default="embedded",
         show_default=True,
         envvar="C2P_PROFILE",
-        help="Models where the next three say auto: those that ship, those of the full profile, or what suits.",
+        help="Models where the next three are auto: the included ones, those of the full profile, or whichever suit.",
     ),
     click.option("--prior", default=AUTO, show_default=True, help=f"How faces are changed: {', '.join(PRIORS)}."),
     click.option("--clip", default=AUTO, show_default=True, metavar="MODEL:TAG|FILE", help="Text model of open_clip."),
@@ -102,7 +102,7 @@ mark_option = click.option(
 
 
 # Of commands that fill a folder of results.
-_FOLDER: tuple[Callable[[Any], Any], ...] = (
+_FOLDER_OPTIONS: tuple[Callable[[Any], Any], ...] = (
     click.option("-o", "--output", required=True, metavar="DEST", help="Folder of results."),
     click.option("--overwrite", is_flag=True, help="Replace results of earlier runs that nobody has changed since."),
     click.option("--strip-personal", is_flag=True, help="Remove places, names and serial numbers from the metadata."),
@@ -112,25 +112,25 @@ _FOLDER: tuple[Callable[[Any], Any], ...] = (
 
 def search_options(command: _Command) -> _Command:
     """Give a command the options that determine how faces are protected; ``read_search_options`` reads them."""
-    return reduce(lambda decorated, option: option(decorated), reversed(_SEARCH), command)
+    return reduce(lambda decorated, option: option(decorated), reversed(_SEARCH_OPTIONS), command)
 
 
 def folder_options(command: _Command) -> _Command:
     """Give a command the options of its folder of results."""
-    return reduce(lambda decorated, option: option(decorated), reversed(_FOLDER), command)
+    return reduce(lambda decorated, option: option(decorated), reversed(_FOLDER_OPTIONS), command)
 
 
 def read_search_options(options: dict[str, Any]) -> dict[str, Any]:
     """The options of ``search_options`` as fields of a request; references stay paths.
 
     Raises:
-        BadRequest: the faces are not named in a way that is understood.
+        BadRequest: the value of ``--faces`` is invalid.
     """
     names = options["recognisers"]
     chosen = add_recognisers("auto" if names == "auto" else tuple(map(str.strip, names.split(","))), options["more"])
     locks = tuple(part for part in get_args(Part) if part in options["locks"])
-    given = {name: value for name, value in options.items() if name != "more"}
-    return given | {"faces": parse_faces(options["faces"]), "recognisers": chosen, "locks": locks}
+    fields = {name: value for name, value in options.items() if name != "more"}
+    return fields | {"faces": parse_faces(options["faces"]), "recognisers": chosen, "locks": locks}
 
 
 def add_recognisers(
@@ -148,7 +148,7 @@ def parse_faces(text: str) -> FaceChoice:
     """Parse the value of ``--faces``.
 
     Raises:
-        BadRequest: it is none of all, largest, or comma-separated numbers from 1.
+        BadRequest: it is not all, largest, or comma-separated numbers from 1.
     """
     if text == "all":
         return "all"
@@ -161,22 +161,22 @@ def parse_faces(text: str) -> FaceChoice:
 
 
 def check_recognisers(store: ModelStore, names: Sequence[str], hold_out: str, more: Sequence[str] = ()) -> None:
-    """Refuse unknown names, and to hold out a recogniser that does not take part.
+    """Refuse unknown names, and a held-out recogniser that does not take part.
 
     The pipeline checks this as well, but for every photo, and only after detection.
 
     Args:
         store: has the manifest.
         names: "auto", or names.
-        hold_out: what is to be held out.
-        more: names that "auto" includes beyond those that runs use unasked.
+        hold_out: the recogniser to hold out.
+        more: names that "auto" includes besides the default ones.
     """
     from c2p_core.recognition.user_recognisers import expand_names, is_user_recogniser, parse_user_recogniser
 
     known = {entry.name: entry.family for entry in store.catalogue() if entry.role == "recogniser"}
-    usual = [entry.name for entry in store.entries() if entry.role == "recogniser"]
+    default_names = [entry.name for entry in store.entries() if entry.role == "recogniser"]
     chosen: dict[str, str] = {}
-    for name in expand_names(names, [*usual, *more]):
+    for name in expand_names(names, [*default_names, *more]):
         if not is_user_recogniser(name) and name not in known:
             raise BadRequest("recogniser-unknown", name=name, known=list(known))
         chosen[name] = parse_user_recogniser(name).family if is_user_recogniser(name) else known[name]
@@ -215,7 +215,7 @@ def check_options(options: dict[str, Any], store: ModelStore) -> dict[str, Any]:
     return options | {"references": tuple(map(photo_files.read, references))}
 
 
-def settle_profile(options: dict[str, Any], store: ModelStore) -> dict[str, Any]:
+def resolve_profile(options: dict[str, Any], store: ModelStore) -> dict[str, Any]:
     """The options with "embedded" or "full" in place of the profile "auto", for a whole folder of photos; says why.
 
     Raises:

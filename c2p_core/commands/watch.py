@@ -1,4 +1,4 @@
-"""``c2p watch``: protects what other programs put into a folder."""
+"""``c2p watch``: protects the photos that arrive in a folder."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from typing import Any
 
 import click
 
-from c2p_core.batch.urls import place_named
-from c2p_core.commands.batch import leave_at_once, set_nice, tell_row, write_batch_report
+from c2p_core.batch.urls import parse_location
+from c2p_core.commands.batch import exit_immediately, print_row, set_nice, write_batch_report
 from c2p_core.commands.exits import SignalToken, fail
 from c2p_core.commands.options import (
     StoreMaker,
     check_options,
     folder_options,
     read_search_options,
+    resolve_profile,
     search_options,
-    settle_profile,
 )
 from c2p_core.errors import BadRequest
 from c2p_core.memory_limit import SEARCH, check_memory_limit
-from c2p_core.signals import Interrupted, handle_ending
+from c2p_core.signals import Interrupted, handle_termination
 from c2p_core.streams import Output
 
 
@@ -31,7 +31,7 @@ from c2p_core.streams import Output
 @folder_options
 @search_options
 @click.option(
-    "--nice", type=click.IntRange(0, 19), default=0, show_default=True, help="How far other programs go first."
+    "--nice", type=click.IntRange(0, 19), default=0, show_default=True, help="Lower priority; 19 is the lowest."
 )
 @click.option(
     "--settle",
@@ -40,7 +40,7 @@ from c2p_core.streams import Output
     show_default=True,
     help="Seconds without a change after which a photo counts as complete.",
 )
-@click.option("--poll", is_flag=True, help="List DIR every two seconds: for network drives, which tell of no change.")
+@click.option("--poll", is_flag=True, help="List DIR every two seconds: for network drives, which report no changes.")
 @click.option("--report/--no-report", "with_report", default=True, help="Write report.html and report.csv into DEST.")
 @click.pass_obj
 def watch(
@@ -62,68 +62,72 @@ def watch(
     The results go into DEST as those of c2p batch do; what is in DIR already is protected first.
     """
     if isinstance(sys.stdout, Output):
-        sys.stdout.needed = False
+        sys.stdout.is_result = False
     check_memory_limit(SEARCH)
     options = read_search_options(options)
     if isinstance(options["faces"], tuple):
         raise BadRequest("faces-in-batch", value=",".join(map(str, options["faces"])))
-    watched, destination = _name_folder(folder), _name_folder(output)
+    watched, destination = _parse_folder(folder), _parse_folder(output)
     if not watched.is_dir():
         raise BadRequest("watch-no-folder", path=folder)
-    # Photos in a folder of results are never taken, so a source inside of one would never yield any.
-    if any(destination.exists() and destination.samefile(one) for one in (watched, *watched.resolve().parents)):
+    # Photos in a folder of results are never taken, so a watched folder inside one would never yield any.
+    if any(destination.exists() and destination.samefile(path) for path in (watched, *watched.resolve().parents)):
         raise BadRequest("batch-into-sources", path=output)
     set_nice(nice)
     store = make_store()
-    options = check_options(settle_profile(options, store), store)
+    options = check_options(resolve_profile(options, store), store)
     from c2p_core.batch import arrivals, run
     from c2p_core.batch.engine import Control, Job
-    from c2p_core.batch.local import keep_models
+    from c2p_core.batch.local import make_warm_engine
 
     job = Job(options, strip_personal, thumbnails=with_report, mark=mark)
-    settings, engine = run.choose_settings(job), keep_models()
+    digest_settings, engine = run.make_settings_digester(job), make_warm_engine()
     cancel, summary = SignalToken(), run.Summary()
-    there = arrivals.Arrivals(str(watched.absolute()), arrivals.name_below(destination, watched), settle)
+    incoming = arrivals.Arrivals(str(watched.absolute()), arrivals.locate_below(destination, watched), settle)
 
     def stop(number: int) -> None:
-        cancel.take(number)
-        there.wake()
+        cancel.handle_signal(number)
+        incoming.wake()
 
-    with run.open_folder(destination) as opened:
-        results = run.read_results(opened, settings)
+    with run.open_folder(destination) as results_folder:
+        results = run.read_results(results_folder, digest_settings)
         try:
-            with handle_ending(stop), arrivals.watch(there, poll):
+            with handle_termination(stop), arrivals.watch(incoming, poll):
                 click.echo(f"Watching '{watched}'; Ctrl-C ends it.")
-                while (first := there.wait()) is not None:
-                    # What becomes complete meanwhile joins in, with the models loaded.
-                    new = (item for item in itertools.chain([first], there.ready()) if results.plan([item]).pending)
+                while (first_item := incoming.wait()) is not None:
+                    # Photos that become complete meanwhile are added, while the models are loaded.
+                    items = (
+                        item
+                        for item in itertools.chain([first_item], incoming.take_ready())
+                        if results.plan([item]).pending
+                    )
                     control = Control(make_store, cancel)
-                    before = summary.finished + len(summary.failed)
+                    finished_before = summary.finished + len(summary.failed)
                     run.run(
-                        opened,
-                        new,
+                        results_folder,
+                        items,
                         job,
                         engine,
                         control,
                         results,
                         summary=summary,
                         overwrite=overwrite,
-                        finish=lambda row, _: tell_row(row, False),
+                        finish=lambda row, _: print_row(row, False),
                     )
-                    if with_report and before != summary.finished + len(summary.failed):
-                        write_batch_report(opened)
+                    if with_report and finished_before != summary.finished + len(summary.failed):
+                        write_batch_report(results_folder)
         except Interrupted as interrupted:
-            leave_at_once("Stopped at once.", interrupted.exit_code)
+            exit_immediately("Stopped at once.", interrupted.exit_code)
     return fail(f"Stopped; {summary.protected} photos were protected, {len(summary.failed)} failed.", cancel.exit_code)
 
 
-def _name_folder(name: str) -> Path:
-    """The folder of a name.
+def _parse_folder(name: str) -> Path:
+    """Parse the path of a folder.
 
     Raises:
-        BadRequest: it is that of a store; see also ``place_named``.
+        BadRequest: it is the URL of a store; see also ``parse_location``.
     """
-    place = place_named(name)
-    if isinstance(place, str):
-        raise BadRequest("store-not-here", url=place)
-    return place
+    location = parse_location(name)
+    if isinstance(location, str):
+        raise BadRequest("store-not-here", url=location)
+    return location

@@ -24,16 +24,16 @@ from c2p_core.people.looks_file import FaceLabel, Looks
 from c2p_core.recognition import Recogniser, load_recognisers
 from c2p_core.verify import crop_face, embed_face
 
-GROUPED_BY = "mobilefacenet"
-"""The recogniser that tells people apart best by itself, and no combination does better (``benchmarks``)."""
-# Where the threshold lies between those of FAR 1 % and FAR 0.1 %. Groups of one person are easier to merge by hand
-# than a group of two is to part.
-_BETWEEN = 0.75
-_SIDE, _QUALITY = 112, 80  # of the small pictures of faces
+GROUPING_RECOGNISER = "mobilefacenet"
+"""The recogniser that tells people apart best; no combination does better (see ``benchmarks``)."""
+# Where the threshold lies between those of FAR 1 % and FAR 0.1 %. Two groups of one person are easier to merge by hand
+# than a group of two people is to split.
+_THRESHOLD_FRACTION = 0.75
+_PICTURE_SIDE, _JPEG_QUALITY = 112, 80  # of the small pictures of faces
 
 
 @dataclass(frozen=True)
-class SeenFace:
+class EmbeddedFace:
     """A face of a shoot that can be protected; its group is not known yet.
 
     Attributes:
@@ -49,42 +49,42 @@ class SeenFace:
 
 @dataclass(frozen=True)
 class People:
-    """Who was found.
+    """The people of a shoot.
 
     Attributes:
         faces: with their groups, in the order of photos.
         pictures: small JPEGs of the faces.
-        typical: how near each face is to the mean of its group, -1..1.
+        typicality: how near each face is to the mean of its group, -1..1.
         photos: names of the photos that were read.
         unmatched: labels of the looks file that name no face.
     """
 
     faces: tuple[ListedFace, ...]
     pictures: tuple[bytes, ...]
-    typical: tuple[float, ...]
+    typicality: tuple[float, ...]
     photos: tuple[str, ...]
     unmatched: tuple[FaceLabel, ...]
 
 
 def load_recogniser(store: ModelStore, device: torch.device) -> Recogniser:
-    """The recogniser that people are told apart by.
+    """The recogniser by which people are told apart.
 
     Raises:
-        ModelUnavailable: it can't be had.
+        ModelUnavailable: it can't be loaded.
     """
-    (recogniser,) = load_recognisers((GROUPED_BY,), store, device)
+    (recogniser,) = load_recognisers((GROUPING_RECOGNISER,), store, device)
     return recogniser
 
 
-def see_faces(
+def embed_faces(
     photos: Iterable[Path],
     folder: Path,
     store: ModelStore,
     recogniser: Recogniser,
     device: torch.device,
     warnings: list[Message],
-    tell: Callable[[int], None] = lambda done: None,
-) -> tuple[list[SeenFace], list[str]]:
+    report_progress: Callable[[int], None] = lambda done: None,
+) -> tuple[list[EmbeddedFace], list[str]]:
     """Read photos and embed the faces that can be protected.
 
     Args:
@@ -94,7 +94,7 @@ def see_faces(
         recogniser: see ``load_recogniser``.
         device: of the recogniser.
         warnings: receives a message on each photo that can't be read.
-        tell: called before each photo with the number of those that are done; may raise to end it.
+        report_progress: called before each photo with the number of photos done; may raise to stop.
 
     Returns:
         the faces, and the names of the photos that could be read.
@@ -102,10 +102,10 @@ def see_faces(
     Raises:
         ModelUnavailable: a detector's model is missing.
     """
-    seen: list[SeenFace] = []
+    embedded: list[EmbeddedFace] = []
     names: list[str] = []
     for done, path in enumerate(photos):
-        tell(done)
+        report_progress(done)
         try:
             photo = photo_files.read(path)
         except UnreadableImage as error:
@@ -120,73 +120,80 @@ def see_faces(
             vector = embed_face(canvas, (recogniser,), device)[recogniser.name].cpu().numpy()
             x0, y0, x1, y1 = (round(edge, 1) for edge in face.box)
             listed = ListedFace(name, face.number, (x0, y0, x1, y1), 0)
-            seen.append(SeenFace(listed, vector, _draw(tensor_as_bytes(canvas.pixels))))
-    return seen, names
+            embedded.append(EmbeddedFace(listed, vector, _encode_picture(tensor_as_bytes(canvas.pixels))))
+    return embedded, names
 
 
 def group_people(
-    seen: Sequence[SeenFace], threshold: float, looks: Looks, before: Sequence[ListedFace], photos: Sequence[str]
+    embedded: Sequence[EmbeddedFace],
+    threshold: float,
+    looks: Looks,
+    before: Sequence[ListedFace],
+    photos: Sequence[str],
 ) -> People:
-    """Group faces into people, as the looks file corrects it, with the numbers that they had before.
+    """Group faces into people, with the corrections of the looks file and the numbers of an earlier run.
 
     Args:
-        seen: of ``see_faces``.
-        threshold: of similarity, see ``similarity_threshold``.
+        embedded: from ``embed_faces``.
+        threshold: see ``similarity_threshold``.
         looks: the corrections.
         before: the list of faces of an earlier run.
         photos: names of the photos that were read.
     """
-    faces = [one.face for one in seen]
+    faces = [face.face for face in embedded]
     nobody, unmatched = find_labelled(looks.nobody, faces)
-    said = [0] * len(faces)
-    for number, labels in looks.said.items():
-        found, missing = find_labelled(labels, faces)
+    assigned = [0] * len(faces)
+    for number, labels in looks.assigned.items():
+        indices, missing = find_labelled(labels, faces)
         unmatched += missing
-        for at in found - nobody:
-            said[at] = number
-    somebody = [at for at in range(len(faces)) if at not in nobody]
-    vectors = np.stack([one.vector for one in seen]) if seen else np.zeros((0, 1), np.float32)
-    names = {name: at for at, name in enumerate(dict.fromkeys(face.photo for face in faces))}
-    labels_found = group_faces(
-        vectors[somebody], [names[faces[at].photo] for at in somebody], [said[at] for at in somebody], threshold
+        for index in indices - nobody:
+            assigned[index] = number
+    somebody = [index for index in range(len(faces)) if index not in nobody]
+    vectors = np.stack([face.vector for face in embedded]) if embedded else np.zeros((0, 1), np.float32)
+    photo_numbers = {photo: index for index, photo in enumerate(dict.fromkeys(face.photo for face in faces))}
+    group_labels = group_faces(
+        vectors[somebody],
+        [photo_numbers[faces[index].photo] for index in somebody],
+        [assigned[index] for index in somebody],
+        threshold,
     )
     earlier = carry_groups(faces, before)
     numbers = number_groups(
-        labels_found.tolist(),
-        [earlier[at] for at in somebody],
-        [said[at] for at in somebody],
+        group_labels.tolist(),
+        [earlier[index] for index in somebody],
+        [assigned[index] for index in somebody],
         {*looks.numbers, *(face.group for face in before)},
     )
     groups = [0] * len(faces)
-    for at, number in zip(somebody, numbers, strict=True):
-        groups[at] = number
+    for index, number in zip(somebody, numbers, strict=True):
+        groups[index] = number
     return People(
         tuple(ListedFace(f.photo, f.number, f.box, group) for f, group in zip(faces, groups, strict=True)),
-        tuple(one.picture for one in seen),
-        tuple(_typicality(vectors, [looks.person(group) if group else 0 for group in groups]).tolist()),
+        tuple(face.picture for face in embedded),
+        tuple(_measure_typicality(vectors, [looks.resolve_person(group) if group else 0 for group in groups]).tolist()),
         tuple(photos),
         tuple(unmatched),
     )
 
 
 def similarity_threshold(recogniser: Recogniser) -> float:
-    """Mean similarity from which on two groups of faces are one person."""
-    return recogniser.far1 + _BETWEEN * (recogniser.far01 - recogniser.far1)
+    """The mean similarity at which two groups of faces count as one person."""
+    return recogniser.far1 + _THRESHOLD_FRACTION * (recogniser.far01 - recogniser.far1)
 
 
-def _typicality(vectors: NDArray[np.float32], people: Sequence[int]) -> NDArray[np.float32]:
-    """(N,) cosine of each face to the mean of its person's."""
-    typical = np.ones(len(vectors), np.float32)
+def _measure_typicality(vectors: NDArray[np.float32], people: Sequence[int]) -> NDArray[np.float32]:
+    """(N,) cosine similarity of each face to the mean of its person."""
+    typicality = np.ones(len(vectors), np.float32)
     numbers = np.asarray(people)
     for number in set(people) - {0}:
-        own = vectors[numbers == number]
-        mean = own.mean(0)
-        typical[numbers == number] = own @ (mean / max(float(np.linalg.norm(mean)), 1e-9))
-    return typical
+        members = vectors[numbers == number]
+        mean = members.mean(0)
+        typicality[numbers == number] = members @ (mean / max(float(np.linalg.norm(mean)), 1e-9))
+    return typicality
 
 
-def _draw(pixels: NDArray[np.uint8]) -> bytes:
-    small = Image.fromarray(pixels).resize((_SIDE, _SIDE), Image.Resampling.LANCZOS)
+def _encode_picture(pixels: NDArray[np.uint8]) -> bytes:
+    picture = Image.fromarray(pixels).resize((_PICTURE_SIDE, _PICTURE_SIDE), Image.Resampling.LANCZOS)
     file = io.BytesIO()
-    small.save(file, "JPEG", quality=_QUALITY)
+    picture.save(file, "JPEG", quality=_JPEG_QUALITY)
     return file.getvalue()

@@ -1,6 +1,6 @@
-"""Reads ``looks.toml``: what each person of a shoot gets, and corrections by hand; adds people to it.
+"""Reads ``looks.toml``, the look of each person of a shoot and corrections by hand, and adds people to it.
 
-The program only ever appends to the file, so that everything in it, comments too, stays as somebody wrote it.
+The program only ever appends to the file, so that everything in it, comments included, stays as it was written.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ else:
 
 NAME = "looks.toml"
 _HEAD = """\
-# What each person of this shoot gets; made by `c2p people`, which only ever adds people at the end.
-# What a person lacks here is as the options of `c2p batch` say. The numbers are those of people.html, beside this file.
+# The look of each person of this shoot; made by `c2p people`, which only ever adds people at the end.
+# The options of `c2p batch` apply to what is not set here. The numbers are those of people.html, beside this file.
 #
 # Corrections go here, above the first section; the labels of faces are those of people.html:
 # merge = [[3, 7]]  # 3 and 7 are the same person
@@ -44,15 +44,15 @@ _SECTION = """
 # skip = true
 # faces = ["photo.jpg@812,340"]  # is this person, too
 """
-_TOP = ("merge", "nobody", "others", "person")
-_LOOK = ("prompt", "strength", "seed", "locks", "skip")
+_TOP_KEYS = ("merge", "nobody", "others", "person")
+_LOOK_KEYS = ("prompt", "strength", "seed", "locks", "skip")
 _PARTS = get_args(Part)
-_FACE = re.compile(r"(?P<photo>.+)@(?P<x>\d+),(?P<y>\d+)")
+_LABEL = re.compile(r"(?P<photo>.+)@(?P<x>\d+),(?P<y>\d+)")
 
 
 @dataclass(frozen=True)
 class PersonLook:
-    """What a person gets; None for what the command's options say."""
+    """The look of a person; None where the command's options apply."""
 
     prompt: str | None = None
     strength: float | None = None
@@ -78,21 +78,21 @@ class Looks:
     """A looks file.
 
     Attributes:
-        people: what each person gets, by number.
-        others: what the faces get that belong to nobody.
-        merged: numbers to the number that the person keeps; those that are not merged are missing.
+        people: the look of each person, by number.
+        others: the look of faces that belong to nobody.
+        merged: maps merged numbers to the number that the person keeps.
         nobody: faces that are nobody in particular.
-        said: faces that are a person, by number.
+        assigned: faces that somebody assigned to a person, by the person's number.
     """
 
     people: Mapping[int, PersonLook] = field(default_factory=dict)
     others: PersonLook = PersonLook()
     merged: Mapping[int, int] = field(default_factory=dict)
     nobody: tuple[FaceLabel, ...] = ()
-    said: Mapping[int, tuple[FaceLabel, ...]] = field(default_factory=dict)
+    assigned: Mapping[int, tuple[FaceLabel, ...]] = field(default_factory=dict)
 
-    def person(self, number: int) -> int:
-        """The number that a person keeps."""
+    def resolve_person(self, number: int) -> int:
+        """The number that a person keeps after merging."""
         return self.merged.get(number, number)
 
     @property
@@ -102,11 +102,11 @@ class Looks:
 
 
 def read_looks(path: Path) -> Looks:
-    """Read a looks file; one that does not exist says nothing.
+    """Read a looks file; one that does not exist is empty.
 
     Raises:
         UnreadableImage: it can't be read.
-        BadRequest: it is no TOML, or says something that has no meaning.
+        BadRequest: it is not TOML, or has an unknown key or an invalid value.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -118,16 +118,16 @@ def read_looks(path: Path) -> Looks:
 
 
 def parse_looks(text: str, path: str) -> Looks:
-    """The content of a looks file; ``path`` is for errors, which are as those of ``read_looks``."""
+    """Parse the text of a looks file; ``path`` is for errors, which are those of ``read_looks``."""
     try:
         table = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise BadRequest("looks-not-toml", path=path, reason=str(error)) from error
-    return _Reader(path).looks(table)
+    return _Reader(path).parse(table)
 
 
 def add_people(text: str, numbers: Iterable[int]) -> str:
-    """The text of a looks file with a section for each of the people that have none yet; all else stays as it is."""
+    """The text of a looks file with a section for each person that has none yet; all else stays as it is."""
     if not text.strip():
         text = _HEAD
     known = parse_looks(text, NAME).people
@@ -141,42 +141,41 @@ class _Reader:
     def __init__(self, path: str) -> None:
         self._path = path
 
-    def looks(self, table: Mapping[str, Any]) -> Looks:
-        self._check_keys(table, _TOP, "")
-        people, said = {}, {}
-        for name, section in self._table(table.get("person", {}), "person").items():
-            where = f"person.{name}"
+    def parse(self, table: Mapping[str, Any]) -> Looks:
+        self._check_keys(table, _TOP_KEYS, "")
+        people, assigned = {}, {}
+        for name, section in self._expect_table(table.get("person", {}), "person").items():
+            key = f"person.{name}"
             if not (name.isascii() and name.isdigit() and int(name) > 0):
-                raise self._wrong(where, "[person.3]")
-            own = self._table(section, where)
-            self._check_keys(own, (*_LOOK, "faces"), where)
-            people[int(name)] = self._look(own, where)
-            if labels := self._labels(own.get("faces", []), f"{where}.faces"):
-                said[int(name)] = labels
-        others = self._table(table.get("others", {}), "others")
-        self._check_keys(others, _LOOK, "others")
+                raise self._make_error(key, "[person.3]")
+            person = self._expect_table(section, key)
+            self._check_keys(person, (*_LOOK_KEYS, "faces"), key)
+            people[int(name)] = self._parse_look(person, key)
+            if labels := self._parse_labels(person.get("faces", []), f"{key}.faces"):
+                assigned[int(name)] = labels
+        others = self._expect_table(table.get("others", {}), "others")
+        self._check_keys(others, _LOOK_KEYS, "others")
         return Looks(
             people,
-            self._look(others, "others"),
-            self._merges(table.get("merge", [])),
-            self._labels(table.get("nobody", []), "nobody"),
-            said,
+            self._parse_look(others, "others"),
+            self._parse_merges(table.get("merge", [])),
+            self._parse_labels(table.get("nobody", []), "nobody"),
+            assigned,
         )
 
-    def _look(self, table: Mapping[str, Any], where: str) -> PersonLook:
-        prompt, strength, seed, locks, skip = (table.get(key) for key in _LOOK)
+    def _parse_look(self, table: Mapping[str, Any], section: str) -> PersonLook:
+        prompt, strength, seed, locks, skip = (table.get(key) for key in _LOOK_KEYS)
         if prompt is not None and not (isinstance(prompt, str) and len(prompt) <= LONGEST_PROMPT):
-            raise self._wrong(f"{where}.prompt", 'prompt = "red lipstick"')
-        if strength is not None and (isinstance(strength, bool) or not isinstance(strength, int | float)):
-            raise self._wrong(f"{where}.strength", "strength = 0.5")
-        if strength is not None and not 0 <= strength <= 1:
-            raise self._wrong(f"{where}.strength", "strength = 0.5")
+            raise self._make_error(f"{section}.prompt", 'prompt = "red lipstick"')
+        is_number = isinstance(strength, int | float) and not isinstance(strength, bool)
+        if strength is not None and not (is_number and 0 <= strength <= 1):
+            raise self._make_error(f"{section}.strength", "strength = 0.5")
         if seed is not None and (isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed <= LARGEST_SEED):
-            raise self._wrong(f"{where}.seed", "seed = 0")
+            raise self._make_error(f"{section}.seed", "seed = 0")
         if locks is not None and not (isinstance(locks, list) and all(part in _PARTS for part in locks)):
-            raise self._wrong(f"{where}.locks", f"locks = {json.dumps(_PARTS)}")
+            raise self._make_error(f"{section}.locks", f"locks = {json.dumps(_PARTS)}")
         if skip is not None and not isinstance(skip, bool):
-            raise self._wrong(f"{where}.skip", "skip = true")
+            raise self._make_error(f"{section}.skip", "skip = true")
         return PersonLook(
             prompt,
             None if strength is None else float(strength),
@@ -185,41 +184,43 @@ class _Reader:
             bool(skip),
         )
 
-    def _merges(self, value: Any) -> dict[int, int]:
-        """Numbers to the lowest of those that they are merged with, through however many lists."""
+    def _parse_merges(self, value: Any) -> dict[int, int]:
+        """Map each number to the lowest one that it is merged with, through any number of lists."""
         groups = value if isinstance(value, list) and all(isinstance(part, list) for part in value) else [value]
         merged: list[set[int]] = []
         for group in groups:
             if not isinstance(group, list) or not all(type(number) is int and number > 0 for number in group):
-                raise self._wrong("merge", "merge = [[3, 7]]")
-            together, apart = set(group), []
+                raise self._make_error("merge", "merge = [[3, 7]]")
+            joined, separate = set(group), []
             for other in merged:
-                if other & together:
-                    together |= other
+                if other & joined:
+                    joined |= other
                 else:
-                    apart.append(other)
-            merged = [*apart, together]
+                    separate.append(other)
+            merged = [*separate, joined]
         return {number: min(group) for group in merged for number in group if number != min(group)}
 
-    def _labels(self, value: Any, where: str) -> tuple[FaceLabel, ...]:
+    def _parse_labels(self, value: Any, key: str) -> tuple[FaceLabel, ...]:
         if not isinstance(value, list):
-            raise self._wrong(where, '["photo.jpg@812,340"]')
-        found = [_FACE.fullmatch(label) if isinstance(label, str) else None for label in value]
-        labels = [FaceLabel(m["photo"], float(m["x"]), float(m["y"])) for m in found if m is not None]
-        if len(labels) < len(found):
-            raise self._wrong(where, '["photo.jpg@812,340"]')
+            raise self._make_error(key, '["photo.jpg@812,340"]')
+        matches = [_LABEL.fullmatch(label) if isinstance(label, str) else None for label in value]
+        labels = [
+            FaceLabel(match["photo"], float(match["x"]), float(match["y"])) for match in matches if match is not None
+        ]
+        if len(labels) < len(matches):
+            raise self._make_error(key, '["photo.jpg@812,340"]')
         return tuple(labels)
 
-    def _table(self, value: Any, where: str) -> Mapping[str, Any]:
+    def _expect_table(self, value: Any, key: str) -> Mapping[str, Any]:
         if not isinstance(value, dict):
-            raise self._wrong(where, "[person.3]")
+            raise self._make_error(key, "[person.3]")
         return value
 
-    def _check_keys(self, table: Mapping[str, Any], known: Collection[str], where: str) -> None:
+    def _check_keys(self, table: Mapping[str, Any], known: Collection[str], section: str) -> None:
         for key in table:
             if key not in known:
-                named = f"{where}.{key}" if where else key
-                raise BadRequest("looks-key-unknown", path=self._path, key=named, known=list(known))
+                full_key = f"{section}.{key}" if section else key
+                raise BadRequest("looks-key-unknown", path=self._path, key=full_key, known=list(known))
 
-    def _wrong(self, key: str, example: str) -> BadRequest:
+    def _make_error(self, key: str, example: str) -> BadRequest:
         return BadRequest("looks-value-wrong", path=self._path, key=key, example=example)

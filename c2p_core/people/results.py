@@ -1,4 +1,4 @@
-"""Protected photos of earlier runs, so that a run that goes on leads away from them, too."""
+"""Protected photos of earlier runs, so that a later run moves away from them, too."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Results:
     device: Device = "auto"
 
     def embed(self, source: str, box: Box) -> dict[str, NDArray[np.float32]] | None:
-        """(D,) unit embeddings by recogniser of the face at a place of a protected photo.
+        """(D,) unit embeddings by recogniser of the face at a box of a protected photo.
 
         None where the photo was not protected, is gone or unreadable, or shows no face there.
         """
@@ -47,13 +47,13 @@ class Results:
         try:
             view = View(photo_files.read(path))
         except C2PError:
-            # Whoever took it away has decided that it is not to be compared with.
+            # Whoever removed it does not want it to be compared with.
             return None
         face = match_face(box, find_faces_in(view, self._store))
         if face is None:
             return None
-        found = embed_face(crop_face(view, face), self._recognisers, pick_device(self.device))
-        return {name: vector.cpu().numpy() for name, vector in found.items()}
+        embeddings = embed_face(crop_face(view, face), self._recognisers, pick_device(self.device))
+        return {name: vector.cpu().numpy() for name, vector in embeddings.items()}
 
     @cached_property
     def _store(self) -> ModelStore:

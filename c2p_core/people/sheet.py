@@ -11,8 +11,8 @@ from c2p_core.people.listing import count_photos
 from c2p_core.people.looks_file import Looks, PersonLook
 
 NAME = "people.html"
-# Small pictures of a person that the sheet shows, the least typical first: those are the ones to check.
-_MOST = 120
+# Small pictures per person on the sheet, the least typical ones first: they are the ones to check.
+_MAX_PICTURES = 120
 
 _STYLE = """
 :root { color-scheme: light dark; }
@@ -37,24 +37,24 @@ _INTRODUCTION = (
 
 def draw_sheet(people: People, looks: Looks) -> str:
     """The page, as HTML."""
-    places: dict[int, list[int]] = {}
-    for at, face in enumerate(people.faces):
-        places.setdefault(looks.person(face.group) if face.group else 0, []).append(at)
+    indices: dict[int, list[int]] = {}
+    for index, face in enumerate(people.faces):
+        indices.setdefault(looks.resolve_person(face.group) if face.group else 0, []).append(index)
     counts = count_photos(people.faces, looks.merged)
-    alone = places.pop(0, [])
+    unassigned = indices.pop(0, [])
     sections = [
-        _draw_person(number, places[number], counts[number], looks.people.get(number, PersonLook()), people)
+        _draw_person(number, indices[number], counts[number], looks.people.get(number, PersonLook()), people)
         for number in order_people(counts)
     ]
-    if alone:
-        words = "Seen once, or said to be nobody. They get what <code>[others]</code> says."
-        sections.append(_draw_section("others", "Nobody in particular", words, alone, people))
-    found = f"{len(counts)} people, {len(people.faces)} faces, {len(people.photos)} photos."
+    if unassigned:
+        caption = "Seen once, or marked as nobody. Their look is that of <code>[others]</code>."
+        sections.append(_draw_section("others", "Nobody in particular", caption, unassigned, people))
+    totals = f"{len(counts)} people, {len(people.faces)} faces, {len(people.photos)} photos."
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>People</title>\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         '<meta name="robots" content="noindex">\n'
-        f"<style>{_STYLE}</style>\n</head>\n<body>\n<main>\n<h1>People</h1>\n<p>{found}</p>\n<p>{_INTRODUCTION}</p>\n"
+        f"<style>{_STYLE}</style>\n</head>\n<body>\n<main>\n<h1>People</h1>\n<p>{totals}</p>\n<p>{_INTRODUCTION}</p>\n"
         + "\n".join(sections)
         + "\n</main>\n</body>\n</html>\n"
     )
@@ -66,7 +66,7 @@ def order_people(counts: dict[int, tuple[int, int]]) -> list[int]:
 
 
 def describe_look(look: PersonLook) -> str:
-    """What a person gets, in words; empty for what the command's options say."""
+    """The look of a person in words; empty where the command's options apply."""
     if look.skip:
         return "skipped"
     parts = [f'"{look.prompt}"'] if look.prompt is not None else []
@@ -76,31 +76,35 @@ def describe_look(look: PersonLook) -> str:
     return ", ".join(parts)
 
 
-def _draw_person(number: int, places: Sequence[int], counts: tuple[int, int], look: PersonLook, people: People) -> str:
+def _draw_person(number: int, indices: Sequence[int], counts: tuple[int, int], look: PersonLook, people: People) -> str:
     photos, faces = counts
-    words = f"{photos} {'photo' if photos == 1 else 'photos'}"
-    words += f", {faces} faces" if faces != photos else ""
-    described = describe_look(look)
+    caption = f"{photos} {'photo' if photos == 1 else 'photos'}"
+    caption += f", {faces} faces" if faces != photos else ""
+    look_text = describe_look(look)
     return _draw_section(
-        f"person-{number}", f"Person {number}", escape(f"{words}; {described}" if described else words), places, people
+        f"person-{number}",
+        f"Person {number}",
+        escape(f"{caption}; {look_text}" if look_text else caption),
+        indices,
+        people,
     )
 
 
-def _draw_section(anchor: str, title: str, words: str, places: Sequence[int], people: People) -> str:
-    first = max(places, key=lambda at: people.typical[at])
-    rest = sorted((at for at in places if at != first), key=lambda at: people.typical[at])
-    shown = [first, *rest[: _MOST - 1]]
-    more = f"<p>{len(places) - len(shown)} more are not shown.</p>" if len(places) > len(shown) else ""
-    items = "\n".join(_draw_face(at, title, people) for at in shown)
+def _draw_section(anchor: str, title: str, caption: str, indices: Sequence[int], people: People) -> str:
+    first = max(indices, key=lambda index: people.typicality[index])
+    rest = sorted((index for index in indices if index != first), key=lambda index: people.typicality[index])
+    selected = [first, *rest[: _MAX_PICTURES - 1]]
+    note = f"<p>{len(indices) - len(selected)} more are not shown.</p>" if len(indices) > len(selected) else ""
+    items = "\n".join(_draw_face(index, title, people) for index in selected)
     return (
         f'<section id="{anchor}" aria-labelledby="{anchor}-title">\n<h2 id="{anchor}-title">{title}</h2>\n'
-        f"<p>{words}</p>\n<ul>\n{items}\n</ul>\n{more}</section>"
+        f"<p>{caption}</p>\n<ul>\n{items}\n</ul>\n{note}</section>"
     )
 
 
-def _draw_face(at: int, title: str, people: People) -> str:
-    label = escape(str(people.faces[at].label))
-    data = base64.b64encode(people.pictures[at]).decode()
+def _draw_face(index: int, title: str, people: People) -> str:
+    label = escape(str(people.faces[index].label))
+    data = base64.b64encode(people.pictures[index]).decode()
     return (
         f'<li><img src="data:image/jpeg;base64,{data}" width="112" height="112"'
         f' alt="{title}, {label}"><code>{label}</code></li>'

@@ -11,7 +11,7 @@ from pathlib import Path
 from c2p_core.api import DEFAULT_IDLE
 from c2p_core.errors import C2PError
 from c2p_core.paths import log_folder
-from c2p_core.signals import handle_ending
+from c2p_core.signals import handle_termination
 from c2p_core.worker.control import stop
 from c2p_core.worker.log import LOG, open_log
 from c2p_core.worker.memory import share_one_heap
@@ -82,7 +82,7 @@ def run(
         log = open_log(logs)
         server = Server(Settings(folder, log, idle, tcp, compute or usual_command()))
         try:
-            with handle_ending(lambda _: server.stop()):
+            with handle_termination(lambda _: server.stop()):
                 begun()
                 server.run()
         except Exception:

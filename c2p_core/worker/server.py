@@ -32,7 +32,7 @@ from worker_client.constants import (
     WORK,
     WORKER,
 )
-from worker_client.protocol import OtherVersion, ProtocolError, StreamClosed, proof, same_secret
+from worker_client.protocol import OtherVersion, ProtocolError, StreamClosed, compute_proof, same_secret
 
 from c2p_core import errors
 from c2p_core.priors.checkpoint_files import missing_priors
@@ -297,7 +297,7 @@ class Server:
         client_challenge, client_proof = hello.get("challenge"), hello.get("proof")
         if hello.get("kind") != HELLO or not isinstance(client_challenge, str) or not isinstance(client_proof, str):
             raise ProtocolError("it does not say hello")
-        if not same_secret(client_proof, proof(self._token, CLIENT, challenge, client_challenge)):
+        if not same_secret(client_proof, compute_proof(self._token, CLIENT, challenge, client_challenge)):
             raise _Refused("wrong-token")
         client.trusted = True
         client.stream.limit(None)
@@ -306,7 +306,9 @@ class Server:
         about = self._wait_for_compute() if hello.get("wants") == WORK else {}
         answer = {"kind": HELLO, "version": __version__, "protocol": PROTOCOL, "pid": os.getpid()}
         log = {"log": str(self._settings.log)}
-        client.tell({**about, **answer, **log, "proof": proof(self._token, WORKER, client_challenge, challenge)})
+        client.tell(
+            {**about, **answer, **log, "proof": compute_proof(self._token, WORKER, client_challenge, challenge)}
+        )
 
     def _wait_for_compute(self) -> Header:
         """Wait until the computing process is ready; returns its description."""

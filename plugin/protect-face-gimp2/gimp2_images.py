@@ -2,7 +2,7 @@
 
 from gimpfu import gimp, pdb
 from worker_client.errors import Refused
-from worker_client.several_images import check_any_done, protect_each, summary
+from worker_client.several_images import check_any_done, protect_each, summarise_outcomes
 
 from gimp2_procedures import show_progress, show_words
 from gimp2_run import search_and_insert
@@ -12,12 +12,12 @@ if TYPE_CHECKING:  # novm
     from typing import Any
 
     from gimpfu import Drawable, Image, Layer
-    from worker_client.several_images import Tell
+    from worker_client.several_images import OnEvent
 
 
 def protect_all(front, drawable, settings):
     # type: (Image, Drawable, dict[str, Any]) -> Layer
-    """Protects all images that are open now, says what became of each, and returns the first new layer.
+    """Protects all images that are open now, reports the outcome for each, and returns the first new layer.
 
     Args:
         front: the image that the form was opened for, which comes first.
@@ -28,19 +28,19 @@ def protect_all(front, drawable, settings):
         WorkerProblem: none of the images was changed.
     """
     images = [front] + [image for image in gimp.image_list() if image.ID != front.ID]
-    made = []
+    layers = []
 
-    def protect_one(index, tell):
-        # type: (int, Tell) -> dict[str, Any]
+    def protect_one(index, on_event):
+        # type: (int, OnEvent) -> dict[str, Any]
         image = images[index]
         if not pdb.gimp_image_is_valid(image):
             raise Refused("image-closed")
-        layer, result = search_and_insert(image, image.active_layer if index else drawable, settings, tell)
+        layer, result = search_and_insert(image, image.active_layer if index else drawable, settings, on_event)
         pdb.gimp_displays_flush()
-        made.append(layer)
+        layers.append(layer)
         return result
 
     outcomes = protect_each([image.name for image in images], protect_one, show_progress, gimp.directory)
     check_any_done(outcomes)
-    show_words(lambda: summary(outcomes))
-    return made[0]
+    show_words(lambda: summarise_outcomes(outcomes))
+    return layers[0]

@@ -1,8 +1,8 @@
-"""What of the image travels, and the new layer that comes of it; Python 2.7.
+"""The pixels that are sent, and the new layer with the result; Python 2.7.
 
-The user may edit the image while the worker searches. So what is needed is noted before, and the image is touched by
-one insertion at the end. The layer, its mask and the selection are copied (GIMP shares their tiles, which costs next to
-nothing) only until they are sent: GIMP's Cancel kills the plug-in, and what it holds then stays in GIMP.
+The user may edit the image while the worker searches. Therefore everything needed is recorded before, and the image is
+changed by one insertion at the end. The layer, its mask and the selection are copied (GIMP shares their tiles, which
+costs next to nothing) only until they are sent: GIMP's Cancel kills the plug-in, and its copies then stay in GIMP.
 """
 
 from gimpfu import (
@@ -31,8 +31,8 @@ from worker_client.results import get_bounds, translate_product
 from worker_client.settings import PARASITE
 from worker_client.texts import as_text
 
-from gimp2_pixels import OWN_DEPTHS, TRAVEL, common, icc_profile, padded, read, write
-from gimp2_texts import native
+from gimp2_pixels import OWN_DEPTHS, TRAVEL, get_icc_profile, intersect, read, read_padded, write
+from gimp2_texts import to_native
 
 PARASITE_FLAGS = 3  # persistent, undoable
 # By the number of channels.
@@ -50,14 +50,14 @@ if TYPE_CHECKING:  # novm
 
 
 class Source(object):
-    """The layer to protect, as it was when the run began; a context manager that drops what it still holds.
+    """The layer to protect, as it was when the run began; a context manager that deletes its scratch images.
 
     Attributes:
         depth: "u8", "u16" or "float".
         size: width and height.
         name: of the layer.
-        room: an image of our own, in the precision in which pixels travel.
-        copy: the layer in it, once it was taken.
+        scratch: an image of our own, in the precision in which pixels are sent.
+        copy: the layer in it, after ``take``.
         channels: of the copy: 1 to 4, alpha last.
         icc: profile of the bytes.
     """
@@ -65,9 +65,9 @@ class Source(object):
     def __init__(self, image, drawable, alone=False, above=None):
         # type: (Image, Drawable, bool, Layer | None) -> None
         """Args:
-        image, drawable: as the host gives them.
-        alone: the layer's own mask and opacity don't count, because what is seen of it has been through them.
-        above: the layer that the result goes above; the drawable when None.
+        image, drawable: as passed by the host.
+        alone: ignore the layer's mask and opacity, because they have already been applied to the visible image.
+        above: the layer that the result goes above; None for the drawable.
         """
         if pdb.gimp_image_base_type(image) == INDEXED:
             raise Refused("image-indexed")
@@ -83,9 +83,9 @@ class Source(object):
         self.opacity = 100.0 if alone else drawable.opacity
         self.size = (drawable.width, drawable.height)
         self.depth, self._precision = TRAVEL[image.precision]
-        self._look = _look(image)
-        self._alone = alone
-        self._rooms = []  # type: list[Image]
+        self._look = _get_look(image)
+        self._ignores_mask = alone
+        self._images = []  # type: list[Image]
         self._limits = []  # type: list[tuple[Rect, bytes]]
 
     def take(self):
@@ -93,37 +93,37 @@ class Source(object):
         """Copies the layer, its mask and the selection, to be sent.
 
         Raises:
-            Refused: there is no such layer any more.
+            Refused: the layer is gone.
         """
-        drawable = self._still_there()
+        drawable = self._find_layer()
         if drawable is None:
             raise Refused("layer-deleted")
-        self.room = self._new_room()
-        self.icc = icc_profile(self.room)
-        self._masks = self.own(pdb.gimp_image_new_with_precision(1, 1, GRAY, PRECISION_U8_LINEAR))
-        self.copy = copied(drawable, self.room)
+        self.scratch = self._make_scratch()
+        self.icc = get_icc_profile(self.scratch)
+        self._masks = self.adopt(pdb.gimp_image_new_with_precision(1, 1, GRAY, PRECISION_U8_LINEAR))
+        self.copy = copy_drawable(drawable, self.scratch)
         self.channels = self.copy.bpp // DEPTHS[self.depth]
-        self._selection = copied(self.image.selection, self._masks) if self.selected else None
-        own = drawable.mask if pdb.gimp_layer_get_apply_mask(drawable) and not self._alone else None
-        self._own_mask = None if own is None else copied(own, self._masks)
+        self._selection = copy_drawable(self.image.selection, self._masks) if self.selected else None
+        mask = drawable.mask if pdb.gimp_layer_get_apply_mask(drawable) and not self._ignores_mask else None
+        self._layer_mask = None if mask is None else copy_drawable(mask, self._masks)
         if self.copy.mask is not None:
             self.copy.remove_mask(MASK_DISCARD)
 
     def drop(self):
         # type: () -> None
-        """Deletes everything that is not in the user's image."""
-        while self._rooms:
-            pdb.gimp_image_delete(self._rooms.pop())
+        """Deletes all scratch images."""
+        while self._images:
+            pdb.gimp_image_delete(self._images.pop())
 
-    def _new_room(self):
+    def _make_scratch(self):
         # type: () -> Image
-        return self.own(_scratch(self._look, self._precision))
+        return self.adopt(_make_scratch_image(self._look, self._precision))
 
-    def own(self, room):
+    def adopt(self, image):
         # type: (Image) -> Image
-        """Makes an image ours, which ``drop`` deletes."""
-        self._rooms.append(room)
-        return room
+        """Registers an image that ``drop`` deletes."""
+        self._images.append(image)
+        return image
 
     @property
     def area(self):
@@ -144,134 +144,136 @@ class Source(object):
         """Whether anything is selected."""
         return not pdb.gimp_selection_is_empty(self.image)
 
-    def reduced(self, width, height):
+    def make_reduced(self, width, height):
         # type: (int, int) -> tuple[Layer, bytes | None]
-        """The layer and the selection over it at another size, for the search for faces only.
+        """The layer and the selection over it at another size, for detection only.
 
-        Each pixel is taken as it is: that finds the same faces within a pixel or two, even under heavy noise, and takes
-        a tenth of the second that averaging 24 megapixels does here.
+        Without interpolation: that finds the same faces within a pixel or two, even under heavy noise, and takes a
+        tenth of the second that averaging 24 megapixels needs here.
         """
-        small = copied(self.copy, self.room)
+        small = copy_drawable(self.copy, self.scratch)
         pdb.gimp_context_push()
         pdb.gimp_context_set_interpolation(INTERPOLATION_NONE)
         selection = None
         if self._selection is not None:
-            # One row of pixels is one row of the layer: what lies outside of the canvas is not selected.
-            over = gimp.Layer(self._masks, "", self.size[0], self.size[1], GRAY_IMAGE, 100, LAYER_MODE_NORMAL)
-            self._masks.add_layer(over, 0)
-            write(over, self.area, [padded(self._selection, self._in_image(self.area))])
-            pdb.gimp_layer_scale(over, width, height, False)
-            selection = b"".join(read(over, (0, 0, width, height)))
+            # As large as the layer: pixels outside of the canvas are not selected.
+            selection_layer = gimp.Layer(
+                self._masks, "", self.size[0], self.size[1], GRAY_IMAGE, 100, LAYER_MODE_NORMAL
+            )
+            self._masks.add_layer(selection_layer, 0)
+            write(selection_layer, self.area, [read_padded(self._selection, self._to_image_rect(self.area))])
+            pdb.gimp_layer_scale(selection_layer, width, height, False)
+            selection = b"".join(read(selection_layer, (0, 0, width, height)))
         pdb.gimp_layer_scale(small, width, height, False)
         pdb.gimp_context_pop()
         return small, selection
 
     def as_seen(self, image):
         # type: (Image) -> Layer
-        """A visible image in the layer's own precision and colours, as large as its canvas."""
-        seen = pdb.gimp_layer_new_from_visible(image, self.room, "")
-        self.room.add_layer(seen, 0)
-        return seen  # type: ignore[no-any-return]
+        """The visible image in the layer's precision and colours, as large as the canvas."""
+        layer = pdb.gimp_layer_new_from_visible(image, self.scratch, "")
+        self.scratch.add_layer(layer, 0)
+        return layer  # type: ignore[no-any-return]
 
-    def selection(self, rect):
+    def read_selection(self, rect):
         # type: (Rect) -> bytes | None
-        """The selection over a rectangle of the layer, one byte a pixel, 0 outside of the canvas; None without one."""
-        return None if self._selection is None else padded(self._selection, self._in_image(rect))
+        """The selection over a rectangle of the layer, one byte per pixel, 0 outside the canvas; None without one."""
+        return None if self._selection is None else read_padded(self._selection, self._to_image_rect(rect))
 
     def note_limits(self, rects):
         # type: (list[Rect]) -> None
-        """Keeps how far a change of each pixel in these rectangles may show, by selection and layer mask."""
+        """Records how far selection and layer mask let a change of each pixel in these rectangles show."""
         self._limits = []
         for rect in rects:
-            limit = self.selection(rect)
-            if self._own_mask is not None:
-                own = padded(self._own_mask, rect)
-                limit = own if limit is None else multiply_masks(limit, own)
+            limit = self.read_selection(rect)
+            if self._layer_mask is not None:
+                mask = read_padded(self._layer_mask, rect)
+                limit = mask if limit is None else multiply_masks(limit, mask)
             if limit is not None:
                 self._limits.append((rect, limit))
 
-    def _limit(self, rect):
+    def _find_limit(self, rect):
         # type: (Rect) -> bytes | None
-        """What was noted of a rectangle; None for everywhere, fully."""
+        """The recorded limit over a rectangle; None for none."""
         for noted, limit in self._limits:
-            if common(noted, rect) == rect:
+            if intersect(noted, rect) == rect:
                 return crop_mask(limit, noted, rect)
         return None
 
-    def result_layer(self, name, changes):
+    def build_result_layer(self, name, changes):
         # type: (str, list[tuple[Picture, bytes]]) -> Layer
         """A layer for the image that shows the changed pixels and nothing else.
 
         Args:
             name: of the layer.
-            changes: rectangles that came back, with one byte a pixel: 255 where it changed, else 0.
+            changes: rectangles from the worker, with one byte per pixel: 255 where it changed, else 0.
         """
-        self.room = self._new_room()
-        layer = self._new(name, self.size[0], self.size[1], self._with_alpha)
-        mask = _with_mask(layer, ADD_MASK_BLACK)
+        self.scratch = self._make_scratch()
+        layer = self._make_layer(name, self.size[0], self.size[1], self._with_alpha)
+        mask = _add_mask(layer, ADD_MASK_BLACK)
         for picture, changed in changes:
             rect = get_bounds(picture)
             # Strengthened pixels come from the visible image, which has alpha where the source has none.
             cut = mask_with_alpha(b"".join(picture.strips), changed, picture.channels, self.depth)
             write(layer, rect, [cut])
-            write(mask, rect, [mask_to_depth(self._visible(rect, changed), self.depth)])
-        return self._for_the_image(layer, name)
+            write(mask, rect, [mask_to_depth(self._limit_visibility(rect, changed), self.depth)])
+        return self._convert_for_image(layer, name)
 
-    def whole_layer(self, name, changes):
+    def build_whole_layer(self, name, changes):
         # type: (str, list[tuple[Picture, bytes]]) -> Layer
         """A layer for the image that is a full copy with the changed pixels in it; arguments as above.
 
-        It has a mask only where the selection or the source's mask asks for one. When the source was deleted meanwhile
+        It has a mask only if the selection or the source's mask requires one. If the source was deleted meanwhile,
         there is nothing to copy, and only the changed pixels are shown.
         """
-        original = self._still_there()
+        original = self._find_layer()
         if original is None:
-            return self.result_layer(name, changes)
-        # In the image's own precision where that can be written, so that unchanged pixels stay exact.
+            return self.build_result_layer(name, changes)
+        # In the image's own precision if Python can write it, so that unchanged pixels stay exact.
         depth = OWN_DEPTHS.get(self.image.precision)
-        self.room = self._new_room()
-        room = self.room
+        self.scratch = self._make_scratch()
+        scratch = self.scratch
         if depth is not None:
-            room = self.own(_scratch(_look(self.image), self.image.precision))
-        whole = copied(original, room)
-        if whole.mask is not None and not pdb.gimp_layer_get_apply_mask(original):
-            whole.remove_mask(MASK_DISCARD)
-        if whole.mask is None and any(self._limit(get_bounds(picture)) is not None for picture, _ in changes):
-            _with_mask(whole, ADD_MASK_WHITE)
+            scratch = self.adopt(_make_scratch_image(_get_look(self.image), self.image.precision))
+        layer = copy_drawable(original, scratch)
+        if layer.mask is not None and not pdb.gimp_layer_get_apply_mask(original):
+            layer.remove_mask(MASK_DISCARD)
+        if layer.mask is None and any(self._find_limit(get_bounds(picture)) is not None for picture, _ in changes):
+            _add_mask(layer, ADD_MASK_WHITE)
         for picture, changed in changes:
-            _merge(whole, get_bounds(picture), self._as_pixels(picture, room), changed)
-            if whole.mask is not None:
-                visible = self._visible(get_bounds(picture), changed)
-                _merge(whole.mask, get_bounds(picture), mask_to_depth(visible, depth or self.depth), changed)
-        return self._for_the_image(whole, name)
+            _merge(layer, get_bounds(picture), self._as_pixels(picture, scratch), changed)
+            if layer.mask is not None:
+                visible = self._limit_visibility(get_bounds(picture), changed)
+                _merge(layer.mask, get_bounds(picture), mask_to_depth(visible, depth or self.depth), changed)
+        return self._convert_for_image(layer, name)
 
-    def product_group(self, name, pictures, changed):
+    def build_product_group(self, name, pictures, changed):
         # type: (str, Sequence[Picture], dict[Rect, bytes]) -> Layer
-        """A group for the image that looks like ``result_layer`` and has one layer per product.
+        """A group for the image that looks like the layer of ``build_result_layer`` and has one layer per product.
 
         Args:
             name: of the group.
             pictures: the layers from the bottom to the top, as the worker sends them.
-            changed: rectangles, with one byte a pixel: 255 where it changed, else 0.
+            changed: rectangles, with one byte per pixel: 255 where it changed, else 0.
         """
-        self.room = self._new_room()
-        group = pdb.gimp_layer_group_new(self.room)
-        self.room.add_layer(group, 0)
+        self.scratch = self._make_scratch()
+        group = pdb.gimp_layer_group_new(self.scratch)
+        self.scratch.add_layer(group, 0)
         for picture in pictures:
-            pdb.gimp_image_reorder_item(self.room, self._product(picture), group, 0)
-        mask = _with_mask(group, ADD_MASK_BLACK)
+            pdb.gimp_image_reorder_item(self.scratch, self._build_product(picture), group, 0)
+        mask = _add_mask(group, ADD_MASK_BLACK)
         left, top = group.offsets
         area = (left, top, group.width, group.height)
-        for rect, there in changed.items():
-            inner = common(rect, area)
-            shown = crop_mask(self._visible(rect, there), rect, inner)
-            write(mask, (inner[0] - left, inner[1] - top) + inner[2:], [mask_to_depth(shown, self.depth)])
-        return self._for_the_image(group, name, (left, top))
+        for rect, mask_bytes in changed.items():
+            inner = intersect(rect, area)
+            visible = crop_mask(self._limit_visibility(rect, mask_bytes), rect, inner)
+            write(mask, (inner[0] - left, inner[1] - top) + inner[2:], [mask_to_depth(visible, self.depth)])
+        return self._convert_for_image(group, name, (left, top))
 
-    def _product(self, picture):
+    def _build_product(self, picture):
         # type: (Picture) -> Layer
-        """A layer as large as its picture, blended as the worker computed it: in the numbers that travelled."""
-        layer = self._new(translate_product(picture), picture.width, picture.height, self._with_alpha)
+        """A layer as large as its picture, blended as the worker computed it: in the encoding that was sent."""
+        layer = self._make_layer(translate_product(picture), picture.width, picture.height, self._with_alpha)
         layer.set_offsets(picture.x, picture.y)
         write(layer, (0, 0, picture.width, picture.height), picture.strips)
         layer.mode = _MODES[picture.about["mode"]]
@@ -281,43 +283,43 @@ class Source(object):
             pdb.gimp_layer_set_composite_mode(layer, LAYER_COMPOSITE_CLIP_TO_BACKDROP)
         return layer
 
-    def _visible(self, rect, changed):
+    def _limit_visibility(self, rect, changed):
         # type: (Rect, bytes) -> bytes
-        """How far a changed rectangle is to be seen, one byte a pixel."""
-        limit = self._limit(rect)
+        """How visible the pixels of a changed rectangle are, one byte per pixel."""
+        limit = self._find_limit(rect)
         return changed if limit is None else multiply_masks(changed, limit)
 
-    def _as_pixels(self, picture, room):
+    def _as_pixels(self, picture, scratch):
         # type: (Picture, Image) -> bytes
-        """A picture that came back, as an image of ours has its pixels."""
+        """A picture from the worker as pixels of a scratch image."""
         area = (0, 0, picture.width, picture.height)
-        layer = self._new("", picture.width, picture.height, _KINDS[picture.channels])
+        layer = self._make_layer("", picture.width, picture.height, _KINDS[picture.channels])
         write(layer, area, picture.strips)
-        return b"".join(read(copied(layer, room), area))
+        return b"".join(read(copy_drawable(layer, scratch), area))
 
     @property
     def _with_alpha(self):
         # type: () -> int
         return GRAYA_IMAGE if self.channels < 3 else RGBA_IMAGE
 
-    def _new(self, name, width, height, kind):
+    def _make_layer(self, name, width, height, kind):
         # type: (str, int, int, int) -> Layer
-        """An empty layer in our own image."""
-        layer = gimp.Layer(self.room, native(name), width, height, kind, 100, LAYER_MODE_NORMAL)
-        self.room.add_layer(layer, 0)
+        """An empty layer in the scratch image."""
+        layer = gimp.Layer(self.scratch, to_native(name), width, height, kind, 100, LAYER_MODE_NORMAL)
+        self.scratch.add_layer(layer, 0)
         return layer
 
     def insert(self, layer, record, on_top=False, hidden=()):
         # type: (Layer, str, bool, Sequence[Layer]) -> None
-        """Puts a finished layer where it belongs as one undo step.
+        """Inserts a finished layer at its place as one undo step.
 
         Args:
             layer: to insert.
-            record: what it keeps of its run.
+            record: of its run, which it keeps.
             on_top: above everything, instead of above the source and its earlier results.
             hidden: earlier results that it replaces.
         """
-        layer.parasite_attach(gimp.Parasite(PARASITE, PARASITE_FLAGS, native(record)))
+        layer.parasite_attach(gimp.Parasite(PARASITE, PARASITE_FLAGS, to_native(record)))
         below = None if on_top else self.image.get_layer_by_tattoo(self._above)
         parent = below.parent if below is not None else None
         position = pdb.gimp_image_get_item_position(self.image, below) if below is not None else 0
@@ -328,24 +330,24 @@ class Source(object):
                 pdb.gimp_item_set_visible(earlier, False)
             pdb.gimp_image_set_active_layer(self.image, layer)
             if layer.mask is not None:
-                pdb.gimp_layer_set_edit_mask(layer, False)  # or the user would paint on the mask
+                pdb.gimp_layer_set_edit_mask(layer, False)  # otherwise the user would paint on the mask
         finally:
             pdb.gimp_image_undo_group_end(self.image)
 
-    def _for_the_image(self, layer, name, corner=(0, 0)):
+    def _convert_for_image(self, layer, name, corner=(0, 0)):
         # type: (Layer, str, tuple[int, int]) -> Layer
         """The layer with its mask, converted to the image's own precision, ``corner`` pixels from the source's."""
-        below = self._still_there()
-        x, y = below.offsets if below is not None else self.offset
+        current = self._find_layer()
+        x, y = current.offsets if current is not None else self.offset
         final = pdb.gimp_layer_new_from_drawable(layer, self.image)
-        final.name = native(name)
+        final.name = to_native(name)
         final.opacity = self.opacity
         final.mode = LAYER_MODE_NORMAL
         final.visible = True
         final.set_offsets(x + corner[0], y + corner[1])
         return final  # type: ignore[no-any-return]
 
-    def _still_there(self):
+    def _find_layer(self):
         # type: () -> Layer | None
         """The layer, unless it was deleted.
 
@@ -361,20 +363,20 @@ class Source(object):
             raise Refused("layer-resized")
         return layer
 
-    def _in_image(self, rect):
+    def _to_image_rect(self, rect):
         # type: (Rect) -> Rect
         return (rect[0] + self.offset[0], rect[1] + self.offset[1], rect[2], rect[3])
 
 
-def file_source(path):
+def open_file(path):
     # type: (str) -> Source
-    """A file as it looks; dropping it closes the file.
+    """Opens a file and flattens what is visible; dropping the source closes the file.
 
     Raises:
         Refused: GIMP can't open it.
     """
     try:
-        image = pdb.gimp_file_load(native(path), native(path))
+        image = pdb.gimp_file_load(to_native(path), to_native(path))
     except RuntimeError as error:
         raise Refused("original-not-read", path=as_text(path), reason=as_text(str(error)))
     if pdb.gimp_image_base_type(image) == INDEXED:
@@ -382,40 +384,40 @@ def file_source(path):
     if len(image.layers) > 1:
         image.add_layer(pdb.gimp_layer_new_from_visible(image, image, ""), 0)
     source = Source(image, image.layers[0])
-    source.own(image)
+    source.adopt(image)
     return source
 
 
-def every_layer(some):
+def walk_layers(layers):
     # type: (Sequence[Layer]) -> Iterator[Layer]
-    """Layers and what is in groups, from the top."""
-    for layer in some:
+    """Layers and those in their groups, from the top."""
+    for layer in layers:
         yield layer
         if pdb.gimp_item_is_group(layer):
-            for inner in every_layer(layer.layers):
+            for inner in walk_layers(layer.layers):
                 yield inner
 
 
-def _look(image):
+def _get_look(image):
     # type: (Image) -> tuple[int, int, tuple[int, Sequence[int]]]
-    """What the pixels of an image mean: its base type, precision and colour profile."""
+    """What defines the meaning of an image's pixels: base type, precision and colour profile."""
     return pdb.gimp_image_base_type(image), image.precision, pdb.gimp_image_get_color_profile(image)
 
 
-def _scratch(look, precision):
+def _make_scratch_image(look, precision):
     # type: (tuple[int, int, tuple[int, Sequence[int]]], int) -> Image
-    """An image of our own, which nobody sees, with the colours of one that looks so."""
+    """An image without a display, with the base type and colour profile of ``look``."""
     base, own_precision, (count, profile) = look
     scratch = pdb.gimp_image_new_with_precision(1, 1, base, own_precision)
     if count:
         pdb.gimp_image_set_color_profile(scratch, count, profile)
     if precision != own_precision:
-        # From linear to not, GIMP gives the profile the other curve too.
+        # From linear to non-linear, GIMP changes the curve of the profile too.
         pdb.gimp_image_convert_precision(scratch, precision)
     return scratch  # type: ignore[no-any-return]
 
 
-def _with_mask(layer, filled):
+def _add_mask(layer, filled):
     # type: (Layer, int) -> Channel
     """Gives the layer a mask that hides or shows all of it."""
     mask = layer.create_mask(filled)
@@ -426,41 +428,41 @@ def _with_mask(layer, filled):
 def _merge(drawable, rect, pixels, changed):
     # type: (Drawable, Rect, bytes, bytes) -> None
     """Sets the pixels of a rectangle where ``changed`` is 255."""
-    kept = b"".join(read(drawable, rect))
-    write(drawable, rect, [merge(kept, pixels, changed, drawable.bpp)])
+    unchanged = b"".join(read(drawable, rect))
+    write(drawable, rect, [merge(unchanged, pixels, changed, drawable.bpp)])
 
 
-def copied(drawable, image):
+def copy_drawable(drawable, image):
     # type: (Drawable, Image) -> Layer
-    """A layer of an image of ours, which may be changed: without the drawable's locks, and of a group one layer."""
+    """A copy in a scratch image that may be changed: without the drawable's locks, and a single layer for a group."""
     copy = pdb.gimp_layer_new_from_drawable(drawable, image)
     image.add_layer(copy, 0)
     if pdb.gimp_item_is_group(copy):
-        return _flattened(copy, image)
+        return _flatten_group(copy, image)
     pdb.gimp_item_set_lock_content(copy, False)
     pdb.gimp_item_set_lock_position(copy, False)
     pdb.gimp_item_set_linked(copy, False)
     return copy  # type: ignore[no-any-return]
 
 
-def opaque(layer, image):
+def make_opaque(layer, image):
     # type: (Layer, Image) -> Layer
-    """A layer of an image of ours without alpha: itself where it has none, else a copy."""
+    """A layer of a scratch image without alpha: itself if it has none, else a copy."""
     if not pdb.gimp_drawable_has_alpha(layer):
         return layer
-    copy = copied(layer, image)
+    copy = copy_drawable(layer, image)
     pdb.gimp_layer_flatten(copy)
     return copy
 
 
-def _flattened(group, image):
+def _flatten_group(group, image):
     # type: (Layer, Image) -> Layer
-    """A layer that looks as the group does and has its mask; it takes the group's place in an image of ours."""
+    """Replaces a group in a scratch image by a layer that looks like it and has its mask."""
     flat = gimp.Layer(image, "", group.width, group.height, group.type, 100, LAYER_MODE_NORMAL)
     image.add_layer(flat, 0)
     area = (0, 0, group.width, group.height)
     write(flat, area, read(group, area))
     if group.mask is not None:
-        write(_with_mask(flat, ADD_MASK_WHITE), area, read(group.mask, area))
+        write(_add_mask(flat, ADD_MASK_WHITE), area, read(group.mask, area))
     image.remove_layer(group)
     return flat

@@ -1,7 +1,7 @@
 """Pixels out of GIMP 2.10 and back; Python 2.7.
 
-GIMP hands a plug-in the pixels in the image's own precision once it has been asked to, so that 16 bits stay 16 bits.
-What travels is a copy that GIMP itself converts, to the same depth and curve as in GIMP 3.
+On request GIMP passes pixels to a plug-in in the image's own precision, so that 16 bits stay 16 bits. A copy is sent,
+which GIMP itself converts to the same depth and curve as in GIMP 3.
 """
 
 from gimpfu import (
@@ -24,7 +24,7 @@ STRIP_BYTES = 1 << 22
 _U8 = ("u8", PRECISION_U8_GAMMA)
 _U16 = ("u16", PRECISION_U16_GAMMA)
 _FLOAT = ("float", PRECISION_FLOAT_GAMMA)
-# An image's precision to the one in which its pixels travel: 16 bits of light are too few for dark skin.
+# An image's precision to the one in which its pixels are sent: 16 linear bits are too few for dark skin.
 TRAVEL = {
     PRECISION_U8_GAMMA: _U8,
     PRECISION_U8_LINEAR: _U16,
@@ -58,14 +58,14 @@ if TYPE_CHECKING:  # novm
     Rect = tuple[int, int, int, int]  # x, y, width, height
 
 
-def icc_profile(image):
+def get_icc_profile(image):
     # type: (Image) -> bytes
     """The profile that describes the image's bytes."""
     _count, values = pdb.gimp_image_get_effective_color_profile(image)
     return bytes(bytearray(values))
 
 
-def common(first, second):
+def intersect(first, second):
     # type: (Rect, Rect) -> Rect
     """Where two rectangles overlap, which they do."""
     left, top = max(first[0], second[0]), max(first[1], second[1])
@@ -98,9 +98,9 @@ def write(drawable, rect, strips):
     drawable.update(x, y, width, height)
 
 
-def padded(drawable, rect):
+def read_padded(drawable, rect):
     # type: (Drawable, Rect) -> bytes
-    """A rectangle of a drawable of one byte a pixel; 0 outside of it."""
+    """A rectangle of a drawable with one byte per pixel; 0 outside of it."""
     x, y, width, height = rect
     left, top = max(x, 0), max(y, 0)
     right, bottom = min(x + width, drawable.width), min(y + height, drawable.height)

@@ -5,9 +5,9 @@ import worker_client
 from gimpfu import CancelError, gimp, pdb
 from worker_client import WorkerProblem
 from worker_client.crash_report import report_crash
-from worker_client.texts import sentence, stage
+from worker_client.texts import describe_stage, to_sentence
 
-from gimp2_texts import _, native
+from gimp2_texts import _, to_native
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # novm
@@ -21,34 +21,34 @@ if TYPE_CHECKING:  # novm
 
 def run_guarded(work):
     # type: (Callable[[], T]) -> T
-    """Runs ``work``; what goes wrong becomes one message, and gimpfu closes its dialog without more of them."""
+    """Runs ``work``; an error becomes one message, after which gimpfu closes its dialog without another."""
     try:
         pdb.gimp_plugin_enable_precision()
         return work()
     except WorkerProblem as problem:
-        words = native(sentence(problem.message))
+        text = to_native(to_sentence(problem.message))
     except Exception as error:
-        words = native(report_crash("crashed-unchanged", error, gimp.directory))
-    gimp.message(words)
-    raise CancelError(words)
+        text = to_native(report_crash("crashed-unchanged", error, gimp.directory))
+    gimp.message(text)
+    raise CancelError(text)
 
 
 def show_words(describe):
     # type: (Callable[[], str]) -> None
-    """Says what came of a run whose layer is in the image; an error in that does not mean that there is none."""
+    """Shows the result of a run whose layer is in the image; an error here does not mean that the run failed."""
     try:
-        words = describe()
+        text = describe()
     except Exception as error:
-        words = report_crash("crashed-after-layer", error, gimp.directory)
-    gimp.message(native(words))
+        text = report_crash("crashed-after-layer", error, gimp.directory)
+    gimp.message(to_native(text))
 
 
 def connect_with_progress():
     # type: () -> Worker
-    """The worker, with the start of it in the status bar.
+    """Connects to the worker, and shows in the status bar that it may have to start.
 
     Raises:
-        WorkerProblem: there is none that fits.
+        WorkerProblem: there is none of the right version.
     """
     gimp.progress_init(_("Starting the worker…"))
     return worker_client.connect(lambda seconds: pdb.gimp_progress_pulse(), client="GIMP 2.10")
@@ -58,6 +58,6 @@ def show_progress(event):
     # type: (Event) -> None
     """Shows an event of a job in the status bar."""
     if event.kind in ("queued", "progress"):
-        pdb.gimp_progress_set_text(native(stage(event.header)))
+        pdb.gimp_progress_set_text(to_native(describe_stage(event.header)))
     if event.kind == "progress":
         gimp.progress_update(event.header["fraction"])

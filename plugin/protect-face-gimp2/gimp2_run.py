@@ -1,5 +1,5 @@
 # -*- coding: utf-8 -*-
-"""Protect, Check and Strengthen in GIMP 2.10: what is sent, and what becomes of the answer; Python 2.7."""
+"""Protect, Check and Strengthen in GIMP 2.10: sends pixels, and inserts or shows the result; Python 2.7."""
 
 from __future__ import unicode_literals
 
@@ -12,7 +12,7 @@ from worker_client.constants import DEPTHS
 from worker_client.detection_size import WHOLE_PIXELS
 from worker_client.errors import Refused
 from worker_client.faces import detect_faces, get_chosen_faces, get_region_rects, keep_faces_inside, list_left_out
-from worker_client.report import describe_original, summary, text_report, write_report
+from worker_client.report import describe_original, make_text_report, summarise_result, write_report
 from worker_client.results import (
     digest_pictures,
     get_product_pictures,
@@ -30,22 +30,22 @@ from worker_client.settings import (
     PRODUCTS,
     WHOLE_LAYER,
     find_run_record,
-    job_header,
     list_protected_faces,
+    make_job_header,
+    make_strengthen_settings,
     name_layer,
     pack_pixels,
     pack_run_record,
     replaces,
-    settings_to_strengthen,
     unpack_run_record,
 )
-from worker_client.text_files import host_path
+from worker_client.text_files import to_host_path
 from worker_client.texts import _, as_text
 
-from gimp2_layers import Source, copied, every_layer, file_source, opaque
-from gimp2_pixels import common, read
+from gimp2_layers import Source, copy_drawable, make_opaque, open_file, walk_layers
+from gimp2_pixels import intersect, read
 from gimp2_procedures import connect_with_progress, show_progress, show_words
-from gimp2_texts import native
+from gimp2_texts import to_native
 
 _DEFAULTS = {"prompt": DEFAULT_PROMPT, "strength": DEFAULT_STRENGTH}
 
@@ -62,23 +62,23 @@ if TYPE_CHECKING:  # novm
 
 def protect(image, drawable, settings):
     # type: (Image, Drawable, dict[str, Any]) -> Layer
-    """Searches, puts the new layer in, says what came of it, and returns the layer.
+    """Searches, inserts the new layer, shows the result, and returns the layer.
 
     Raises:
         WorkerProblem: with nothing changed.
     """
     layer, result = search_and_insert(image, drawable, settings, show_progress)
-    show_words(lambda: summary(result))
+    show_words(lambda: summarise_result(result))
     return layer
 
 
-def search_and_insert(image, drawable, settings, tell):
+def search_and_insert(image, drawable, settings, on_event):
     # type: (Image, Drawable, dict[str, Any], Callable[[Event], None]) -> tuple[Layer, dict[str, Any]]
-    """Searches and puts the new layer in, without a message.
+    """Searches and inserts the new layer, without a message.
 
     Args:
         image, drawable, settings: as in ``protect``.
-        tell: gets the events.
+        on_event: gets the events.
 
     Returns:
         the layer, and the header of the result with the faces that could not be protected as "left_out".
@@ -86,149 +86,150 @@ def search_and_insert(image, drawable, settings, tell):
     Raises:
         WorkerProblem: with nothing changed.
     """
-    photo, above = _photo(image, drawable)
+    photo, above = _find_photo(image, drawable)
     with Source(image, photo, above=above) as source, connect_with_progress() as worker:
-        detection = _find(worker, source, settings["faces"], tell)
+        detection = _find(worker, source, settings["faces"], on_event)
         rects = get_region_rects(detection)
         source.take()
         pixels = _pack_photo(source, rects)
-        pictures = [_picture("photo", source.copy, source, rect) for rect in rects]
-        result = _searched(worker, source, settings, get_chosen_faces(detection), rects, pictures, tell)
+        pictures = [_read_picture("photo", source.copy, source, rect) for rect in rects]
+        result = _search(worker, source, settings, get_chosen_faces(detection), rects, pictures, on_event)
         name = name_layer(settings)
         if settings["output"] == PRODUCTS:
-            layer = source.product_group(name, get_product_pictures(result.pictures), read_masks(result.pictures))
+            layer = source.build_product_group(name, get_product_pictures(result.pictures), read_masks(result.pictures))
         elif settings["output"] == WHOLE_LAYER:
-            layer = source.whole_layer(name, pair_with_masks(result.pictures))
+            layer = source.build_whole_layer(name, pair_with_masks(result.pictures))
         else:
-            layer = source.result_layer(name, pair_with_masks(result.pictures))
+            layer = source.build_result_layer(name, pair_with_masks(result.pictures))
         record = pack_run_record(source.tattoo, source.size, layer.tattoo, settings, result, pixels)
-        source.insert(layer, record, hidden=_list_replaced(image, record, layer.tattoo))
+        source.insert(layer, record, hidden=_list_replaced_layers(image, record, layer.tattoo))
         return layer, dict(result.header, left_out=list_left_out(detection, settings["faces"]))
 
 
-def strengthen(image, drawable, named, steps):
+def strengthen(image, drawable, layer_name, steps):
     # type: (Image, Drawable, str, int) -> Layer
-    """Searches again from the visible pixels, puts one more layer on top and returns it.
+    """Searches again from the visible pixels, inserts one more layer on top and returns it.
 
     Args:
         image: with the user's edits.
-        drawable: the layer that a run made, or any other when one of the image's layers is.
-        named: name of the unprotected layer; what the selected layer keeps of its run goes before it.
+        drawable: the layer that a run made, or any other if a run made one of the image's layers.
+        layer_name: name of the unprotected layer; the record of the selected layer takes precedence.
         steps: of the search; 0 for the usual number.
 
     Raises:
         WorkerProblem: with nothing changed.
     """
-    drawable = _layer_of(drawable)
+    drawable = _get_layer(drawable)
     record = _find_run_record(image, drawable)
-    settings = settings_to_strengthen(dict(_DEFAULTS, **(record or {}).get("wishes", {})), steps)
-    with Source(image, _original(image, drawable, named), alone=True) as source, connect_with_progress() as worker:
+    settings = make_strengthen_settings(dict(_DEFAULTS, **(record or {}).get("wishes", {})), steps)
+    photo = _find_original(image, drawable, layer_name)
+    with Source(image, photo, alone=True) as source, connect_with_progress() as worker:
         faces = list_protected_faces(_list_run_records(image), source.tattoo, source.size)
         detection = _find(worker, source, faces, show_progress)
         source.take()
-        seen = source.as_seen(image)
-        rects = _common(source, seen, source.offset, get_region_rects(detection))
+        visible = source.as_seen(image)
+        rects = _clip_rects(source, visible, source.offset, get_region_rects(detection))
         pixels = _pack_photo(source, rects)
-        pictures = _pairs(source, seen, source.offset, rects, "photo")
+        pictures = _read_pairs(source, visible, source.offset, rects, "photo")
         inside = keep_faces_inside(get_chosen_faces(detection), rects)
-        result = _searched(worker, source, settings, inside, rects, pictures, show_progress)
-        layer = source.result_layer(
+        result = _search(worker, source, settings, inside, rects, pictures, show_progress)
+        layer = source.build_result_layer(
             _("{} (strengthened)").format(name_layer(settings)), pair_with_masks(result.pictures)
         )
-        words = native(summary(dict(result.header, left_out=list_left_out(detection, faces))))
-        kept = pack_run_record(source.tattoo, source.size, layer.tattoo, settings, result, pixels)
-        source.insert(layer, kept, on_top=True)
-        gimp.message(words)
+        text = to_native(summarise_result(dict(result.header, left_out=list_left_out(detection, faces))))
+        record_text = pack_run_record(source.tattoo, source.size, layer.tattoo, settings, result, pixels)
+        source.insert(layer, record_text, on_top=True)
+        gimp.message(text)
         return layer
 
 
-def check(image, drawable, what, named, path, upload, report):
+def check(image, drawable, what, layer_name, path, upload, report):
     # type: (Image, Drawable, str, str, str, bool, str) -> dict[str, Any]
-    """Says what recognisers make of the image as it looks now, and returns the result of "check".
+    """Shows the recognisers' verdicts on the image as it looks now, and returns the result of "check".
 
     Args:
         image: to judge.
         drawable: the layer that a run made, or the one to judge.
         what: ``VISIBLE`` or ``LAYER``.
-        named: as in ``strengthen``.
-        path: of a file with the unprotected photo, which goes before every layer; none when empty.
+        layer_name: as in ``strengthen``.
+        path: of a file with the unprotected photo, which takes precedence over every layer; empty for none.
         upload: judge it as a typical upload too.
-        report: file for a text report, which must not be there yet: the form keeps its name for the next image; none
-            when empty.
+        report: file for a text report, which must not exist yet, because the form keeps its name for the next image;
+            empty for none.
 
     Raises:
         WorkerProblem: it can't be judged, or the report can't be written.
     """
-    if report and os.path.lexists(host_path(report)):
+    if report and os.path.lexists(to_host_path(report)):
         raise Refused("report-exists", path=as_text(report))
-    drawable = _layer_of(drawable)
+    drawable = _get_layer(drawable)
     if what == LAYER and not isinstance(drawable, gimp.Layer):
         raise Refused("no-layer")
-    with _open_original(image, drawable, named, path) as source, connect_with_progress() as worker:
+    with _open_original(image, drawable, layer_name, path) as source, connect_with_progress() as worker:
         detection = None
         if source.size[0] * source.size[1] > WHOLE_PIXELS:
             detection = _find(worker, source, ALL, show_progress, with_selection=False)
         source.drop()
-        job, known = _submit_check(worker, image, drawable, what, named, path, upload, detection)
+        job, known = _submit_check(worker, image, drawable, what, layer_name, path, upload, detection)
         figures = job.result(show_progress).header
-    inside = _origin(image, _find_run_record(image, drawable))
-    layer = source.name if not path else None if inside is None else inside.name
+    origin = _find_origin(image, _find_run_record(image, drawable))
+    layer = source.name if not path else None if origin is None else origin.name
     figures["original"] = describe_original(os.path.basename(path) or source.name, known, layer)
-    text = text_report(image.name, figures)
-    gimp.message(native(text))
+    text = make_text_report(image.name, figures)
+    gimp.message(to_native(text))
     if report:
         write_report(report, text)
     return figures
 
 
-def _submit_check(worker, image, drawable, what, named, path, upload, detection):
+def _submit_check(worker, image, drawable, what, layer_name, path, upload, detection):
     # type: (Worker, Image, Drawable, str, str, str, bool, dict[str, Any] | None) -> tuple[Job, bool]
-    """Sends what is compared; the job, and whether the original is known to be the unprotected photo.
+    """Sends the pair to compare; returns the job, and whether the original is known to be the unprotected photo.
 
     Args:
-        worker: to ask.
+        worker: runs the job.
         detection: result of "find" on the original; None to send all of it.
-        image, drawable, what, named, path, upload: as in ``check``.
+        image, drawable, what, layer_name, path, upload: as in ``check``.
 
     Raises:
-        Refused: what is judged is the unprotected photo of a run, while something else is called the original.
+        Refused: the judged pixels are themselves the unprotected photo of a run, and so the original is not.
     """
-    with _open_original(image, drawable, named, path) as source:
+    with _open_original(image, drawable, layer_name, path) as source:
         source.take()
         if what == LAYER:
-            current, corner = copied(drawable, source.room), drawable.offsets
+            current, corner = copy_drawable(drawable, source.scratch), drawable.offsets
         else:
             current, corner = source.as_seen(image), (0, 0)
         scale, shift = (1.0, 1.0), (source.offset[0] - corner[0], source.offset[1] - corner[1])
         if path:
-            # A picture of its own shows the whole of what is judged.
+            # A separate picture shows all of the judged one.
             scale, shift = (float(current.width) / source.size[0], float(current.height) / source.size[1]), (0, 0)
         rects = get_region_rects(detection) if detection else [source.area]
         if scale == (1.0, 1.0):
-            rects = _common(source, current, shift, rects)
+            rects = _clip_rects(source, current, shift, rects)
         header = {"full": list(scale_rect(source.area, scale)[2:]), "upload": upload}  # type: dict[str, Any]
         if detection:
             header["faces"] = keep_faces_inside(get_chosen_faces(detection), rects)
         records = _list_run_records(image)
         known = not path and any(record["source"] == source.tattoo for record in records)
         known = known or _has_pixels_of(source, source.copy, records)
-        # What is visible has alpha, whether or not the photo has.
-        versions = [current, opaque(current, source.room)]
+        # The visible image has alpha, whether or not the photo has.
+        versions = [current, make_opaque(current, source.scratch)]
         if not known and any(_has_pixels_of(source, layer, records) for layer in versions):
             raise Refused("original-judged", name=os.path.basename(as_text(path)) or as_text(source.name))
-        return worker.submit("check", header, _pairs(source, current, shift, rects, "current", scale)), known
+        return worker.submit("check", header, _read_pairs(source, current, shift, rects, "current", scale)), known
 
 
-def _open_original(image, drawable, named, path):
+def _open_original(image, drawable, layer_name, path):
     # type: (Image, Drawable, str, str) -> Source
-    """The unprotected photo: that of a file when there is a path, else a layer, see ``_original``.
+    """The unprotected photo: from a file if there is a path, else a layer, see ``_find_original``.
 
     Raises:
-        Refused: nobody knows which one it is, it is none, or the file can't be read.
+        Refused: it is unknown or was made by a run, or the file can't be read.
     """
     if path:
-        return file_source(path)
-    layer = _original(image, drawable, named)
+        return open_file(path)
+    layer = _find_original(image, drawable, layer_name)
     if _read_own_run_record(layer) is not None:
         raise Refused("original-protected", name=as_text(layer.name))
     return Source(image, layer)
@@ -236,13 +237,13 @@ def _open_original(image, drawable, named, path):
 
 def _has_pixels_of(source, layer, records):
     # type: (Source, Layer, Sequence[dict[str, Any]]) -> bool
-    """Whether a layer, in a room of the source's, has the pixels that one of these runs protected."""
+    """Whether a layer in a scratch image of the source has the pixels that one of these runs protected."""
     area = (0, 0, layer.width, layer.height)
     for record in records:
         rects = [tuple(rect) for rect in record["pixels"]["rects"]] if record["pixels"] else []
-        if not rects or any(common(rect, area) != rect for rect in rects):
+        if not rects or any(intersect(rect, area) != rect for rect in rects):
             continue
-        pictures = [_picture("photo", layer, source, rect) for rect in rects]
+        pictures = [_read_picture("photo", layer, source, rect) for rect in rects]
         if digest_pictures(pictures) == record["pixels"]["digest"]:
             return True
     return False
@@ -250,8 +251,8 @@ def _has_pixels_of(source, layer, records):
 
 def _find_by_pixels(image, record):
     # type: (Image, dict[str, Any]) -> Layer | None
-    """The layer with the pixels that a run protected: in a copy of the image its number may be that of any layer."""
-    for layer in every_layer(image.layers):
+    """The layer with the pixels that a run protected: in a copy of the image its tattoo may belong to any layer."""
+    for layer in walk_layers(image.layers):
         if _read_own_run_record(layer) is not None:
             continue
         with Source(image, layer) as source:
@@ -261,58 +262,58 @@ def _find_by_pixels(image, record):
     return None
 
 
-def _find(worker, source, faces, tell, with_selection=True):
+def _find(worker, source, faces, on_event, with_selection=True):
     # type: (Worker, Source, str | list[int], Callable[[Event], None], bool) -> dict[str, Any]
     width, height = worker_client.choose_detection_size(*source.size)
 
-    def ask(header):
+    def submit_find(header):
         # type: (dict[str, Any]) -> Job
         source.take()
-        small, selected = source.reduced(width, height)
-        sent = [_picture("photo", small, source, (0, 0, width, height))]
+        small, selected = source.make_reduced(width, height)
+        pictures = [_read_picture("photo", small, source, (0, 0, width, height))]
         if selected is not None and with_selection:
-            sent.append(Picture("selection", 0, 0, width, height, 1, "u8", strips=[selected]))
-        job = worker.submit("find", header, sent)
+            pictures.append(Picture("selection", 0, 0, width, height, 1, "u8", strips=[selected]))
+        job = worker.submit("find", header, pictures)
         source.drop()
         return job
 
-    return detect_faces(ask, source.size, faces, source.selected, tell)
+    return detect_faces(submit_find, source.size, faces, source.selected, on_event)
 
 
-def _searched(worker, source, settings, faces, rects, pictures, tell):
+def _search(worker, source, settings, faces, rects, pictures, on_event):
     # type: (Worker, Source, dict[str, Any], list[dict[str, Any]], list[Rect], list[Picture], Callable[[Event], None]) -> Event
-    """The result of "protect"; drops what was taken once it is sent.
+    """The result of "protect"; drops the source's copies once they are sent.
 
     Args:
-        worker: to ask.
-        source: what the pictures are of.
+        worker: runs the job.
+        source: of the pictures.
         settings: of the user.
         faces: as "find" gave them.
         rects: of the pictures.
         pictures: without the selection.
-        tell: gets the events.
+        on_event: gets the events.
     """
-    header = dict(job_header(settings), faces=faces, full=list(source.size))
+    header = dict(make_job_header(settings), faces=faces, full=list(source.size))
     source.note_limits(rects)
-    job = worker.submit("protect", header, pictures + _selections(source, rects))
+    job = worker.submit("protect", header, pictures + _read_selections(source, rects))
     source.drop()
-    return job.result(tell)
+    return job.result(on_event)
 
 
 def _pack_photo(source, rects):
     # type: (Source, list[Rect]) -> dict[str, Any]
     """By what the photo, which was taken, is known again."""
-    return pack_pixels(rects, digest_pictures(_picture("photo", source.copy, source, rect) for rect in rects))
+    return pack_pixels(rects, digest_pictures(_read_picture("photo", source.copy, source, rect) for rect in rects))
 
 
-def _selections(source, rects):
+def _read_selections(source, rects):
     # type: (Source, list[Rect]) -> list[Picture]
     """What of rectangles of the layer is selected; none when nothing is, which stands for everything."""
-    levels = [(rect, source.selection(rect)) for rect in rects]
-    return [pack_selection(rect, [there]) for rect, there in levels if there is not None]
+    levels = [(rect, source.read_selection(rect)) for rect in rects]
+    return [pack_selection(rect, [level]) for rect, level in levels if level is not None]
 
 
-def _common(source, current, shift, rects):
+def _clip_rects(source, current, shift, rects):
     # type: (Source, Layer, tuple[int, int], list[Rect]) -> list[Rect]
     """The parts of rectangles of the original that ``current`` covers; arguments as below.
 
@@ -331,79 +332,79 @@ def _common(source, current, shift, rects):
     return parts
 
 
-def _pairs(source, current, shift, rects, name, scale=(1.0, 1.0)):
+def _read_pairs(source, current, shift, rects, name, scale=(1.0, 1.0)):
     # type: (Source, Layer, tuple[int, int], list[Rect], str, tuple[float, float]) -> list[Picture]
     """The original and the current pixels of rectangles.
 
     Args:
         source: the original.
-        current: a layer in the same room.
+        current: a layer in the same scratch image.
         shift: from pixels of the original to pixels of ``current``.
         rects: in pixels of the original.
-        name: what the worker calls the current pixels.
+        name: of the picture with the current pixels.
         scale: from pixels of the original to pixels of ``current``, before the shift.
     """
     pictures = []
     for rect in rects:
-        pictures.append(_picture("original", source.copy, source, rect))
-        pictures.append(_picture(name, current, source, scale_rect(rect, scale), shift))
+        pictures.append(_read_picture("original", source.copy, source, rect))
+        pictures.append(_read_picture(name, current, source, scale_rect(rect, scale), shift))
     return pictures
 
 
-def _picture(name, drawable, source, rect, shift=(0, 0)):
+def _read_picture(name, drawable, source, rect, shift=(0, 0)):
     # type: (str, Drawable, Source, Rect, tuple[int, int]) -> Picture
-    """A rectangle, in pixels of the source's layer, of a drawable whose own lie ``shift`` further."""
+    """A rectangle (in pixels of the source's layer) of a drawable, whose pixels are offset by ``shift``."""
     x, y, width, height = rect
     channels = drawable.bpp // DEPTHS[source.depth]
     strips = read(drawable, (x + shift[0], y + shift[1], width, height))
     return Picture(name, x, y, width, height, channels, source.depth, source.icc, strips)
 
 
-def _layer_of(drawable):
+def _get_layer(drawable):
     # type: (Drawable) -> Drawable
-    """The drawable, or the layer whose mask it is: GIMP hands the mask over while it is edited."""
+    """The drawable, or the layer whose mask it is: GIMP passes the mask while it is edited."""
     return pdb.gimp_layer_from_mask(drawable) if pdb.gimp_item_is_layer_mask(drawable) else drawable
 
 
 def _find_run_record(image, drawable):
     # type: (Image, Drawable) -> dict[str, Any] | None
-    """The settings of the run that the selected layer tells of: never those of a run on another photo."""
+    """The record of the run that made the selected layer, or of the topmost on it; never of one on another photo."""
     return find_run_record(_read_own_run_record(drawable), drawable.tattoo, _list_run_records(image))
 
 
 def _list_run_records(image):
     # type: (Image) -> list[dict[str, Any]]
-    """The settings of the runs whose results are in the image, from the top."""
-    return [record for record in map(_read_run_record, every_layer(image.layers)) if record is not None]
+    """The records of the runs whose results are in the image, from the top."""
+    return [record for record in map(_read_run_record, walk_layers(image.layers)) if record is not None]
 
 
 def _read_own_run_record(drawable):
     # type: (Drawable) -> dict[str, Any] | None
-    """The settings of the run that made a layer, or the group in which it is."""
+    """The record of the run that made a layer, or the group that it is in."""
     record = _read_run_record(drawable)
     if record is None and isinstance(drawable, gimp.Layer) and drawable.parent is not None:
         return _read_own_run_record(drawable.parent)
     return record
 
 
-def _photo(image, drawable):
+def _find_photo(image, drawable):
     # type: (Image, Drawable) -> tuple[Drawable, Layer | None]
-    """What to protect, and what the result goes above.
+    """The layer to protect, and the one that the result goes above.
 
-    That is the selected layer, or the photo from which a selected result of ours came: GIMP selects a result when it is
-    new; protecting its few pixels once more is never what is meant. The new one goes above every earlier result, or
-    those would hide it.
+    The former is the selected layer, or the photo that a selected result of ours was made from: GIMP selects a new
+    result; protecting its few pixels once more is never intended. The new result goes above every earlier one, which
+    would otherwise hide it.
 
     Raises:
-        Refused: nobody knows that photo.
+        Refused: the photo is unknown.
     """
     photo = drawable
     layer = drawable if isinstance(drawable, gimp.Layer) else None
     while layer is not None:
         record = _read_run_record(layer)
-        found = _origin(image, record)
-        if found is not None:
-            photo = found
+        origin = _find_origin(image, record)
+        if origin is not None:
+            photo = origin
             break
         if record is not None and record["wishes"].get("output") != WHOLE_LAYER:
             raise Refused("source-unknown")
@@ -414,21 +415,21 @@ def _photo(image, drawable):
 def _find_topmost(image, photo):
     # type: (Image, Drawable) -> Layer | None
     """The topmost among a photo and the results of earlier runs on it."""
-    for layer in every_layer(image.layers):
+    for layer in walk_layers(image.layers):
         record = _read_run_record(layer)
         if layer.tattoo == photo.tattoo or (record is not None and record["source"] == photo.tattoo):
             return layer
     return None
 
 
-def _list_replaced(image, record, own):
+def _list_replaced_layers(image, record, tattoo):
     # type: (Image, str, int) -> list[Layer]
-    """The results that are visible and of no use beside a new one; ``own`` is its tattoo."""
-    new = unpack_run_record(record, own)
+    """The visible results that a new one, whose tattoo is ``tattoo``, makes useless."""
+    new = unpack_run_record(record, tattoo)
     if new is None:
         return []
-    kept = [(layer, _read_run_record(layer)) for layer in every_layer(image.layers) if layer.visible]
-    return [layer for layer, old in kept if old is not None and replaces(new, old)]
+    records = [(layer, _read_run_record(layer)) for layer in walk_layers(image.layers) if layer.visible]
+    return [layer for layer, old in records if old is not None and replaces(new, old)]
 
 
 def _read_run_record(drawable):
@@ -437,30 +438,30 @@ def _read_run_record(drawable):
     return None if parasite is None else unpack_run_record(parasite.data, drawable.tattoo)
 
 
-def _origin(image, record):
+def _find_origin(image, record):
     # type: (Image, dict[str, Any] | None) -> Layer | None
-    """The layer that a run of these settings protected; None when it is gone or not known."""
+    """The layer that a recorded run protected; None if it is gone or unknown."""
     tattoo = record["source"] if record else None
     return None if tattoo is None else image.get_layer_by_tattoo(tattoo)
 
 
-def _original(image, drawable, named):
+def _find_original(image, drawable, layer_name):
     # type: (Image, Drawable, str) -> Layer
-    """The unprotected layer: of the selected result, else the named one, else the one that results tell of.
+    """The unprotected layer: of the selected result, else the named one, else of the image's results.
 
-    The form keeps a name for the next image, where another layer may have it; so it comes second.
+    The form keeps a name for the next image, where another layer may have it; therefore it comes second.
 
     Raises:
-        Refused: nobody knows which one it is.
+        Refused: it is unknown.
     """
-    own = _read_own_run_record(drawable)
-    layer = _origin(image, own) or (_find_by_pixels(image, own) if own is not None else None)
-    if layer is None and named:
-        layer = pdb.gimp_image_get_layer_by_name(image, native(named))
+    record = _read_own_run_record(drawable)
+    layer = _find_origin(image, record) or (_find_by_pixels(image, record) if record is not None else None)
+    if layer is None and layer_name:
+        layer = pdb.gimp_image_get_layer_by_name(image, to_native(layer_name))
         if layer is None:
-            raise Refused("layer-not-found", name=as_text(named))
+            raise Refused("layer-not-found", name=as_text(layer_name))
     if layer is None:
-        layer = _origin(image, _find_run_record(image, drawable))
+        layer = _find_origin(image, _find_run_record(image, drawable))
     if layer is None:
         raise Refused("original-not-written")
     return layer

@@ -1,4 +1,4 @@
-"""Words for GIMP 2.10, which takes bytes of UTF-8; Python 2.7."""
+"""Texts for GIMP 2.10, which needs bytes of UTF-8; Python 2.7."""
 
 from worker_client import texts
 
@@ -7,9 +7,9 @@ def _(text):
     # type: (str) -> str
     """The text in the user's language.
 
-    Python 2.7 hands bytes over here, and what is not ASCII the catalogue has only as Unicode.
+    Python 2.7 passes bytes here, but the catalogue has non-ASCII texts only as Unicode.
     """
-    return native(texts._(texts.as_text(text)))
+    return to_native(texts._(texts.as_text(text)))
 
 
 def N_(text):
@@ -18,7 +18,7 @@ def N_(text):
     return text
 
 
-def native(text):
+def to_native(text):
     # type: (object) -> str
-    """Unicode as GIMP takes it."""
+    """Unicode as bytes of UTF-8 for GIMP."""
     return text if isinstance(text, str) else text.encode("utf-8")  # type: ignore[attr-defined]

@@ -1,6 +1,6 @@
 #!/usr/bin/env python2
 # -*- coding: utf-8 -*-
-"""Protect Face for GIMP 2.10: registers, and lets gimpfu ask. The other modules send, show and insert; Python 2.7."""
+"""Protect Face for GIMP 2.10: registers the procedures, whose dialogs gimpfu shows; Python 2.7."""
 
 import json
 import os
@@ -30,7 +30,7 @@ from worker_client.texts import DOMAIN, LOCALE, as_text
 import gimp2_images
 import gimp2_run
 from gimp2_procedures import connect_with_progress, run_guarded, show_progress
-from gimp2_texts import N_, _, native
+from gimp2_texts import N_, _, to_native
 
 PROTECT = "python-fu-protect-face"
 CHECK = "python-fu-protect-face-check"
@@ -53,14 +53,14 @@ def protect_face(
     # type: (Image, Drawable, str, int, float, bool, str, str, str, str, int, int, *float) -> Layer
     """Adds the protected layer and returns it.
 
-    ``preset`` 0 takes the prompt, others one from the list; ``more`` are the amounts, the locks, and whether to protect
-    every open image.
+    ``preset`` 0 means ``prompt``, other numbers one from the list; ``more`` has the amounts, the locks, and whether to
+    protect every open image.
     """
 
     def run():
         # type: () -> Layer
-        wanted = {
-            "prompt": as_text(_preset(preset) if preset else prompt),
+        run_settings = {
+            "prompt": as_text(_get_preset(preset) if preset else prompt),
             "strength": strength,
             "keep_expression": bool(keep_expression),
             "faces": faces,
@@ -70,19 +70,19 @@ def protect_face(
             "steps": int(steps),
             "seed": int(seed),
         }
-        wanted.update((name, int(share)) for (name, _, _), share in zip(settings.AMOUNTS, more))
+        run_settings.update((name, int(share)) for (name, _, _), share in zip(settings.AMOUNTS, more))
         locks = more[len(settings.AMOUNTS) : -1]
-        wanted.update((name, bool(locked)) for (name, _, _), locked in zip(settings.LOCKS, locks))
+        run_settings.update((name, bool(locked)) for (name, _, _), locked in zip(settings.LOCKS, locks))
         if more[-1] and len(gimp.image_list()) > 1:
-            return gimp2_images.protect_all(image, drawable, wanted)
-        return gimp2_run.protect(image, drawable, wanted)
+            return gimp2_images.protect_all(image, drawable, run_settings)
+        return gimp2_run.protect(image, drawable, run_settings)
 
     return run_guarded(run)
 
 
 def check_protection(image, drawable, what, original, original_file, upload, report):
     # type: (Image, Drawable, str, str, str, bool, str) -> str
-    """Says what recognisers make of the image; returns the figures as JSON."""
+    """Shows the recognisers' verdicts on the image; returns the figures as JSON."""
     return run_guarded(
         lambda: json.dumps(
             gimp2_run.check(image, drawable, what, original or "", original_file or "", bool(upload), report or "")
@@ -96,36 +96,36 @@ def strengthen_protection(image, drawable, original, steps):
     return run_guarded(lambda: gimp2_run.strengthen(image, drawable, original or "", int(steps)))
 
 
-def worker(do):
+def run_worker(do):
     # type: (str) -> str
-    """Asks the worker and shows what it says; returns that as JSON."""
+    """Does one of the worker's services and shows the answer; returns it as JSON."""
 
     def ask():
         # type: () -> str
         answer = service.perform(do, connect_with_progress, show_progress)
-        gimp.message(native(service.describe(do, answer)))
+        gimp.message(to_native(service.describe(do, answer)))
         return json.dumps(answer)
 
     return run_guarded(ask)
 
 
-def _preset(number):
+def _get_preset(number):
     # type: (int) -> str
-    """A makeup style of the list, which begins with 1.
+    """A makeup style of the list, counted from 1.
 
     Raises:
-        Refused: the list has none of that number.
+        Refused: there is none with that number.
     """
     if not 1 <= number <= len(settings.PRESETS):
         raise Refused("preset-unknown", number=number, count=len(settings.PRESETS))
     return settings.PRESETS[number - 1]
 
 
-def _radio(name, label, values):
+def _make_radio(name, label, values):
     # type: (str, str, Sequence[tuple[str, str]]) -> tuple[Any, ...]
-    """A parameter with a list of values, the default first, each with what the user reads."""
-    turned = tuple((native(text), native(value)) for value, text in values)
-    return (PF_RADIO, name, label, turned[0][1], turned)
+    """A parameter with a list of values and their labels, the default first."""
+    choices = tuple((to_native(text), to_native(value)) for value, text in values)
+    return (PF_RADIO, name, label, choices[0][1], choices)
 
 
 ON_A_LAYER = [(PF_IMAGE, "image", _("Image"), None), (PF_DRAWABLE, "drawable", _("Layer"), None)]
@@ -135,8 +135,22 @@ STEPS = (PF_SPINNER, "steps", _("Number of s_teps; 0 for the usual number"), 0, 
 
 def _add(name, blurb, explanation, label, kinds, params, results, function):
     # type: (str, str, str, str, str, list[Any], list[Any], Callable[..., object]) -> None
-    us = "Protect Face"
-    register(name, blurb, explanation, us, us, "2026", label, kinds, params, results, function, MENU, (DOMAIN, LOCALE))
+    author = "Protect Face"
+    register(
+        name,
+        blurb,
+        explanation,
+        author,
+        author,
+        "2026",
+        label,
+        kinds,
+        params,
+        results,
+        function,
+        MENU,
+        (DOMAIN, LOCALE),
+    )
 
 
 _add(
@@ -147,28 +161,28 @@ _add(
     KINDS,
     ON_A_LAYER
     + [
-        (PF_STRING, "prompt", _("Ma_keup style, in plain words"), native(settings.DEFAULT_PROMPT)),
+        (PF_STRING, "prompt", _("Ma_keup style, in plain words"), to_native(settings.DEFAULT_PROMPT)),
         (
             PF_OPTION,
             "preset",
             _("…or one of these"),
             0,
-            (_("As written above"),) + tuple(map(native, settings.PRESETS)),
+            (_("As written above"),) + tuple(map(to_native, settings.PRESETS)),
         ),
         (PF_SLIDER, "strength", _("_Strength, from discreet to strong"), settings.DEFAULT_STRENGTH, (0.0, 1.0, 0.05)),
         (PF_TOGGLE, "keep_expression", _("Keep e_xpression"), settings.DEFAULT_KEEP_EXPRESSION),
-        _radio("faces", _("Faces"), settings.FACES),
-        _radio("output", _("Result"), settings.OUTPUTS),
-        _radio("mode", _("Direction"), settings.MODES),
-        _radio("prior", _("Change by"), settings.PRIORS),
+        _make_radio("faces", _("Faces"), settings.FACES),
+        _make_radio("output", _("Result"), settings.OUTPUTS),
+        _make_radio("mode", _("Direction"), settings.MODES),
+        _make_radio("prior", _("Change by"), settings.PRIORS),
         STEPS,
         (PF_SPINNER, "seed", _("Random see_d"), 0, (0, 2**31 - 1, 1)),
     ]
     + [
-        (PF_SLIDER, name, native(blurb), settings.FULL_AMOUNT, (0, settings.MOST_AMOUNT, 1))
+        (PF_SLIDER, name, to_native(blurb), settings.FULL_AMOUNT, (0, settings.MAX_AMOUNT, 1))
         for name, _label, blurb in settings.AMOUNTS
     ]
-    + [(PF_TOGGLE, name, native(label), False) for name, _part, label in settings.LOCKS]
+    + [(PF_TOGGLE, name, to_native(label), False) for name, _part, label in settings.LOCKS]
     + [(PF_TOGGLE, "all_images", _("All o_pen images, each with its active layer (for folders: c2p batch)"), False)],
     [(PF_LAYER, "layer", _("The new layer"))],
     protect_face,
@@ -181,7 +195,7 @@ _add(
     KINDS,
     ON_A_LAYER
     + [
-        _radio("what", _("What is judged"), settings.CHECK_TARGETS),
+        _make_radio("what", _("What is judged"), settings.CHECK_TARGETS),
         ORIGINAL,
         (PF_FILENAME, "original_file", _("_File of the original, instead of a layer; none when empty"), ""),
         (PF_TOGGLE, "upload", _("As _uploaded, too"), False),
@@ -206,8 +220,8 @@ _add(
     N_("The worker holds the models and does the searching; it starts by itself and ends when idle."),
     N_("Protect Face _Worker…"),
     "",
-    [_radio("do", _("What to do with the worker"), service.SERVICES)],
+    [_make_radio("do", _("What to do with the worker"), service.SERVICES)],
     [(PF_STRING, "answer", _("What it said, as JSON"))],
-    worker,
+    run_worker,
 )
 main()

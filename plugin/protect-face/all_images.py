@@ -6,10 +6,10 @@ from typing import Any
 
 from gi.repository import Gimp
 from worker_client.errors import Refused
-from worker_client.several_images import Outcome, check_any_done, protect_each, summary
+from worker_client.several_images import Outcome, check_any_done, protect_each, summarise_outcomes
 
 import run
-from layers import photo_of
+from layers import find_photo
 from procedures import connect_with_progress, show_progress, showing_result
 from run_settings import RunSettings
 
@@ -21,14 +21,14 @@ def run_and_show(
     settings: RunSettings,
     choice: run.Choice | None,
 ) -> None:
-    """Protects all images that are open now, and says what became of each.
+    """Protects all images that are open now, and reports the outcome for each.
 
     Args:
         mode: of the procedure.
         front: the image that it was called with, which comes first.
         drawables: of that image; of the others the selected layer is protected.
         settings: for all of them.
-        choice: what was chosen in the dialog, for the image in front alone.
+        choice: from the dialog, for the image in front only.
 
     Raises:
         WorkerProblem: there is no worker, or none of the images was changed.
@@ -42,7 +42,7 @@ def run_and_show(
 
             images_dialog.show(outcomes)
         elif mode == Gimp.RunMode.WITH_LAST_VALS or not all(outcome.result for outcome in outcomes):
-            Gimp.message(summary(outcomes))
+            Gimp.message(summarise_outcomes(outcomes))
 
 
 def _protect_all(
@@ -51,15 +51,15 @@ def _protect_all(
     images = [front, *(image for image in Gimp.get_images() if image.get_id() != front.get_id())]
     with connect_with_progress() as worker:
 
-        def protect_one(index: int, tell: run.Tell) -> dict[str, Any]:
+        def protect_one(index: int, on_event: run.OnEvent) -> dict[str, Any]:
             image = images[index]
             if not image.is_valid():
                 raise Refused("image-closed")
             try:
-                source = photo_of(image, image.get_selected_layers() if index else drawables)
-                return run.protect(worker, source, settings, tell, None if index else choice)
+                source = find_photo(image, image.get_selected_layers() if index else drawables)
+                return run.protect(worker, source, settings, on_event, None if index else choice)
             except Exception:
-                worker.close()  # pixels may still be on their way; the next job connects anew
+                worker.close()  # pixels may still be on their way; the next job reconnects
                 raise
             finally:
                 Gimp.displays_flush()

@@ -1,4 +1,4 @@
-"""What a dialog asks the worker: in a thread on a connection of its own, so that the window never stands still."""
+"""The dialog's jobs for the worker, in a thread with a connection of its own, so that the window never freezes."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from worker_client import Event, Job, Picture, Worker, WorkerProblem
 
 import run
 
-# In the order in which they are done; of each there is at most one, the latest.
+# In order of precedence; at most one of each waits, the latest.
 RENDER, MEASURE = "render", "measure"
 _FOLLOWING = (RENDER, MEASURE)
 # Seconds that closing the dialog waits for a job to stop.
-_PATIENCE = 2.0
+_CLOSE_SECONDS = 2.0
 _POLL = 0.1
 
 _Answer = TypeVar("_Answer")
@@ -29,24 +29,24 @@ class Request:
 
     Attributes:
         kind, header, pictures: as ``Worker.submit`` takes them.
-        done: called with the result.
-        tell: called with each event before it.
-        failed: called when there is no result.
+        on_result: called with the result.
+        on_event: called with each event before it.
+        on_failure: called when there is no result.
     """
 
     kind: str
     header: dict[str, Any]
-    done: Callable[[Event], object]
+    on_result: Callable[[Event], object]
     pictures: list[Picture] = field(default_factory=list)
-    tell: Callable[[Event], object] = lambda event: None
-    failed: Callable[[WorkerProblem], object] = lambda problem: None
+    on_event: Callable[[Event], object] = lambda event: None
+    on_failure: Callable[[WorkerProblem], object] = lambda problem: None
 
 
 class Background:
-    """Does jobs one after the other and answers in GTK's thread.
+    """Runs jobs one after the other and calls back in GTK's thread.
 
-    Jobs that a button started run in order. "render" and "measure" follow a slider: a newer one takes the place of one
-    that waits, and what is drawn comes before what is measured.
+    Jobs that a button started run in order. "render" and "measure" follow a slider: a newer one replaces one that
+    waits, and drawing precedes measuring.
     """
 
     def __init__(
@@ -54,128 +54,128 @@ class Background:
     ) -> None:
         """Args:
         on_hello: called with the worker's hello whenever a connection is made.
-        on_problem: called with what went wrong.
+        on_problem: called with every error.
         """
         self._on_hello = on_hello
         self._on_problem = on_problem
-        self._changed = threading.Condition()
+        self._condition = threading.Condition()
         self._waiting: list[Request] = []
         self._following: dict[str, Request] = {}
         self._running: tuple[Request, Job | None] | None = None
-        self._unwanted: Request | None = None  # cancelled while it is sent
-        self._kept: list[str] = []
+        self._cancelled_request: Request | None = None  # cancelled while it is sent
+        self._kept_searches: list[str] = []
         self._closed = False
         self._reconnect = False
-        self._thread = threading.Thread(target=self._work, daemon=True)
+        self._thread = threading.Thread(target=self._run_jobs, daemon=True)
         self._thread.start()
 
     def submit(self, request: Request) -> None:
-        """Does a job after those that wait."""
-        with self._changed:
+        """Runs a job after those that wait."""
+        with self._condition:
             self._waiting.append(request)
-            self._changed.notify()
+            self._condition.notify()
 
     def follow(self, request: Request) -> None:
-        """Does a "render" or "measure", in the place of an older one that waits."""
-        with self._changed:
+        """Runs a "render" or "measure", instead of an older one that waits."""
+        with self._condition:
             self._following[request.kind] = request
             self._interrupt_measuring()
-            self._changed.notify()
+            self._condition.notify()
 
     def cancel(self) -> None:
-        """Stops the job that a button started, and those that wait for it."""
-        with self._changed:
+        """Stops the running job that a button started, and those that wait."""
+        with self._condition:
             dropped, self._waiting = self._waiting, []
             if self._running is not None and self._running[0].kind not in _FOLLOWING:
-                self._unwanted, job = self._running
+                self._cancelled_request, job = self._running
                 if job is not None:
                     job.cancel()
         for request in dropped:
-            self._answer(request.failed, WorkerProblem("cancelled"))
+            self._call_in_gtk(request.on_failure, WorkerProblem("cancelled"))
 
     def ask(self, call: Callable[[], _Answer]) -> _Answer:
-        """Calls a function in GTK's thread from the one that does the jobs, and gives what it returns or raises.
+        """Calls a function in GTK's thread from the one that runs the jobs; returns or raises what it does.
 
         Raises:
             WorkerProblem: the dialog has been closed.
         """
         answer: Future[_Answer] = Future()
 
-        def now() -> bool:
+        def run_call() -> bool:
             try:
                 answer.set_result(call())
             except Exception as error:
                 answer.set_exception(error)
             return False
 
-        GLib.idle_add(now)
+        GLib.idle_add(run_call)
         while not wait([answer], _POLL).done:
             if self._closed:
                 raise WorkerProblem("cancelled")
         return answer.result()
 
     def reconnect(self) -> None:
-        """Connects anew before the next job, for what the worker says in its hello."""
-        with self._changed:
+        """Reconnects before the next job, to get the worker's hello again."""
+        with self._condition:
             self._reconnect = True
-            self._changed.notify()
+            self._condition.notify()
 
     def keep(self, search: str) -> None:
         """Remembers a search, which the worker drops when the dialog is closed."""
-        self._kept.append(search)
+        self._kept_searches.append(search)
 
     def drop(self, search: str) -> None:
-        """Has the worker drop a search; nothing of it is drawn or measured any more."""
-        with self._changed:
-            self._kept.remove(search)
+        """Makes the worker drop a search, which is no longer drawn or measured."""
+        with self._condition:
+            self._kept_searches.remove(search)
             self._following.clear()
         self.submit(Request("drop", {"searches": [search]}, lambda _event: None))
 
     def close(self, keep: str | None = None) -> None:
-        """Cancels what runs, and drops all searches but ``keep``; nothing is called any more."""
-        with self._changed:
+        """Cancels the running job, and drops all searches but ``keep``; nothing is called back any more."""
+        with self._condition:
             self._closed = True
             self._waiting.clear()
             self._following.clear()
-            self._kept = [name for name in self._kept if name != keep]
+            self._kept_searches = [name for name in self._kept_searches if name != keep]
             if self._running is not None and self._running[1] is not None:
                 self._running[1].cancel()
-            self._changed.notify()
-        self._thread.join(_PATIENCE)
+            self._condition.notify()
+        self._thread.join(_CLOSE_SECONDS)
 
-    def _work(self) -> None:
+    def _run_jobs(self) -> None:
         worker: Worker | None = None
         try:
-            while (request := self._next()) is not None:
+            while (request := self._take_request()) is not None:
                 try:
                     if worker is None or self._reconnect:
                         if worker is not None:
                             worker.close()
                         worker, self._reconnect = None, False
                         worker = run.connect()
-                        if self._closed:  # too late to ask for anything
+                        if self._closed:
                             return
-                        self._answer(self._on_hello, worker.hello)
-                    event = self._do(worker, request)
+                        self._call_in_gtk(self._on_hello, worker.hello)
+                    event = self._run_request(worker, request)
                 except WorkerProblem as problem:
-                    if not self._interrupted(request, problem):
-                        self._answer(request.failed, problem)
-                        self._answer(self._on_problem, problem)
+                    if not self._requeue_interrupted(request, problem):
+                        self._call_in_gtk(request.on_failure, problem)
+                        self._call_in_gtk(self._on_problem, problem)
                 else:
-                    self._answer(request.done, event)
-            if worker is not None and self._kept:
-                worker.submit("drop", {"searches": self._kept}).result(lambda _event: None)
+                    self._call_in_gtk(request.on_result, event)
+            if worker is not None and self._kept_searches:
+                worker.submit("drop", {"searches": self._kept_searches}).result(lambda _event: None)
         except WorkerProblem:
             pass  # a worker that has gone has dropped everything
         finally:
             if worker is not None:
                 worker.close()
 
-    def _next(self) -> Request | None:
+    def _take_request(self) -> Request | None:
         """Waits for a job; None when the dialog has been closed."""
-        with self._changed:
+        with self._condition:
             while not (self._closed or self._waiting or self._following):
-                self._changed.wait()
+                self._condition.wait()
             if self._closed:
                 return None
             if self._waiting:
@@ -185,40 +185,40 @@ class Background:
             self._running = request, None
             return request
 
-    def _do(self, worker: Worker, request: Request) -> Event:
+    def _run_request(self, worker: Worker, request: Request) -> Event:
         try:
             job = worker.submit(request.kind, request.header, request.pictures)
-            with self._changed:
+            with self._condition:
                 self._running = request, job
-                if self._closed or self._unwanted is request:
+                if self._closed or self._cancelled_request is request:
                     job.cancel()
                 self._interrupt_measuring()
-            return job.result(lambda event: self._answer(request.tell, event))
+            return job.result(lambda event: self._call_in_gtk(request.on_event, event))
         finally:
-            with self._changed:
+            with self._condition:
                 self._running = None
 
     def _interrupt_measuring(self) -> None:
-        """What is to be drawn does not wait for what is measured, which is then measured again."""
+        """Cancels a running "measure" if something more urgent waits; it runs again later."""
         if self._running is None or self._running[1] is None or self._running[0].kind != MEASURE:
             return
         if RENDER in self._following or self._waiting:
             self._running[1].cancel()
 
-    def _interrupted(self, request: Request, problem: WorkerProblem) -> bool:
-        """Whether a "measure" was cancelled for something more urgent; it waits again then."""
+    def _requeue_interrupted(self, request: Request, problem: WorkerProblem) -> bool:
+        """Queues a "measure" again that was cancelled for something more urgent; whether it was one."""
         if self._closed:
             return True
         if request.kind != MEASURE or problem.code != "cancelled":
             return False
-        with self._changed:
+        with self._condition:
             self._following.setdefault(MEASURE, request)
         return True
 
-    def _answer(self, call: Callable[..., object], *arguments: Any) -> None:
-        def now() -> bool:
+    def _call_in_gtk(self, call: Callable[..., object], *arguments: Any) -> None:
+        def run_call() -> bool:
             if not self._closed:
                 call(*arguments)
             return False
 
-        GLib.idle_add(now)
+        GLib.idle_add(run_call)

@@ -1,4 +1,4 @@
-"""What was tried: finished searches that the worker keeps, in a strip of thumbnails."""
+"""Finished searches, which the worker keeps, in a strip of thumbnails."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ class Candidate:
 
     Attributes:
         search: its name in the worker.
-        settings: those that it depends on, see ``worker_client.settings.search_settings``; ``steps`` as the user set
-            them even where a quick search took fewer.
+        settings: those that the search depends on, see ``worker_client.settings.get_search_settings``; ``steps`` as
+            the user set them, even if a quick search took fewer.
         faces: numbers of the faces that it changed.
         quick: whether it took only a few steps.
         digest: of the pixels that were searched, see ``worker_client.results.PixelDigest``.
@@ -50,7 +50,7 @@ class Strip(Gtk.Box):
     def __init__(self, on_pick: Callable[[Candidate], object], on_discard: Callable[[Candidate], object]) -> None:
         """Args:
         on_pick: called with the one that the user picks.
-        on_discard: called with the one that the user wants to be rid of; see ``discard``.
+        on_discard: called with the one that the user wants to discard; see ``discard``.
         """
         super().__init__(orientation=Gtk.Orientation.HORIZONTAL, spacing=4)
         self._on_pick = on_pick
@@ -66,12 +66,15 @@ class Strip(Gtk.Box):
         width, height = (max(1, round(side * scale)) for side in (thumbnail.get_width(), thumbnail.get_height()))
         small = thumbnail.scale_simple(width, height, GdkPixbuf.InterpType.BILINEAR)
         kind = _("quick") if candidate.quick else _("full search")
-        words = _("{prompt}, strength {strength:.2f}, seed {seed} ({kind})")
-        tips = words.format(kind=kind, **candidate.settings), _("The Delete key or the right mouse button discards it.")
-        button = Gtk.ToggleButton(image=Gtk.Image.new_from_pixbuf(small), tooltip_text="\n".join(tips))
-        button.connect("toggled", self._toggled, candidate)
-        button.connect("key-press-event", self._key_pressed, candidate)
-        button.connect("button-press-event", self._pressed, candidate)
+        template = _("{prompt}, strength {strength:.2f}, seed {seed} ({kind})")
+        lines = (
+            template.format(kind=kind, **candidate.settings),
+            _("The Delete key or the right mouse button discards it."),
+        )
+        button = Gtk.ToggleButton(image=Gtk.Image.new_from_pixbuf(small), tooltip_text="\n".join(lines))
+        button.connect("toggled", self._on_toggled, candidate)
+        button.connect("key-press-event", self._on_key_pressed, candidate)
+        button.connect("button-press-event", self._on_pressed, candidate)
         button.connect("popup-menu", self._offer_to_discard, candidate)
         self.candidates.append(candidate)
         self._thumbnails.append(thumbnail)
@@ -80,19 +83,19 @@ class Strip(Gtk.Box):
         button.show_all()
 
     def discard(self, candidate: Candidate) -> Candidate | None:
-        """Takes a thumbnail out; the candidate that comes next in its place, None when it was the only one."""
-        number = self.candidates.index(candidate)
-        self.candidates.pop(number)
-        self._thumbnails.pop(number)
-        self._buttons.pop(number).destroy()
+        """Removes a thumbnail; returns the candidate that takes its place, None if it was the only one."""
+        index = self.candidates.index(candidate)
+        self.candidates.pop(index)
+        self._thumbnails.pop(index)
+        self._buttons.pop(index).destroy()
         if not self.candidates:
             return None
-        following = min(number, len(self.candidates) - 1)
-        self._buttons[following].grab_focus()
-        return self.candidates[following]
+        next_index = min(index, len(self.candidates) - 1)
+        self._buttons[next_index].grab_focus()
+        return self.candidates[next_index]
 
-    def thumbnail(self, candidate: Candidate | None) -> GdkPixbuf.Pixbuf | None:
-        """What a candidate looks like, as found; None for none."""
+    def get_thumbnail(self, candidate: Candidate | None) -> GdkPixbuf.Pixbuf | None:
+        """The thumbnail of a candidate; None for none."""
         return None if candidate is None else self._thumbnails[self.candidates.index(candidate)]
 
     def mark(self, picked: Candidate | None) -> None:
@@ -102,17 +105,17 @@ class Strip(Gtk.Box):
             button.set_active(candidate is picked)
         self._picking = False
 
-    def _toggled(self, _button: Gtk.ToggleButton, candidate: Candidate) -> None:
+    def _on_toggled(self, _button: Gtk.ToggleButton, candidate: Candidate) -> None:
         if not self._picking:
             self._on_pick(candidate)
 
-    def _key_pressed(self, _button: Gtk.ToggleButton, event: Gdk.EventKey, candidate: Candidate) -> bool:
+    def _on_key_pressed(self, _button: Gtk.ToggleButton, event: Gdk.EventKey, candidate: Candidate) -> bool:
         if event.keyval not in (Gdk.KEY_Delete, Gdk.KEY_KP_Delete):
             return False
         self._on_discard(candidate)
         return True
 
-    def _pressed(self, button: Gtk.ToggleButton, event: Gdk.EventButton, candidate: Candidate) -> bool:
+    def _on_pressed(self, button: Gtk.ToggleButton, event: Gdk.EventButton, candidate: Candidate) -> bool:
         return event.button == Gdk.BUTTON_SECONDARY and self._offer_to_discard(button, candidate)
 
     def _offer_to_discard(self, button: Gtk.ToggleButton, candidate: Candidate) -> bool:

@@ -1,4 +1,4 @@
-"""The procedures Check Protection and Strengthen: both compare what the image looks like now with the original."""
+"""The procedures Check Protection and Strengthen: both compare the image as it looks now with the original."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from typing import Any
 
 from gi.repository import Gimp, GObject
 from worker_client.errors import Refused
-from worker_client.report import text_report, write_report
+from worker_client.report import make_text_report, write_report
 from worker_client.settings import CHECK_TARGETS, list_faces_of_run
 from worker_client.texts import _
 
 import layers
 from judgement import Judgement
-from layers import Source, source_of
-from originals import Original, find_known, from_layer, own_run_record
+from layers import Source, make_source
+from originals import Original, find_known, get_run_record, make_original
 from procedures import connect_with_progress, run_and_show, show_result
 from run import Choice
-from run_settings import STRONGER, declare_choice, declare_steps, grant, list_offers, restore_settings
+from run_settings import STRONGER, apply_offer, declare_choice, declare_steps, list_offers, restore_settings
 from strengthen import strengthen
 
 _FLAGS = GObject.ParamFlags.READWRITE
@@ -51,31 +51,31 @@ def run_check(
     config: Gimp.ProcedureConfig,
     _data: object,
 ) -> list[Any] | None:
-    """Compares, shows or returns what recognisers say."""
+    """Compares the two, and shows or returns the recognisers' verdicts."""
     interactive = mode != Gimp.RunMode.NONINTERACTIVE
     selected = _select(image, drawables)
     original = _choose_original(selected, config, interactive)
     if original is None:
         return None
     with connect_with_progress() as worker:
-        judged = Judgement(worker, selected, config.get_property("what"), original)
-        judged.upload = config.get_property("upload") and not interactive
-        judged.measure()
-        wish = None
+        judgement = Judgement(worker, selected, config.get_property("what"), original)
+        judgement.upload = config.get_property("upload") and not interactive
+        judgement.measure()
+        offer = None
         if interactive:
             import check_dialog
 
-            wish = check_dialog.show(judged)
+            offer = check_dialog.show(judgement)
     if config.get_property("report"):
-        write_report(config.get_property("report"), text_report(image.get_name(), judged.figures))
-    record = own_run_record(selected)
-    if wish == STRONGER and judged.original.layer is not None:
-        _strengthen_and_show(mode, selected, judged.original.layer, more=True)
-    elif wish is not None and record is not None:
-        source = layers.photo_of(image, [selected.layer])
-        settings = grant(restore_settings(record["wishes"]), wish)
+        write_report(config.get_property("report"), make_text_report(image.get_name(), judgement.figures))
+    record = get_run_record(selected)
+    if offer == STRONGER and judgement.original.layer is not None:
+        _strengthen_and_show(mode, selected, judgement.original.layer, stronger=True)
+    elif offer is not None and record is not None:
+        source = layers.find_photo(image, [selected.layer])
+        settings = apply_offer(restore_settings(record["wishes"]), offer)
         run_and_show(mode, source, settings, choose_again(record, source))
-    return [json.dumps(judged.figures)]
+    return [json.dumps(judgement.figures)]
 
 
 def declare_strengthen(procedure: Gimp.Procedure) -> None:
@@ -104,9 +104,9 @@ def run_strengthen(
 
 
 def _strengthen_and_show(
-    mode: Gimp.RunMode, selected: Source, photo: Gimp.Layer, more: bool = False, steps: int = 0
+    mode: Gimp.RunMode, selected: Source, photo: Gimp.Layer, stronger: bool = False, steps: int = 0
 ) -> None:
-    """Strengthens, shows what came of it, and once more within wider limits for as long as the user wants.
+    """Strengthens and shows the result; again within wider limits for as long as the user wants.
 
     Arguments as those of ``strengthen``.
 
@@ -114,18 +114,18 @@ def _strengthen_and_show(
         WorkerProblem: a run changed nothing.
     """
     while True:
-        result = strengthen(selected, photo, more, steps)
-        # Each run goes on from the layer of the one before, and its strength.
-        selected, more = source_of(selected.image, selected.image.get_selected_layers()), True
-        record = own_run_record(selected)
+        result = strengthen(selected, photo, stronger, steps)
+        # Each run continues from the previous run's layer and strength.
+        selected, stronger = make_source(selected.image, selected.image.get_selected_layers()), True
+        record = get_run_record(selected)
         settings = restore_settings(record["wishes"] if record else {})
-        offers = [wish for wish in list_offers(settings) if wish == STRONGER]
+        offers = [offer for offer in list_offers(settings) if offer == STRONGER]
         if show_result(mode, result, offers) is None:
             return
 
 
 def choose_again(record: dict[str, Any], source: Source) -> Choice | None:
-    """The faces that a run has protected, which need not be those that its settings name; None when nobody knows."""
+    """The faces that a run has protected, which may differ from those in its settings; None if they are unknown."""
     faces = list_faces_of_run(record, source.area.size)
     return Choice([face["number"] for face in faces], None, "", {"faces": faces}) if faces else None
 
@@ -137,26 +137,26 @@ def _declare_original(procedure: Gimp.Procedure) -> None:
 
 
 def _select(image: Gimp.Image, drawables: list[Gimp.Drawable]) -> Source:
-    """The selected layer, or that whose mask is being edited."""
-    return source_of(image, [Gimp.Layer.from_mask(d) if isinstance(d, Gimp.LayerMask) else d for d in drawables])
+    """The selected layer, or the one whose mask is being edited."""
+    return make_source(image, [Gimp.Layer.from_mask(d) if isinstance(d, Gimp.LayerMask) else d for d in drawables])
 
 
 def _choose_original(selected: Source, config: Gimp.ProcedureConfig, interactive: bool) -> Original | None:
-    """The unprotected photo: named, or known, or asked for; None when the user was asked and cancelled.
+    """The unprotected photo: from the arguments, or known, or chosen by the user; None if the user cancelled.
 
     Raises:
-        Refused: nobody knows, and there is nobody to ask.
+        Refused: it is unknown, and there is no user to ask.
     """
-    files = config.find_property("original-file") is not None
-    file = config.get_property("original-file") if files else None
-    named = config.get_property("original")
+    accepts_files = config.find_property("original-file") is not None
+    file = config.get_property("original-file") if accepts_files else None
+    layer = config.get_property("original")
     if file is not None:
         return Original(picture=file)
-    known = from_layer(named, selected.image) if named is not None else find_known(selected)
-    if known is None and interactive:
+    original = make_original(layer, selected.image) if layer is not None else find_known(selected)
+    if original is None and interactive:
         import check_dialog
 
-        return check_dialog.ask_original(selected.image, pictures=files)
-    if known is None:
+        return check_dialog.ask_original(selected.image, pictures=accepts_files)
+    if original is None:
         raise Refused("original-not-named")
-    return known
+    return original

@@ -1,4 +1,4 @@
-"""The tick boxes of what shape leaves alone."""
+"""The tick boxes for parts of the face that keep their shape."""
 
 from __future__ import annotations
 

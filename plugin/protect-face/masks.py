@@ -1,4 +1,4 @@
-"""Masks of large rectangles, one byte a pixel: kept compressed, because most of them is all or nothing."""
+"""Masks of large rectangles, one byte per pixel, compressed in memory, because most of their bytes are 0 or 255."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import astuple
 
 from worker_client import Picture
 from worker_client.pixel_ops import crop_mask, multiply_masks
-from worker_client.results import all_or_nothing, get_bounds
+from worker_client.results import binarise_mask, get_bounds
 
 from pixels import Rect
 
@@ -31,24 +31,24 @@ class Mask:
             self._packed.append((Rect(rect.x, top, rect.width, rows), zlib.compress(strip, 1)))
             top += rows
 
-    def bands(self) -> Iterator[tuple[Rect, bytes]]:
-        """The mask from top to bottom, and where each part of it lies."""
+    def iterate_bands(self) -> Iterator[tuple[Rect, bytes]]:
+        """The mask from top to bottom: each part with its rectangle."""
         for rect, packed in self._packed:
             yield rect, self._unpack(rect, packed)
 
     def crop(self, rect: Rect) -> bytes:
         """The mask over a rectangle that lies within."""
         parts = []
-        for there, packed in self._packed:
-            part = rect.within(there)
+        for strip_rect, packed in self._packed:
+            part = rect.intersect(strip_rect)
             if part.empty:
                 continue
-            strip = self._unpack(there, packed)
-            if part.width == there.width:
-                start = (part.y - there.y) * there.width
+            strip = self._unpack(strip_rect, packed)
+            if part.width == strip_rect.width:
+                start = (part.y - strip_rect.y) * strip_rect.width
                 parts.append(strip[start : start + part.width * part.height])
             else:
-                parts.append(crop_mask(strip, astuple(there), astuple(part)))
+                parts.append(crop_mask(strip, astuple(strip_rect), astuple(part)))
         return b"".join(parts)
 
     def _unpack(self, rect: Rect, packed: bytes) -> bytes:
@@ -59,22 +59,22 @@ class Mask:
 
 
 def take_masks(pictures: Iterable[Picture], masks: list[Mask]) -> Iterator[Picture]:
-    """The pictures that are no masks; those come before them, and are appended to ``masks``.
+    """The pictures that are not masks; masks precede them and are appended to ``masks``.
 
-    They have 255 where something changed, and 0 elsewhere.
+    Masks have 255 where something changed, and 0 elsewhere.
     """
     for picture in pictures:
         if picture.name == "mask":
-            masks.append(Mask(Rect(*get_bounds(picture)), map(all_or_nothing, picture.strips)))
+            masks.append(Mask(Rect(*get_bounds(picture)), map(binarise_mask, picture.strips)))
         else:
             yield picture
 
 
 def find_limit(rect: Rect, limits: Sequence[Mask | None]) -> Mask | None:
-    """The one among masks that covers a rectangle; None when none does."""
-    return next((limit for limit in limits if limit is not None and rect.within(limit.rect) == rect), None)
+    """The mask that covers a rectangle; None if none does."""
+    return next((limit for limit in limits if limit is not None and rect.intersect(limit.rect) == rect), None)
 
 
 def apply_limit(rect: Rect, mask: bytes, limit: Mask | None) -> bytes:
-    """Mask multiplied by its limit over the same rectangle; the mask itself where there is none."""
+    """A mask multiplied by its limit over the same rectangle; the mask itself if there is no limit."""
     return mask if limit is None else multiply_masks(mask, limit.crop(rect))

@@ -13,17 +13,17 @@ from worker_client.settings import find_run_record
 
 import layers
 import run
-from layers import Source, as_shown, source_of
+from layers import Source, as_shown, make_source
 from pixels import Format, Rect
 
 
 @dataclass(frozen=True)
 class Original:
-    """What is taken for the unprotected photo.
+    """The presumed unprotected photo.
 
     Attributes:
-        layer: of the judged image, where it lies; None for a picture that shows the whole of what is judged.
-        picture: that picture, an open image, one of its layers or a file; None for a layer of the judged image.
+        layer: of the judged image, at its place there; None for a picture that shows all of what is judged.
+        picture: that picture: an open image, one of its layers or a file; None for a layer of the judged image.
     """
 
     layer: Gimp.Layer | None = None
@@ -31,58 +31,58 @@ class Original:
 
     @property
     def name(self) -> str:
-        """What the user knows it by."""
+        """Its name for the user."""
         if isinstance(self.picture, Gio.File):
             return str(self.picture.get_basename())
         return str((self.layer or self.picture).get_name())  # type: ignore[union-attr]
 
     @contextmanager
     def opened(self) -> Iterator[Source]:
-        """Its pixels, for as long as they are sent: GIMP's Cancel kills the plug-in, and would leave copies in GIMP.
+        """Its pixels, only while they are sent: GIMP's Cancel kills the plug-in, which would leave copies in GIMP.
 
         Raises:
-            Refused: it is gone, its kind can't be compared, or the file can't be read.
+            Refused: it is gone, its type can't be compared, or the file can't be read.
         """
-        found = self.layer if self.layer is not None else self.picture
+        item = self.layer if self.layer is not None else self.picture
         with ExitStack() as at_the_end:
-            if isinstance(found, Gio.File):
-                found = _load(found)
-                at_the_end.callback(found.delete)
-            if isinstance(found, Gimp.Image):
-                if not found.is_valid():
+            if isinstance(item, Gio.File):
+                item = _load_image(item)
+                at_the_end.callback(item.delete)
+            if isinstance(item, Gimp.Image):
+                if not item.is_valid():
                     raise Refused("image-closed")
-                found = Gimp.Layer.new_from_visible(found, found, "")
-                at_the_end.callback(found.delete)
-            if found is None or not found.is_valid():
+                item = Gimp.Layer.new_from_visible(item, item, "")
+                at_the_end.callback(item.delete)
+            if item is None or not item.is_valid():
                 raise Refused("layer-deleted")
-            yield source_of(found.get_image(), [found])
+            yield make_source(item.get_image(), [item])
 
 
-def from_layer(layer: Gimp.Layer, judged: Gimp.Image) -> Original:
-    """The original that a layer is: of the judged image, or a picture of its own."""
+def make_original(layer: Gimp.Layer, judged: Gimp.Image) -> Original:
+    """A layer as the original: one of the judged image, or a picture of its own."""
     inside = layer.is_valid() and layer.get_image().get_id() == judged.get_id()
     return Original(layer=layer) if inside else Original(picture=layer)
 
 
 def find_known(selected: Source) -> Original | None:
-    """The original that the selected layer or the results in its image tell of: by its number, else by its pixels."""
-    record = own_run_record(selected)
+    """The original according to the selected layer or the results in its image: by its tattoo, else by its pixels."""
+    record = get_run_record(selected)
     if record is None:
         unprotected = is_unprotected(selected, layers.list_run_records(selected.image))
         return Original(layer=selected.layer) if unprotected else None
-    layer = layers.origin(selected.image, record) or _find_by_pixels(selected.image, record)
+    layer = layers.find_origin(selected.image, record) or _find_by_pixels(selected.image, record)
     return None if layer is None else Original(layer=layer)
 
 
-def own_run_record(selected: Source) -> dict[str, Any] | None:
-    """The settings of the run that the selected layer tells of: never those of a run on another photo."""
-    own = next((record for layer in layers.upwards(selected.layer) if (record := layers.read_run_record(layer))), None)
-    return find_run_record(own, selected.tattoo, layers.list_run_records(selected.image))
+def get_run_record(selected: Source) -> dict[str, Any] | None:
+    """The record of the run that made the selected layer, or of the topmost on it; never of one on another photo."""
+    record = next((found for layer in layers.walk_up(selected.layer) if (found := layers.read_run_record(layer))), None)
+    return find_run_record(record, selected.tattoo, layers.list_run_records(selected.image))
 
 
-def made_here(layer: Gimp.Layer) -> bool:
+def is_made_by_run(layer: Gimp.Layer) -> bool:
     """Whether a run of ours made a layer, or the group that it is in."""
-    return any(layers.read_run_record(part) is not None for part in layers.upwards(layer))
+    return any(layers.read_run_record(part) is not None for part in layers.walk_up(layer))
 
 
 def is_unprotected(source: Source, records: list[dict[str, Any]]) -> bool:
@@ -98,30 +98,30 @@ def has_pixels_of(buffer: Gegl.Buffer, form: Format, area: Rect, records: list[d
 
     Args:
         buffer: to read from.
-        form: in which it travels, but for alpha as the photo of the run did.
+        form: in which they are sent, the same as that of the run's photo except for alpha.
         area: where the buffer has pixels.
         records: of the runs.
     """
-    for kept in (record["pixels"] for record in records if record["pixels"]):
-        rects = [Rect(*rect) for rect in kept["rects"]]
-        # What is visible has alpha, whether or not the photo has.
-        if all(r.within(area) == r for r in rects) and any(
-            run.digest_photo(buffer, each, rects) == kept["digest"] for each in {form, form.opaque}
+    for fingerprint in (record["pixels"] for record in records if record["pixels"]):
+        rects = [Rect(*rect) for rect in fingerprint["rects"]]
+        # The visible image has alpha, whether or not the photo has.
+        if all(r.intersect(area) == r for r in rects) and any(
+            run.digest_photo(buffer, version, rects) == fingerprint["digest"] for version in {form, form.opaque}
         ):
             return True
     return False
 
 
 def _find_by_pixels(image: Gimp.Image, record: dict[str, Any]) -> Gimp.Layer | None:
-    """The layer with the pixels that a run protected: in a copy of the image its number may be that of any layer."""
-    for layer in layers.every_layer(image.get_layers()):
-        if not made_here(layer) and is_unprotected(source_of(image, [layer]), [record]):
+    """The layer with the pixels that a run protected: in a copy of the image its tattoo may belong to any layer."""
+    for layer in layers.walk_layers(image.get_layers()):
+        if not is_made_by_run(layer) and is_unprotected(make_source(image, [layer]), [record]):
             return layer
     return None
 
 
-def _load(file: Gio.File) -> Gimp.Image:
-    """A file as an image that nobody sees, upright and in colours that can be compared.
+def _load_image(file: Gio.File) -> Gimp.Image:
+    """A file as an image without a display, upright and in colours that can be compared.
 
     Raises:
         Refused: GIMP can't open it.

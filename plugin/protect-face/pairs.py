@@ -1,4 +1,4 @@
-"""Pairs of pictures to compare: the unprotected photo and what the image looks like now, in rectangles."""
+"""Pairs of pictures to compare: rectangles of the unprotected photo and of the image as it looks now."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from worker_client.settings import LAYER
 import run
 from layers import Source, as_shown
 from originals import Original
-from pixels import Format, Rect, extent, travel_format
+from pixels import Format, Rect, get_extent, get_travel_format
 
 
 @dataclass(frozen=True)
@@ -27,70 +27,70 @@ class Pair:
     Attributes:
         original: the unprotected one.
         before: its pixels.
-        form: in which the pixels to be judged travel.
-        now: the pixels to be judged.
-        area: where ``now`` has pixels.
-        scale: horizontal and vertical, from pixels of the original to those of ``now``.
-        shift: the same, after scaling.
+        form: in which the judged pixels are sent.
+        current: the judged pixels.
+        area: where ``current`` has pixels.
+        scale: horizontal and vertical, from pixels of the original to those of ``current``.
+        shift: likewise, after scaling.
     """
 
     original: Source
     before: Gegl.Buffer
     form: Format
-    now: Gegl.Buffer
+    current: Gegl.Buffer
     area: Rect
     scale: tuple[float, float] = (1.0, 1.0)
     shift: tuple[int, int] = (0, 0)
 
     @property
     def full(self) -> tuple[int, int]:
-        """Size of the original in pixels of what is judged."""
+        """The size of the original in pixels of the judged picture."""
         return self._place(self.original.area).size
 
-    def common(self, rects: list[Rect]) -> list[Rect]:
-        """The parts of rectangles of the original that what is judged covers.
+    def clip_rects(self, rects: list[Rect]) -> list[Rect]:
+        """The parts of rectangles of the original that the judged picture covers.
 
         Raises:
             Refused: there are none.
         """
-        # A picture of its own shows all of it.
+        # A separate picture shows all of the judged one.
         covered = self.original.area
         if self.scale == (1.0, 1.0):
-            covered = self.area.moved(-self.shift[0], -self.shift[1]).within(covered)
-        parts = [part for rect in rects if not (part := rect.within(covered)).empty]
+            covered = self.area.translate(-self.shift[0], -self.shift[1]).intersect(covered)
+        parts = [part for rect in rects if not (part := rect.intersect(covered)).empty]
         if not parts:
             raise Refused("faces-outside-canvas")
         return parts
 
-    def pictures(self, rects: list[Rect], original: str, current: str) -> list[Picture]:
+    def read_pictures(self, rects: list[Rect], original_name: str, current_name: str) -> list[Picture]:
         """Both pictures of rectangles of the original, under these names."""
-        taken = []
+        pictures = []
         for rect in rects:
-            taken.append(run.read_photo(self.before, self.original.form, rect, original))
+            pictures.append(run.read_photo(self.before, self.original.form, rect, original_name))
             if self.scale == (1.0, 1.0):
-                taken.append(run.read_photo(self.now, self.form, rect, current, self.shift))
+                pictures.append(run.read_photo(self.current, self.form, rect, current_name, self.shift))
             else:
-                taken.append(run.read_photo(self.now, self.form, self._place(rect), current))
-        return taken
+                pictures.append(run.read_photo(self.current, self.form, self._place(rect), current_name))
+        return pictures
 
     def _place(self, rect: Rect) -> Rect:
-        """Where a rectangle of the original lies in what is judged."""
-        return Rect(*scale_rect(astuple(rect), self.scale)).moved(*self.shift)
+        """Where a rectangle of the original lies in the judged picture."""
+        return Rect(*scale_rect(astuple(rect), self.scale)).translate(*self.shift)
 
 
 @contextmanager
 def opened(original: Original, selected: Source, what: str) -> Iterator[Pair]:
-    """What is compared, for as long as it is sent: GIMP's Cancel kills the plug-in, and would leave the copies in GIMP.
+    """The pair, only while it is sent: GIMP's Cancel kills the plug-in, which would leave copies in GIMP.
 
     Args:
         original: the unprotected photo.
         selected: the selected layer.
-        what: ``LAYER`` to judge that layer, else the visible image is judged.
+        what: ``LAYER`` to judge that layer, otherwise the visible image.
 
     Raises:
         Refused: one of the layers is gone, or they can't be compared.
     """
-    if what == LAYER and selected.still_there() is None:
+    if what == LAYER and selected.find_layer() is None:
         raise Refused("layer-deleted")
     with ExitStack() as at_the_end:
         source = at_the_end.enter_context(original.opened())
@@ -99,15 +99,15 @@ def opened(original: Original, selected: Source, what: str) -> Iterator[Pair]:
         else:
             current, (x, y) = Gimp.Layer.new_from_visible(selected.image, selected.image, "visible"), (0, 0)
             at_the_end.callback(current.delete)
-        before, now = (at_the_end.enter_context(as_shown(layer)) for layer in (source.layer, current))
-        form, area = travel_format(current), extent(current)
+        before, pixels = (at_the_end.enter_context(as_shown(layer)) for layer in (source.layer, current))
+        form, area = get_travel_format(current), get_extent(current)
         if original.layer is not None:
-            yield Pair(source, before, form, now, area, shift=(source.offset[0] - x, source.offset[1] - y))
+            yield Pair(source, before, form, pixels, area, shift=(source.offset[0] - x, source.offset[1] - y))
         else:
             scale = (area.width / source.area.width, area.height / source.area.height)
-            yield Pair(source, before, form, now, area, scale)
+            yield Pair(source, before, form, pixels, area, scale)
 
 
 def keep_inside(detection: dict[str, Any], rects: list[Rect]) -> list[dict[str, Any]]:
-    """The chosen faces that are left in what "find" wanted and ``Pair.common`` cut."""
+    """The chosen faces whose middle is in the rectangles that ``Pair.clip_rects`` left."""
     return keep_faces_inside(get_chosen_faces(detection), [astuple(rect) for rect in rects])

@@ -1,4 +1,4 @@
-"""Pixels out of GIMP and back: which format travels, strip by strip."""
+"""Pixels out of GIMP and back, strip by strip, and the format in which they are sent."""
 
 from __future__ import annotations
 
@@ -46,27 +46,27 @@ class Rect:
     def size(self) -> tuple[int, int]:
         return self.width, self.height
 
-    def moved(self, dx: int, dy: int) -> Rect:
+    def translate(self, dx: int, dy: int) -> Rect:
         return Rect(self.x + dx, self.y + dy, self.width, self.height)
 
-    def within(self, other: Rect) -> Rect:
-        """The part of it that lies in ``other``; empty when there is none."""
+    def intersect(self, other: Rect) -> Rect:
+        """The part that also lies in ``other``; empty if there is none."""
         x0, y0 = max(self.x, other.x), max(self.y, other.y)
         x1 = min(self.x + self.width, other.x + other.width)
         y1 = min(self.y + self.height, other.y + other.height)
         return Rect(x0, y0, max(0, x1 - x0), max(0, y1 - y0))
 
-    def gegl(self) -> Gegl.Rectangle:
+    def to_gegl(self) -> Gegl.Rectangle:
         return Gegl.Rectangle.new(self.x, self.y, self.width, self.height)
 
 
 @dataclass(frozen=True)
 class Format:
-    """How the pixels of a layer travel: encoded as ``icc`` says, straight alpha last where the layer has alpha.
+    """The format in which a layer's pixels are sent: encoded as ``icc`` says, straight alpha last if there is any.
 
     Attributes:
         name: of the babl format, in the image's own space, so that wide gamuts are not clipped.
-        plain, with_alpha: the names of the same without and with alpha.
+        plain, with_alpha: the same format's names without and with alpha.
         channels: 1 grey, 2 grey + alpha, 3 RGB, 4 RGB + alpha.
         depth: "u8", "u16" or "float".
         icc: profile that describes the bytes.
@@ -89,16 +89,16 @@ class Format:
         return self.channels * DEPTHS[self.depth]
 
 
-def spare_memory() -> None:
-    """Keeps GEGL from holding every pixel that was read; GIMP allows it half of the computer's memory."""
+def limit_tile_cache() -> None:
+    """Keeps GEGL from caching every pixel that was read; GIMP allows it half of the computer's memory."""
     Gegl.config().set_property("tile-cache-size", 16 << 20)
 
 
-def travel_format(drawable: Gimp.Drawable) -> Format:
+def get_travel_format(drawable: Gimp.Drawable) -> Format:
     """The format in which a drawable's pixels go to the worker and come back.
 
-    Where it can it is the drawable's own, because babl takes 350 MB for a moment to find a conversion. The pixels of a
-    linear image travel with sRGB's curve: 16 bits of light are too few for dark skin.
+    It is the drawable's own if possible, because babl takes 350 MB for a moment to find a conversion. The pixels of a
+    linear image are sent with sRGB's curve: 16 linear bits are too few for dark skin.
     """
     image = drawable.get_image()
     precision = image.get_precision()
@@ -118,11 +118,11 @@ def travel_format(drawable: Gimp.Drawable) -> Format:
     return Format(with_alpha if alpha else plain, plain, with_alpha, channels, depth, bytes(profile.get_icc_profile()))
 
 
-def extent(drawable: Gimp.Drawable) -> Rect:
+def get_extent(drawable: Gimp.Drawable) -> Rect:
     return Rect(0, 0, drawable.get_width(), drawable.get_height())
 
 
-def strips(rect: Rect, pixel_bytes: int) -> Iterator[Rect]:
+def split_into_strips(rect: Rect, pixel_bytes: int) -> Iterator[Rect]:
     """Bands of a rectangle from top to bottom, each of about ``STRIP_BYTES``."""
     rows = max(1, STRIP_BYTES // (rect.width * pixel_bytes))
     for top in range(0, rect.height, rows):
@@ -131,40 +131,40 @@ def strips(rect: Rect, pixel_bytes: int) -> Iterator[Rect]:
 
 def read(buffer: Gegl.Buffer, rect: Rect, name: str) -> bytes:
     """Bytes of a rectangle; outside the buffer they are 0."""
-    return bytes(buffer.get(rect.gegl(), 1.0, name, Gegl.AbyssPolicy.NONE))
+    return bytes(buffer.get(rect.to_gegl(), 1.0, name, Gegl.AbyssPolicy.NONE))
 
 
 def sample(drawable: Gimp.Drawable) -> Sample:
-    """A few of a drawable's pixels, in a grid that falls on itself when the drawable is turned."""
+    """A few of a drawable's pixels, in a grid that is mapped onto itself when the drawable is flipped or rotated."""
     buffer, name = drawable.get_buffer(), Babl.get_name(drawable.get_format())
-    columns, rows = _spread(drawable.get_width()), _spread(drawable.get_height())
+    columns, rows = _spread_positions(drawable.get_width()), _spread_positions(drawable.get_height())
     return tuple(tuple(read(buffer, Rect(x, y, 1, 1), name) for x in columns) for y in rows)
 
 
-def turned(before: Sample, now: Sample) -> bool:
+def is_turned(before: Sample, now: Sample) -> bool:
     """Whether one sample is the other flipped or rotated by right angles."""
-    ways = []
+    turns = []
     for grid in (before, before[::-1]):
         for _quarter in range(4):
-            ways.append(grid)
+            turns.append(grid)
             grid = tuple(zip(*grid[::-1], strict=True))
-    return now != before and now in ways
+    return now != before and now in turns
 
 
-def _spread(length: int) -> list[int]:
+def _spread_positions(length: int) -> list[int]:
     half = [(2 * number + 1) * length // 16 for number in range(4)]
-    return half + [length - 1 - place for place in reversed(half)]
+    return half + [length - 1 - position for position in reversed(half)]
 
 
 def write(buffer: Gegl.Buffer, rect: Rect, name: str, pixels: bytes, pixel_bytes: int) -> None:
-    """Sets a rectangle. GEGL says nothing when the size is wrong, so that it is checked here."""
+    """Sets a rectangle. The size is checked here, because GEGL does not report a wrong one."""
     if len(pixels) != rect.width * rect.height * pixel_bytes:
         raise ValueError(f"{len(pixels)} bytes for {rect.width} x {rect.height} pixels of {pixel_bytes} bytes")
-    buffer.set(rect.gegl(), name, pixels)
+    buffer.set(rect.to_gegl(), name, pixels)
 
 
-def reduced(buffer: Gegl.Buffer, rect: Rect, scale: float, name: str, pixel_bytes: int) -> Iterator[bytes]:
-    """A buffer shrunk by ``scale``, in strips; what lies outside of it is 0.
+def read_reduced(buffer: Gegl.Buffer, rect: Rect, scale: float, name: str, pixel_bytes: int) -> Iterator[bytes]:
+    """A buffer shrunk by ``scale``, in strips; 0 outside of it.
 
     Args:
         buffer: to read from.
@@ -173,15 +173,16 @@ def reduced(buffer: Gegl.Buffer, rect: Rect, scale: float, name: str, pixel_byte
         name: of the babl format.
         pixel_bytes: of the format.
     """
-    Gegl.init(None)  # or GEGL answers every scale but 1 with zeros
-    for strip in strips(rect, pixel_bytes):
-        yield bytes(buffer.get(strip.gegl(), scale, name, Gegl.AbyssPolicy.NONE))
+    Gegl.init(None)  # otherwise GEGL returns zeros for every scale but 1
+    for strip in split_into_strips(rect, pixel_bytes):
+        yield bytes(buffer.get(strip.to_gegl(), scale, name, Gegl.AbyssPolicy.NONE))
 
 
 def write_mask(buffer: Gegl.Buffer, rect: Rect, mask: bytes, depth: str) -> None:
-    """Sets a rectangle of a layer mask from one byte a pixel.
+    """Sets a rectangle of a layer mask from one byte per pixel.
 
-    It is handed over in the depth that travels: babl takes 350 MB for a moment to find a way from 8 bits to floats.
+    It is written in the depth of the sent pixels: babl takes 350 MB for a moment to find a conversion from 8 bits to
+    floats.
     """
     write(buffer, rect, _MASKS[depth], mask_to_depth(mask, depth), DEPTHS[depth])
 

@@ -1,7 +1,7 @@
-"""Presets that the user saved: settings under a name, and a thumbnail if they wanted one.
+"""The user's presets: settings under a name, optionally with a thumbnail.
 
-Each is a JSON file in a folder of the user's own, and a PNG beside it. Files are written whole or not at all, and what
-is read is bounded and checked: they may have been edited, damaged or copied from elsewhere.
+Each is a JSON file in a folder of the user, with a PNG beside it. Files are written completely or not at all; what is
+read is limited in size and checked, because it may have been edited, damaged or copied from elsewhere.
 """
 
 from __future__ import annotations
@@ -20,25 +20,25 @@ from typing import Any
 
 from worker_client.errors import Refused
 from worker_client.messages import Message
-from worker_client.settings import AMOUNTS, LOCKS, MODES, MOST_AMOUNT, OUTPUTS, PRIORS
+from worker_client.settings import AMOUNTS, LOCKS, MAX_AMOUNT, MODES, OUTPUTS, PRIORS
 
-LONGEST_NAME = 60
-MOST_PRESETS = 100
-LARGEST_SIDE = 256
-"""Of a thumbnail, in pixels."""
-_LARGEST_FILE = 16_384  # bytes of JSON
-_LARGEST_THUMBNAIL = 400_000  # bytes of PNG
+MAX_NAME_LENGTH = 60
+MAX_PRESETS = 100
+MAX_SIDE = 256
+"""The longest side of a thumbnail, in pixels."""
+_MAX_FILE_BYTES = 16_384  # bytes of JSON
+_MAX_THUMBNAIL_BYTES = 400_000  # bytes of PNG
 _VERSION = 1
 _PNG = b"\x89PNG\r\n\x1a\n"
 _SIZE_IN_PNG = slice(16, 24)
-_LONGEST_PROMPT = 300
-# Bounds of numbers, and the words of choices. Which faces are protected depends on the photo.
-_NUMBERS = {"strength": (0.0, 1.0), **{name: (0, MOST_AMOUNT) for name, _label, _blurb in AMOUNTS}}
+_MAX_PROMPT_LENGTH = 300
+# Bounds of numbers, and the values of choices. Which faces are protected depends on the photo, so it is not saved.
+_NUMBERS = {"strength": (0.0, 1.0), **{name: (0, MAX_AMOUNT) for name, _label, _blurb in AMOUNTS}}
 _WHOLE_NUMBERS = {"steps": (0, 10_000), "seed": (0, 2**31 - 1)}
 _CHOICES = {name: {value for value, _label in values} for name, values in
             (("prior", PRIORS), ("mode", MODES), ("output", OUTPUTS))}  # fmt: skip
 _SWITCHES = ("keep_expression", *(name for name, _part, _label in LOCKS))
-KEPT = ("prompt", *_NUMBERS, *_WHOLE_NUMBERS, *_CHOICES, *_SWITCHES)
+PRESET_SETTINGS = ("prompt", *_NUMBERS, *_WHOLE_NUMBERS, *_CHOICES, *_SWITCHES)
 """The settings that a preset holds, as ``run_settings.RunSettings`` names them."""
 
 
@@ -48,8 +48,8 @@ class Preset:
 
     Attributes:
         name: what the user calls it.
-        settings: some of ``KEPT``; those that it lacks keep their values.
-        thumbnail: a PNG file of at most ``LARGEST_SIDE`` pixels a side; None without one.
+        settings: some of ``PRESET_SETTINGS``; those that it lacks keep their values.
+        thumbnail: a PNG file of at most ``MAX_SIDE`` pixels a side; None without one.
     """
 
     name: str
@@ -58,42 +58,42 @@ class Preset:
 
 
 class PresetStore:
-    """The presets in a folder, which need not be there yet."""
+    """The presets in a folder, which need not exist yet."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
     def list_presets(self) -> tuple[list[Preset], list[Message]]:
-        """The presets by name, and what there is to say of files that are none."""
+        """The presets sorted by name, and messages on damaged files."""
         presets, damaged = [], []
-        for file in sorted(self.folder.glob("*.json"))[: 2 * MOST_PRESETS]:
+        for file in sorted(self.folder.glob("*.json"))[: 2 * MAX_PRESETS]:
             try:
                 presets.append(self._read(file))
             except (OSError, ValueError) as error:
                 damaged.append(Message("preset-damaged", path=str(file), reason=str(error)))
         return sorted(presets, key=lambda preset: preset.name.casefold()), damaged
 
-    def holds(self, name: str) -> bool:
-        """Whether there is a preset of this name."""
-        return self._file(_check_name(name)).exists()
+    def contains(self, name: str) -> bool:
+        """Whether there is a preset with this name."""
+        return self._get_file(_check_name(name)).exists()
 
     def save(self, name: str, settings: Mapping[str, Any], thumbnail: bytes | None = None) -> None:
-        """Store a preset, in place of an earlier one of this name.
+        """Store a preset, replacing an earlier one with this name.
 
         Args:
-            name: up to ``LONGEST_NAME`` characters.
-            settings: has those of ``KEPT``; others are left out.
-            thumbnail: a PNG; None for none, also where the earlier one had one.
+            name: up to ``MAX_NAME_LENGTH`` characters.
+            settings: has those of ``PRESET_SETTINGS``; others are left out.
+            thumbnail: a PNG; None for none, even if the earlier preset had one.
 
         Raises:
             Refused: the name is unusable, there are too many presets, or the folder can't be written to.
         """
         name = _check_name(name)
-        file = self._file(name)
-        if not file.exists() and len(list(self.folder.glob("*.json"))) >= MOST_PRESETS:
-            raise Refused("presets-too-many", limit=MOST_PRESETS)
-        kept = {key: settings[key] for key in KEPT if key in settings}
-        text = json.dumps({"version": _VERSION, "name": name, "settings": _check_settings(kept)}, indent=1)
+        file = self._get_file(name)
+        if not file.exists() and len(list(self.folder.glob("*.json"))) >= MAX_PRESETS:
+            raise Refused("presets-too-many", limit=MAX_PRESETS)
+        stored = {key: settings[key] for key in PRESET_SETTINGS if key in settings}
+        text = json.dumps({"version": _VERSION, "name": name, "settings": _check_settings(stored)}, indent=1)
         picture = file.with_suffix(".png")
         try:
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -104,7 +104,7 @@ class PresetStore:
                 _write_whole(picture, thumbnail)
             _write_whole(file, text.encode("utf-8"))
         except OSError as error:
-            raise _not_written(self.folder, error) from error
+            raise _make_write_error(self.folder, error) from error
 
     def rename(self, old: str, new: str) -> None:
         """Give a preset another name.
@@ -113,13 +113,13 @@ class PresetStore:
             Refused: the name is unusable or taken, the preset has gone, or the folder can't be written to.
         """
         new = _check_name(new)
-        before, after = self._file(old), self._file(new)
-        if before == after:
+        old_file, new_file = self._get_file(old), self._get_file(new)
+        if old_file == new_file:
             return
-        if after.exists():
+        if new_file.exists():
             raise Refused("preset-exists", name=new)
         try:
-            preset = self._read(before)
+            preset = self._read(old_file)
         except (OSError, ValueError) as error:
             raise Refused("preset-gone", name=old) from error
         picture = None if preset.thumbnail is None else preset.thumbnail.read_bytes()
@@ -127,43 +127,43 @@ class PresetStore:
         self.delete(old)
 
     def delete(self, name: str) -> None:
-        """Delete a preset and its thumbnail; nothing happens where there is none.
+        """Delete a preset and its thumbnail; does nothing if there is none.
 
         Raises:
             Refused: the folder can't be written to.
         """
-        file = self._file(name)
+        file = self._get_file(name)
         try:
-            # The picture first: it shows a face, and nothing would name it any more.
+            # The picture first: it shows a face, and without the other file nothing would lead to it any more.
             file.with_suffix(".png").unlink(missing_ok=True)
             file.unlink(missing_ok=True)
         except OSError as error:
-            raise _not_written(self.folder, error) from error
+            raise _make_write_error(self.folder, error) from error
 
-    def _file(self, name: str) -> Path:
-        # Names may hold what file systems don't take, or differ from one another only in case.
+    def _get_file(self, name: str) -> Path:
+        # Names may have characters that file systems don't allow, or differ only in case.
         digest = hashlib.sha256(unicodedata.normalize("NFC", name).encode("utf-8", "surrogatepass"))
         return self.folder / f"{digest.hexdigest()[:24]}.json"
 
     def _read(self, file: Path) -> Preset:
-        """Raises ``OSError`` or ``ValueError`` for what is no preset."""
-        data = _read_bounded(file, _LARGEST_FILE)
+        """Raises ``OSError`` or ``ValueError`` if the file is not a preset."""
+        data = _read_bounded(file, _MAX_FILE_BYTES)
         try:
-            found = json.loads(data.decode("utf-8"))
+            content = json.loads(data.decode("utf-8"))
         except (ValueError, RecursionError) as error:
             raise ValueError("it is no JSON") from error
-        if not isinstance(found, dict) or not isinstance(found.get("settings"), dict):
+        if not isinstance(content, dict) or not isinstance(content.get("settings"), dict):
             raise ValueError("it holds no settings")
-        name = found.get("name")
-        if not isinstance(name, str) or self._file(name) != file:
+        name = content.get("name")
+        if not isinstance(name, str) or self._get_file(name) != file:
             raise ValueError("its name is not that of its file")
-        known = {key: value for key, value in found["settings"].items() if key in KEPT}
+        settings = {key: value for key, value in content["settings"].items() if key in PRESET_SETTINGS}
         picture: Path | None = file.with_suffix(".png")
         try:
-            _check_png(_read_bounded(file.with_suffix(".png"), _LARGEST_THUMBNAIL)[: _SIZE_IN_PNG.stop])
+            _check_png(_read_bounded(file.with_suffix(".png"), _MAX_THUMBNAIL_BYTES)[: _SIZE_IN_PNG.stop])
         except (OSError, ValueError):
             picture = None
-        return Preset(name, _check_settings(known), picture)
+        return Preset(name, _check_settings(settings), picture)
 
 
 def _check_name(name: str) -> str:
@@ -173,8 +173,8 @@ def _check_name(name: str) -> str:
         Refused: nothing is left, it is too long, or it has more than one line.
     """
     name = unicodedata.normalize("NFC", name).strip()
-    if not name or len(name) > LONGEST_NAME or not name.isprintable():
-        raise Refused("preset-name-unusable", limit=LONGEST_NAME)
+    if not name or len(name) > MAX_NAME_LENGTH or not name.isprintable():
+        raise Refused("preset-name-unusable", limit=MAX_NAME_LENGTH)
     return name
 
 
@@ -192,7 +192,7 @@ def _check_settings(settings: dict[str, Any]) -> dict[str, Any]:
 
 def _is_usable(key: str, value: Any) -> bool:
     if key == "prompt":
-        return isinstance(value, str) and len(value) <= _LONGEST_PROMPT
+        return isinstance(value, str) and len(value) <= _MAX_PROMPT_LENGTH
     if key in _SWITCHES:
         return isinstance(value, bool)
     if key in _CHOICES:
@@ -204,15 +204,15 @@ def _is_usable(key: str, value: Any) -> bool:
 
 
 def _check_png(start: bytes, size: int = 0) -> None:
-    """Raises ``ValueError`` unless it is the beginning of a small PNG, of which no more than that is believed."""
-    if not start.startswith(_PNG) or len(start) < _SIZE_IN_PNG.stop or size > _LARGEST_THUMBNAIL:
+    """Raises ``ValueError`` unless it is the beginning of a small PNG; nothing else of the file is checked."""
+    if not start.startswith(_PNG) or len(start) < _SIZE_IN_PNG.stop or size > _MAX_THUMBNAIL_BYTES:
         raise ValueError("the thumbnail is no small PNG")
-    if not all(1 <= side <= LARGEST_SIDE for side in struct.unpack(">II", start[_SIZE_IN_PNG])):
+    if not all(1 <= side <= MAX_SIDE for side in struct.unpack(">II", start[_SIZE_IN_PNG])):
         raise ValueError("the thumbnail is too large")
 
 
 def _read_bounded(file: Path, limit: int) -> bytes:
-    """Raises ``ValueError`` for a larger file, and ``OSError``."""
+    """Reads a file; raises ``ValueError`` if it is larger than ``limit``, or ``OSError``."""
     with file.open("rb") as stream:
         data = stream.read(limit + 1)
     if len(data) > limit:
@@ -221,7 +221,7 @@ def _read_bounded(file: Path, limit: int) -> bytes:
 
 
 def _write_whole(file: Path, data: bytes) -> None:
-    """Write a file that nobody else can read, whole or not at all."""
+    """Write a file that only the user can read, completely or not at all."""
     handle, name = tempfile.mkstemp(dir=file.parent, prefix=".")
     try:
         with os.fdopen(handle, "wb") as stream:
@@ -235,5 +235,5 @@ def _write_whole(file: Path, data: bytes) -> None:
         raise
 
 
-def _not_written(folder: Path, error: OSError) -> Refused:
+def _make_write_error(folder: Path, error: OSError) -> Refused:
     return Refused("preset-not-written", path=str(folder), reason=error.strerror or str(error))

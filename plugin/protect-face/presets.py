@@ -1,4 +1,4 @@
-"""The window of the user's own presets: choose one, save the present settings, rename, delete."""
+"""The window of the user's presets: use one, save the current settings, rename, delete."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ import gi
 gi.require_version("Gtk", "3.0")
 from gi.repository import GdkPixbuf, Gimp, GLib, Gtk  # noqa: E402
 from worker_client import WorkerProblem  # noqa: E402
-from worker_client.texts import _, sentence  # noqa: E402
+from worker_client.texts import _, to_sentence  # noqa: E402
 
-from preset_store import LONGEST_NAME, Preset, PresetStore  # noqa: E402
+from preset_store import MAX_NAME_LENGTH, Preset, PresetStore  # noqa: E402
 
 _USE, _RENAME, _DELETE = 2, 3, 4
 _GAP = 12
@@ -37,7 +37,7 @@ class PresetsDialog:
         parent: window that it belongs to.
         store: has the presets.
         settings: those that are saved.
-        thumbnail: what they look like; None while that is not known.
+        thumbnail: what they look like; None if that is not known yet.
         """
         self._store = store
         self._settings = settings
@@ -59,29 +59,29 @@ class PresetsDialog:
         (self.rows if self.presets else self.name).grab_focus()
 
     def run(self) -> dict[str, Any] | None:
-        """The settings of the preset that the user wants to use; None for none."""
-        wanted = None
-        while wanted is None and (answer := int(self.dialog.run())) in (_USE, _RENAME, _DELETE):
-            chosen = self._selected()
-            if chosen is None:
+        """Shows the window; returns the settings of the preset that the user wants to use, None for none."""
+        settings = None
+        while settings is None and (response := int(self.dialog.run())) in (_USE, _RENAME, _DELETE):
+            preset = self._get_selected()
+            if preset is None:
                 continue
-            if answer == _USE:
-                wanted = chosen.settings
+            if response == _USE:
+                settings = preset.settings
             with self._problems_shown():
-                if answer == _RENAME:
-                    self._store.rename(chosen.name, self.name.get_text())
+                if response == _RENAME:
+                    self._store.rename(preset.name, self.name.get_text())
                     self._fill(self.name.get_text().strip())
-                if answer == _DELETE and self._confirm_deletion(chosen):
-                    self._store.delete(chosen.name)
+                if response == _DELETE and self._confirm_deletion(preset):
+                    self._store.delete(preset.name)
                     self._fill()
         self.dialog.destroy()
-        return wanted
+        return settings
 
     def _build_list(self) -> Gtk.Widget:
         self.rows = Gtk.ListBox(activate_on_single_click=False)
-        self.rows.connect("row-selected", lambda *_: self._row_selected())
+        self.rows.connect("row-selected", lambda *_: self._on_row_selected())
         self.rows.connect("row-activated", lambda *_: self.dialog.response(_USE))
-        # Its own way is to activate the row that has the keyboard, which would use it.
+        # By default this activates the focused row, which would use the preset.
         self.rows.connect("mnemonic-activate", lambda *_: self._focus_rows())
         empty = Gtk.Label(label=_("Nothing is saved yet."))
         empty.show()
@@ -100,8 +100,8 @@ class PresetsDialog:
         return box
 
     def _build_saving(self) -> Gtk.Widget:
-        self.name = Gtk.Entry(max_length=LONGEST_NAME, hexpand=True)
-        self.name.connect("changed", lambda _entry: self._allow())
+        self.name = Gtk.Entry(max_length=MAX_NAME_LENGTH, hexpand=True)
+        self.name.connect("changed", lambda _entry: self._update_buttons())
         self.name.connect("activate", lambda _entry: self._save())
         title = Gtk.Label(label=_("_Name"), use_underline=True, xalign=0, mnemonic_widget=self.name)
         self.save = Gtk.Button(use_underline=True)
@@ -120,47 +120,47 @@ class PresetsDialog:
         return grid
 
     def _fill(self, selected: str | None = None) -> None:
-        """Lists what is stored, with one of them selected."""
+        """Lists the stored presets, with one of them selected."""
         for row in self.rows.get_children():
             row.destroy()
         self.presets, damaged = self._store.list_presets()
         for preset in self.presets:
             self.rows.add(_build_row(preset))
         self.rows.show_all()
-        self._tell("\n".join(sentence(message) for message in damaged))
-        at = next((number for number, preset in enumerate(self.presets) if preset.name == selected), None)
-        if at is not None:
-            self.rows.select_row(self.rows.get_row_at_index(at))
-        self._allow()
+        self._show_notice("\n".join(to_sentence(message) for message in damaged))
+        index = next((number for number, preset in enumerate(self.presets) if preset.name == selected), None)
+        if index is not None:
+            self.rows.select_row(self.rows.get_row_at_index(index))
+        self._update_buttons()
 
     def _focus_rows(self) -> bool:
-        """Leads the keyboard to the selected preset, else to the first."""
+        """Moves the keyboard focus to the selected preset, else to the first."""
         row = self.rows.get_selected_row() or self.rows.get_row_at_index(0)
         if row is not None:
             self.rows.select_row(row)
             row.grab_focus()
         return True
 
-    def _selected(self) -> Preset | None:
+    def _get_selected(self) -> Preset | None:
         row = self.rows.get_selected_row()
         return None if row is None else self.presets[row.get_index()]
 
-    def _row_selected(self) -> None:
-        chosen = self._selected()
-        if chosen is not None:
-            self.name.set_text(chosen.name)
-            self.with_thumbnail.set_active(chosen.thumbnail is not None and self._thumbnail is not None)
-        self._allow()
+    def _on_row_selected(self) -> None:
+        preset = self._get_selected()
+        if preset is not None:
+            self.name.set_text(preset.name)
+            self.with_thumbnail.set_active(preset.thumbnail is not None and self._thumbnail is not None)
+        self._update_buttons()
 
-    def _allow(self) -> None:
-        """Whether the buttons can be pressed, and whether saving replaces a preset."""
-        chosen, name = self._selected(), self.name.get_text().strip()
-        taken = name in [preset.name for preset in self.presets]
-        self.save.set_label(_("_Overwrite") if taken else _("_Save settings"))
+    def _update_buttons(self) -> None:
+        """Updates which buttons can be pressed, and whether saving replaces a preset."""
+        preset, name = self._get_selected(), self.name.get_text().strip()
+        exists = name in [saved.name for saved in self.presets]
+        self.save.set_label(_("_Overwrite") if exists else _("_Save settings"))
         self.save.set_sensitive(bool(name))
         for number in (_USE, _DELETE):
-            self.dialog.set_response_sensitive(number, chosen is not None)
-        self.dialog.set_response_sensitive(_RENAME, chosen is not None and bool(name) and not taken)
+            self.dialog.set_response_sensitive(number, preset is not None)
+        self.dialog.set_response_sensitive(_RENAME, preset is not None and bool(name) and not exists)
 
     def _save(self) -> None:
         name, picture = self.name.get_text().strip(), None
@@ -171,49 +171,49 @@ class PresetsDialog:
             self._fill(name)
 
     def _confirm_deletion(self, preset: Preset) -> bool:
-        question = Gtk.MessageDialog(
+        dialog = Gtk.MessageDialog(
             transient_for=self.dialog,
             modal=True,
             message_type=Gtk.MessageType.QUESTION,
             text=_("Delete the preset “{}”?").format(preset.name),
         )
-        question.add_button(_("_Cancel"), Gtk.ResponseType.CANCEL)
-        question.add_button(_("_Delete"), Gtk.ResponseType.OK)
-        question.set_default_response(Gtk.ResponseType.CANCEL)
-        answer = question.run()
-        question.destroy()
-        return bool(answer == Gtk.ResponseType.OK)
+        dialog.add_button(_("_Cancel"), Gtk.ResponseType.CANCEL)
+        dialog.add_button(_("_Delete"), Gtk.ResponseType.OK)
+        dialog.set_default_response(Gtk.ResponseType.CANCEL)
+        response = dialog.run()
+        dialog.destroy()
+        return bool(response == Gtk.ResponseType.OK)
 
     @contextmanager
     def _problems_shown(self) -> Iterator[None]:
-        """Says what goes wrong above the name; the window goes on."""
+        """Shows an error above the name; the window stays open."""
         try:
             yield
         except WorkerProblem as problem:
-            self._tell(sentence(problem.message))
+            self._show_notice(to_sentence(problem.message))
 
-    def _tell(self, words: str) -> None:
-        self._notice.set_text(words)
-        self._notice.set_visible(bool(words))
+    def _show_notice(self, text: str) -> None:
+        self._notice.set_text(text)
+        self._notice.set_visible(bool(text))
 
 
 def _build_row(preset: Preset) -> Gtk.Widget:
-    """A thumbnail, and beside it the name and what it makes."""
-    told = "<b>" + GLib.markup_escape_text(preset.name) + "</b>"
+    """A thumbnail, and beside it the name, prompt and strength."""
+    markup = "<b>" + GLib.markup_escape_text(preset.name) + "</b>"
     if "prompt" in preset.settings and "strength" in preset.settings:
         about = _("{prompt}, strength {strength:.2f}").format(**preset.settings)
-        told += "\n<small>" + GLib.markup_escape_text(about) + "</small>"
-    words = Gtk.Label(xalign=0, wrap=True, max_width_chars=44)
-    words.set_markup(told)
+        markup += "\n<small>" + GLib.markup_escape_text(about) + "</small>"
+    label = Gtk.Label(xalign=0, wrap=True, max_width_chars=44)
+    label.set_markup(markup)
     picture = Gtk.Image()
     picture.set_size_request(_SIDE, -1)
     if preset.thumbnail is not None:
-        # Whose head is that of a small PNG may still be damaged further on.
+        # Only the head of the PNG was checked; the rest may be damaged.
         try:
             picture.set_from_pixbuf(GdkPixbuf.Pixbuf.new_from_file_at_size(str(preset.thumbnail), _SIDE, _SIDE))
         except GLib.Error:
             picture.set_from_icon_name("image-missing", Gtk.IconSize.DIALOG)
     box = Gtk.Box(orientation=Gtk.Orientation.HORIZONTAL, spacing=_GAP, border_width=4)
     box.pack_start(picture, False, False, 0)
-    box.pack_start(words, True, True, 0)
+    box.pack_start(label, True, True, 0)
     return box

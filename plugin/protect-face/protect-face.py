@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Protect Face for GIMP 3: registers, asks, sends, shows progress, inserts. The worker does the rest."""
+"""Protect Face for GIMP 3: registers the procedures. Other modules show dialogs and talk to the worker."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ import check  # noqa: E402
 import run_settings  # noqa: E402
 import worker_menu  # noqa: E402
 from last_settings import keep_as_last  # noqa: E402
-from layers import photo_of  # noqa: E402
+from layers import find_photo  # noqa: E402
 from procedures import guard_procedure, run_and_show  # noqa: E402
 
 PROTECT = "plug-in-protect-face"
@@ -29,7 +29,7 @@ CHECK = "plug-in-protect-face-check"
 STRENGTHEN = "plug-in-protect-face-strengthen"
 WORKER = "plug-in-protect-face-worker"
 MENU = "<Image>/Filters/" + _("Privacy")
-# In this order in the menu, which GIMP sorts by path and label. Sections that a menu does not have divide nothing.
+# GIMP sorts menu entries by path and label; these sections, which the menu does not have, only set the order.
 PLACES = {PROTECT: "[1]", CHECK: "[2]", STRENGTHEN: "[3]", WORKER: "[4]"}
 HELP = Path(__file__).resolve().parent / "worker_client" / "help"
 HELP_DOMAIN = "protect-face"  # as in its index
@@ -46,12 +46,14 @@ class ProtectFace(Gimp.PlugIn):
         return [PROTECT, CHECK, STRENGTHEN, WORKER]
 
     def do_create_procedure(self, name: str) -> Gimp.Procedure:
-        make = {PROTECT: _protect, CHECK: _check, STRENGTHEN: _strengthen, WORKER: _worker}[name]
+        make = {PROTECT: _create_protect, CHECK: _create_check, STRENGTHEN: _create_strengthen, WORKER: _create_worker}[
+            name
+        ]
         return make(self)
 
 
-def _protect(plug_in: Gimp.PlugIn) -> Gimp.Procedure:
-    procedure = _image_procedure(plug_in, PROTECT, _run_protect, _("_Protect Face…"))
+def _create_protect(plug_in: Gimp.PlugIn) -> Gimp.Procedure:
+    procedure = _create_image_procedure(plug_in, PROTECT, _run_protect, _("_Protect Face…"))
     procedure.set_documentation(
         _("Keeps people unrecognisable to face recognition while they stay themselves to everyone else"),
         _("Adds a layer with makeup, light and shape that face-recognition software does not see through."),
@@ -61,8 +63,8 @@ def _protect(plug_in: Gimp.PlugIn) -> Gimp.Procedure:
     return procedure
 
 
-def _check(plug_in: Gimp.PlugIn) -> Gimp.Procedure:
-    procedure = _image_procedure(plug_in, CHECK, check.run_check, _("_Check Protection…"))
+def _create_check(plug_in: Gimp.PlugIn) -> Gimp.Procedure:
+    procedure = _create_image_procedure(plug_in, CHECK, check.run_check, _("_Check Protection…"))
     procedure.set_documentation(
         _("Tells what recognisers say of the image as it looks now"),
         _("Compares the visible image with the original layer, face by face and recogniser by recogniser."),
@@ -72,8 +74,8 @@ def _check(plug_in: Gimp.PlugIn) -> Gimp.Procedure:
     return procedure
 
 
-def _strengthen(plug_in: Gimp.PlugIn) -> Gimp.Procedure:
-    procedure = _image_procedure(plug_in, STRENGTHEN, check.run_strengthen, _("_Strengthen Protection"))
+def _create_strengthen(plug_in: Gimp.PlugIn) -> Gimp.Procedure:
+    procedure = _create_image_procedure(plug_in, STRENGTHEN, check.run_strengthen, _("_Strengthen Protection"))
     procedure.set_documentation(
         _("Searches again from the image as it looks now, and keeps your edits"),
         _("Adds one more layer on top that makes up for what your edits took away from the protection."),
@@ -83,7 +85,7 @@ def _strengthen(plug_in: Gimp.PlugIn) -> Gimp.Procedure:
     return procedure
 
 
-def _worker(plug_in: Gimp.PlugIn) -> Gimp.Procedure:
+def _create_worker(plug_in: Gimp.PlugIn) -> Gimp.Procedure:
     procedure = Gimp.Procedure.new(
         plug_in, WORKER, Gimp.PDBProcType.PLUGIN, guard_procedure(worker_menu.run_worker), None
     )
@@ -99,7 +101,7 @@ def _worker(plug_in: Gimp.PlugIn) -> Gimp.Procedure:
     return procedure
 
 
-def _image_procedure(plug_in: Gimp.PlugIn, name: str, run: Callable[..., object], label: str) -> Gimp.Procedure:
+def _create_image_procedure(plug_in: Gimp.PlugIn, name: str, run: Callable[..., object], label: str) -> Gimp.Procedure:
     procedure = Gimp.ImageProcedure.new(plug_in, name, Gimp.PDBProcType.PLUGIN, guard_procedure(run), None)
     procedure.set_image_types("RGB*, GRAY*")
     procedure.set_sensitivity_mask(Gimp.ProcedureSensitivityMask.DRAWABLE)
@@ -121,7 +123,7 @@ def _run_protect(
     if mode == Gimp.RunMode.INTERACTIVE:
         import dialog  # GTK is only loaded where there is a window
 
-        choice = dialog.ask(procedure, config, photo_of(image, drawables))
+        choice = dialog.ask(procedure, config, find_photo(image, drawables))
         if choice is None:
             return None
         keep_as_last(config, image)
@@ -130,7 +132,7 @@ def _run_protect(
         all_images.run_and_show(mode, image, drawables, settings, choice)
     else:
         # Looked up again, because the image could be edited while the dialog was open.
-        run_and_show(mode, photo_of(image, drawables), settings, choice)
+        run_and_show(mode, find_photo(image, drawables), settings, choice)
     return []
 
 

@@ -1,5 +1,5 @@
-"""Pixels of a layer for a job that another thread submits: they are read strip by strip while they are sent, by GTK's
-thread, which alone may call GIMP. A large photo is never in memory as a whole."""
+"""Pixels of a layer for a job that another thread submits. GTK's thread, the only one that may call GIMP, reads them
+strip by strip while they are sent: a large photo is never in memory as a whole."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pixels import Rect
 
 
 class LayerReader:
-    """Rectangles of a layer, and what of them is selected.
+    """Rectangles of a layer, and the selection over them.
 
     Attributes:
         pictures: to be sent once.
@@ -45,7 +45,7 @@ class LayerReader:
         return self._digest.value
 
     def close(self) -> None:
-        """Lets go of the layer, from GTK's thread."""
+        """Releases the layer; called from GTK's thread."""
         self._open.close()
 
     def _read(self, picture: Picture, strips: Iterator[bytes]) -> Iterator[bytes]:

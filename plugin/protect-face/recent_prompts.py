@@ -1,4 +1,4 @@
-"""The prompts that were used last, kept by GIMP for its user."""
+"""The user's recent prompts, saved by GIMP."""
 
 from __future__ import annotations
 

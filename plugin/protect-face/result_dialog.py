@@ -1,4 +1,4 @@
-"""What came of a run: the meter, and what would help."""
+"""The result of a run: the meter, and buttons for remedies."""
 
 from __future__ import annotations
 
@@ -10,42 +10,44 @@ import gi
 gi.require_version("GimpUi", "3.0")
 gi.require_version("Gtk", "3.0")
 from gi.repository import GimpUi, Gtk  # noqa: E402
-from worker_client.report import advice, result_title  # noqa: E402
+from worker_client.report import choose_title, list_advice  # noqa: E402
 from worker_client.texts import _  # noqa: E402
 
-from meter import Meter, bold  # noqa: E402
+from meter import Meter, make_heading  # noqa: E402
 
 _GAP = 12
 
 
 def show(result: dict[str, Any], offers: Sequence[str]) -> str | None:
-    """Shows what came of a run until the user closes it.
+    """Shows the result of a run until the user closes the dialog.
 
     Args:
         result: header of the result of "protect" or "apply".
-        offers: what can be done about it.
+        offers: what can be done about a poor result.
 
     Returns:
-        the one that was pressed, see ``run_settings.grant``.
+        the offer that the user chose, see ``run_settings.apply_offer``; None for none.
     """
     GimpUi.init("protect-face")
     dialog = GimpUi.Dialog(title=_("Protect Face"), role="protect-face-result", use_header_bar=False)
     dialog.add_button(_("_Close"), Gtk.ResponseType.CLOSE)
     dialog.set_default_response(Gtk.ResponseType.CLOSE)
-    pressed: list[str] = []
+    chosen: list[str] = []
 
-    def press(name: str) -> None:
-        pressed.append(name)
+    def choose_offer(name: str) -> None:
+        chosen.append(name)
         dialog.response(Gtk.ResponseType.APPLY)
 
     box = Gtk.Box(orientation=Gtk.Orientation.VERTICAL, spacing=_GAP, border_width=_GAP)
-    box.pack_start(bold(result_title(result)), False, False, 0)
-    meter = Meter(offers, press)
+    box.pack_start(make_heading(choose_title(result)), False, False, 0)
+    meter = Meter(offers, choose_offer)
     box.pack_start(meter, False, False, 0)
-    box.pack_start(Gtk.Label(label="\n".join(advice(result)), xalign=0, wrap=True, max_width_chars=60), False, False, 0)
+    box.pack_start(
+        Gtk.Label(label="\n".join(list_advice(result)), xalign=0, wrap=True, max_width_chars=60), False, False, 0
+    )
     dialog.get_content_area().pack_start(box, True, True, 0)
     box.show_all()
     meter.show_figures(result)
     dialog.run()
     dialog.destroy()
-    return pressed[0] if pressed else None
+    return chosen[0] if chosen else None

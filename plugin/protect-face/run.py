@@ -1,4 +1,4 @@
-"""One run: ask which faces are there, send what belongs to them, wait, and put the layer in."""
+"""One run: detect faces, send their regions, wait, and insert the layer."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from worker_client.results import pack_selection
 from worker_client.settings import (
     PRODUCTS,
     WHOLE_LAYER,
-    amounts_header,
-    job_header,
+    make_amounts_header,
+    make_job_header,
     name_layer,
     pack_pixels,
     pack_run_record,
@@ -27,20 +27,20 @@ from worker_client.settings import (
 import layers
 from layers import ChangedArea, Source
 from masks import Mask, apply_limit, find_limit, take_masks
-from pixels import MASK_FORMAT, Format, Rect, read, reduced, strips
-from products import product_group
+from pixels import MASK_FORMAT, Format, Rect, read, read_reduced, split_into_strips
+from products import build_product_group
 from run_settings import RunSettings
 
-Tell = Callable[[Event], None]
+OnEvent = Callable[[Event], None]
 
 
 @dataclass(frozen=True)
 class Choice:
-    """What was chosen in the dialog.
+    """The user's choice in the dialog.
 
     Attributes:
-        faces: numbers of the faces; None for those that the settings name.
-        search: a finished search that the worker keeps, to be applied instead of a new one; None for a new one.
+        faces: numbers of the faces; None for those of the settings.
+        search: a finished search that the worker keeps, to be applied; None for a new search.
         digest: of the pixels that were searched, see ``PixelDigest``.
         detection: result of "find" for its faces, or for those that could be chosen.
     """
@@ -52,26 +52,26 @@ class Choice:
 
 
 def connect(on_waiting: Callable[[float], object] | None = None) -> Worker:
-    """The user's worker, started when it does not run.
+    """Connects to the user's worker, and starts one if none runs.
 
     Raises:
-        WorkerProblem: there is none that fits.
+        WorkerProblem: there is none of the right version.
     """
-    # Constants, because Gimp.version() asks GIMP, which only the main thread may; the dialog connects in another.
+    # Constants, because Gimp.version() calls GIMP, which only the main thread may; the dialog connects in another.
     client = f"GIMP {Gimp.MAJOR_VERSION}.{Gimp.MINOR_VERSION}.{Gimp.MICRO_VERSION}"
     return worker_client.connect(on_waiting, client=client)
 
 
 def read_detection_pictures(source: Source, buffer: Gegl.Buffer, with_selection: bool = True) -> list[Picture]:
-    """What "find" looks at: the layer, whose pixels ``buffer`` has, and the selection, both reduced."""
+    """The pictures for "find": the layer, whose pixels are in ``buffer``, and the selection, both reduced."""
     width, height = worker_client.choose_detection_size(source.area.width, source.area.height)
     scale = width / source.area.width
     form, small = source.form, Rect(0, 0, width, height)
-    strip = reduced(buffer, small, scale, form.name, form.pixel_bytes)
+    strip = read_reduced(buffer, small, scale, form.name, form.pixel_bytes)
     pictures = [Picture("photo", 0, 0, width, height, form.channels, form.depth, form.icc, strip)]
     if with_selection and not Gimp.Selection.is_empty(source.image):
-        there = small.moved(round(source.offset[0] * scale), round(source.offset[1] * scale))
-        strip = reduced(source.image.get_selection().get_buffer(), there, scale, MASK_FORMAT, 1)
+        area = small.translate(round(source.offset[0] * scale), round(source.offset[1] * scale))
+        strip = read_reduced(source.image.get_selection().get_buffer(), area, scale, MASK_FORMAT, 1)
         pictures.append(Picture("selection", 0, 0, width, height, 1, "u8", strips=strip))
     return pictures
 
@@ -80,37 +80,37 @@ def detect(
     worker: Worker,
     source: Source,
     faces: str | list[int],
-    tell: Tell,
+    on_event: OnEvent,
     with_selection: bool = True,
     known: Sequence[dict[str, Any]] = (),
 ) -> dict[str, Any]:
-    """What the worker found, as ``worker_client.faces.detect_faces`` gives it.
+    """Detects faces; returns the result of ``worker_client.faces.detect_faces``.
 
     Args:
-        worker: to ask.
+        worker: runs the detection.
         source: the layer.
-        faces: which ones, or the numbers that they have among ``known``.
-        tell: gets the events.
+        faces: the setting, or numbers of faces among ``known``.
+        on_event: called with the events.
         with_selection: whether the selection counts.
         known: faces that the user chose from.
 
     Raises:
-        WorkerProblem: there is no face, or none in the selection, or those that were chosen are not in their places.
+        WorkerProblem: there is no face, or none in the selection, or the chosen ones have moved.
     """
-    tell(Event("progress", {"stage": "detect", "fraction": 0.0}))  # reading a large photo takes a second
+    on_event(Event("progress", {"stage": "detect", "fraction": 0.0}))  # reading a large photo takes a second
     selecting = not Gimp.Selection.is_empty(source.image)
 
-    def ask(header: dict[str, Any]) -> Job:
+    def submit_find(header: dict[str, Any]) -> Job:
         with layers.as_shown(source.layer) as buffer:
             return worker.submit("find", header, read_detection_pictures(source, buffer, with_selection))
 
-    return detect_faces(ask, source.area.size, faces, selecting, tell, known)
+    return detect_faces(submit_find, source.area.size, faces, selecting, on_event, known)
 
 
 def protect(
-    worker: Worker, source: Source, settings: RunSettings, tell: Tell, choice: Choice | None = None
+    worker: Worker, source: Source, settings: RunSettings, on_event: OnEvent, choice: Choice | None = None
 ) -> dict[str, Any]:
-    """Searches, or applies what was found in the dialog, puts the new layer in and returns what the worker said of it.
+    """Searches, or applies the search from the dialog, inserts the new layer and returns the worker's result.
 
     Returns:
         the header of its result, with the faces that could not be protected as "left_out".
@@ -122,25 +122,25 @@ def protect(
     left_out: list[dict[str, Any]] = []
     if choice is not None and choice.search is not None:
         rects, left_out = get_rects(choice.detection), list_left_out(choice.detection, settings.faces)
-        applied = _apply(worker, source, settings, tell, choice, rects)
+        applied = _apply(worker, source, settings, on_event, choice, rects)
     if applied is None or rects is None:
         if choice is None or choice.faces is None:
-            detection = detect(worker, source, settings.faces, tell)
+            detection = detect(worker, source, settings.faces, on_event)
         else:
-            detection = detect(worker, source, choice.faces, tell, known=choice.detection["faces"])
+            detection = detect(worker, source, choice.faces, on_event, known=choice.detection["faces"])
         left_out = list_left_out(detection, settings.faces)
         layers.check_there(source)
         rects = get_rects(detection)
-        header = job_header(asdict(settings)) | {"faces": get_chosen_faces(detection), "full": source.area.size}
-        limits = [layers.limit_of(source, rect) for rect in rects]
+        header = make_job_header(asdict(settings)) | {"faces": get_chosen_faces(detection), "full": source.area.size}
+        limits = [layers.read_limit(source, rect) for rect in rects]
         with layers.as_shown(source.layer) as buffer:
             photos = [read_photo(buffer, source.form, rect) for rect in rects]
             job = worker.submit("protect", header, photos + read_selections(source, rects))
             digest = digest_photo(buffer, source.form, rects)
-        result = job.result(tell, lazily=True)
+        result = job.result(on_event, lazily=True)
     else:
         result, digest = applied
-        limits = [layers.limit_of(source, rect) for rect in rects]
+        limits = [layers.read_limit(source, rect) for rect in rects]
     layer = build_layer(source, settings, result.pictures, limits)
     attach_run_record(layer, source, settings, result, rects, digest)
     layers.insert(source, layer)
@@ -148,11 +148,11 @@ def protect(
 
 
 def _apply(
-    worker: Worker, source: Source, settings: RunSettings, tell: Tell, choice: Choice, rects: list[Rect]
+    worker: Worker, source: Source, settings: RunSettings, on_event: OnEvent, choice: Choice, rects: list[Rect]
 ) -> tuple[Event, str] | None:
     """The result of a search that the worker keeps, and the digest of the photo.
 
-    None when it is gone, or the pixels are others since.
+    None if the search is gone, or the pixels have changed since.
     """
     layers.check_there(source)
     with layers.as_shown(source.layer) as buffer:
@@ -160,10 +160,10 @@ def _apply(
         if digest_pictures(chain(photos, read_selections(source, rects))) != choice.digest:
             return None
         digest = digest_photo(buffer, source.form, rects)
-    header = amounts_header(asdict(settings))
-    header |= {"search": choice.search, "output": job_header(asdict(settings))["output"]}
+    header = make_amounts_header(asdict(settings))
+    header |= {"search": choice.search, "output": make_job_header(asdict(settings))["output"]}
     try:
-        return worker.submit("apply", header).result(tell, lazily=True), digest
+        return worker.submit("apply", header).result(on_event, lazily=True), digest
     except WorkerProblem as problem:
         if problem.code != "search-gone":
             raise
@@ -173,7 +173,7 @@ def _apply(
 def attach_run_record(
     layer: Gimp.Layer, source: Source, settings: RunSettings, result: Event, rects: Sequence[Rect], digest: str
 ) -> None:
-    """Keeps with a layer what Check and Strengthen have to know of its run; ``digest`` is of the photo in ``rects``."""
+    """Attaches the record that Check and Strengthen need to a layer; ``digest`` is that of the photo in ``rects``."""
     record = pack_run_record(
         source.tattoo,
         source.area.size,
@@ -186,12 +186,12 @@ def attach_run_record(
 
 
 def digest_photo(buffer: Gegl.Buffer, form: Format, rects: Sequence[Rect]) -> str:
-    """What tells whether the pixels of a photo are still the same in rectangles."""
+    """The digest of a photo's pixels in rectangles, which shows whether they are still the same."""
     return digest_pictures(read_photo(buffer, form, rect) for rect in rects)
 
 
 def get_rects(detection: dict[str, Any]) -> list[Rect]:
-    """The rectangles that have to travel, from the result of "find"."""
+    """The rectangles that have to be sent, from the result of "find"."""
     return [Rect(*region) for region in get_region_rects(detection)]
 
 
@@ -202,45 +202,45 @@ def read_photo(
 
     Args:
         buffer: to read from.
-        form: the format that travels.
-        rect: where it says it lies.
+        form: in which the pixels are sent.
+        rect: the picture's rectangle.
         name: of the picture.
-        shift: from there to where it lies in the buffer.
+        shift: from ``rect`` to the rectangle in the buffer.
     """
-    bands = (read(buffer, strip.moved(*shift), form.name) for strip in strips(rect, form.pixel_bytes))
+    bands = (read(buffer, strip.translate(*shift), form.name) for strip in split_into_strips(rect, form.pixel_bytes))
     return Picture(name, rect.x, rect.y, rect.width, rect.height, form.channels, form.depth, form.icc, bands)
 
 
 def read_selections(source: Source, rects: Sequence[Rect]) -> list[Picture]:
-    """What of rectangles of the layer is selected; none when nothing is, which stands for everything."""
+    """The selection over rectangles of the layer; no pictures if nothing is selected, which means everything."""
     if Gimp.Selection.is_empty(source.image):
         return []
-    return [pack_selection(astuple(rect), layers.selected(source, rect)) for rect in rects]
+    return [pack_selection(astuple(rect), layers.read_selection(source, rect)) for rect in rects]
 
 
 def build_layer(
     source: Source, settings: RunSettings, pictures: Sequence[Picture], limits: Sequence[Mask | None]
 ) -> Gimp.Layer:
-    """The layer or group that the worker's pictures make, not yet in the image; they may come while they are used.
+    """Builds the layer or group from the worker's pictures, not yet in the image; pictures may be received lazily.
 
     Raises:
-        Refused: nothing was changed, or the image or the layer is no longer what it was.
+        Refused: nothing was changed, or the image or the layer has changed too much.
     """
     if not pictures:
         raise Refused("nothing-changed")
     name = name_layer(asdict(settings))
     masks: list[Mask] = []
-    rest = take_masks(pictures, masks)
+    others = take_masks(pictures, masks)
     if settings.output == PRODUCTS:
-        return product_group(source, name, rest, _show_masks(masks, limits))
-    parts = (ChangedArea(picture, masks[-1], find_limit(masks[-1].rect, limits)) for picture in rest)
-    make = layers.whole_layer if settings.output == WHOLE_LAYER else layers.result_layer
+        return build_product_group(source, name, others, _show_masks(masks, limits))
+    parts = (ChangedArea(picture, masks[-1], find_limit(masks[-1].rect, limits)) for picture in others)
+    make = layers.build_whole_layer if settings.output == WHOLE_LAYER else layers.build_result_layer
     return make(source, name, parts)
 
 
 def _show_masks(masks: Sequence[Mask], limits: Sequence[Mask | None]) -> Iterator[tuple[Rect, bytes]]:
-    """Where and how far changes are to be seen, one byte a pixel."""
+    """Rectangles with the visibility of changes, one byte per pixel."""
     for mask in masks:
         limit = find_limit(mask.rect, limits)
-        for rect, changed in mask.bands():
+        for rect, changed in mask.iterate_bands():
             yield rect, apply_limit(rect, changed, limit)

@@ -1,4 +1,4 @@
-"""What the user can ask for: the procedure's arguments, and what they mean for one run."""
+"""The settings of a run, as the procedure's arguments and as an object."""
 
 from __future__ import annotations
 
@@ -7,27 +7,27 @@ from typing import Any
 
 from gi.repository import Gimp, GObject
 from worker_client.settings import (
-    ABOUT_LOCKS,
     AMOUNTS,
     DEFAULT_KEEP_EXPRESSION,
     DEFAULT_PROMPT,
     DEFAULT_STRENGTH,
     FACES,
     FULL_AMOUNT,
+    LOCK_BLURB,
     LOCKS,
+    MAX_AMOUNT,
     MODES,
-    MOST_AMOUNT,
     OUTPUTS,
     PRIORS,
 )
 from worker_client.texts import _
 
-# What a verdict that is not good offers.
+# Offers below a poor verdict.
 STRONGER, ANOTHER, SHAPE = "stronger", "another", "shape"
-# An argument, and no setting of a run: every image is protected by the same settings.
+# An argument, but not a setting of a run: every image is protected with the same settings.
 ALL_IMAGES = "all-images"
 _MORE_STRENGTH = 0.15
-_MOST_SEEDS = 2**31
+_SEED_COUNT = 2**31
 _FLAGS = GObject.ParamFlags.READWRITE
 
 
@@ -76,17 +76,17 @@ def declare(procedure: Gimp.Procedure) -> None:
         _FLAGS,
     )
     for name, _part, label in LOCKS:
-        procedure.add_boolean_argument(name.replace("_", "-"), label, ABOUT_LOCKS, False, _FLAGS)
+        procedure.add_boolean_argument(name.replace("_", "-"), label, LOCK_BLURB, False, _FLAGS)
     declare_choice(procedure, "faces", _("_Faces"), _("Which faces to protect"), FACES)
     declare_choice(procedure, "output", _("Res_ult"), _("What is put above the layer"), OUTPUTS)
     declare_choice(procedure, "mode", _("Dir_ection"), _("Where recognisers shall be led"), MODES)
     declare_choice(procedure, "prior", _("Chan_ge by"), _("What draws the change"), PRIORS)
     declare_steps(procedure)
     procedure.add_int_argument(
-        "seed", _("Rand_om seed"), _("Another number gives another result"), 0, _MOST_SEEDS - 1, 0, _FLAGS
+        "seed", _("Rand_om seed"), _("Another number gives another result"), 0, _SEED_COUNT - 1, 0, _FLAGS
     )
     for name, label, blurb in AMOUNTS:
-        procedure.add_int_argument(name, label, blurb, 0, MOST_AMOUNT, FULL_AMOUNT, _FLAGS)
+        procedure.add_int_argument(name, label, blurb, 0, MAX_AMOUNT, FULL_AMOUNT, _FLAGS)
     procedure.add_boolean_argument(
         ALL_IMAGES, _("All open image_s"), _("Every open image, each with its selected layer"), False, _FLAGS
     )
@@ -106,42 +106,42 @@ def declare_steps(procedure: Gimp.Procedure) -> None:
 
 
 def read_config(config: Gimp.ProcedureConfig) -> RunSettings:
-    """What the arguments say."""
+    """The settings in the arguments."""
     return RunSettings(
         **{name: config.get_property(name.replace("_", "-")) for name in RunSettings.__dataclass_fields__}
     )
 
 
-def restore_settings(kept: dict[str, Any], **others: Any) -> RunSettings:
-    """What a layer's parasite keeps of an earlier run, with ``others`` in place of the same."""
-    known = {name: kept[name] for name in RunSettings.__dataclass_fields__ if name in kept}
-    return RunSettings(**(known | others))
+def restore_settings(stored: dict[str, Any], **others: Any) -> RunSettings:
+    """The settings of an earlier run from a layer's record, with ``others`` replacing some."""
+    settings = {name: stored[name] for name in RunSettings.__dataclass_fields__ if name in stored}
+    return RunSettings(**(settings | others))
 
 
-def grant(settings: RunSettings, wish: str) -> RunSettings:
-    """The settings of a run that does what a verdict offered: ``STRONGER``, ``ANOTHER`` or ``SHAPE``."""
+def apply_offer(settings: RunSettings, offer: str) -> RunSettings:
+    """The settings changed as an offer says: ``STRONGER``, ``ANOTHER`` or ``SHAPE``."""
     return {
         STRONGER: replace(settings, strength=min(1.0, settings.strength + _MORE_STRENGTH)),
-        ANOTHER: replace(settings, seed=(settings.seed + 1) % _MOST_SEEDS),
-        SHAPE: replace(settings, shape=MOST_AMOUNT),
-    }[wish]
+        ANOTHER: replace(settings, seed=(settings.seed + 1) % _SEED_COUNT),
+        SHAPE: replace(settings, shape=MAX_AMOUNT),
+    }[offer]
 
 
 def list_offers(settings: RunSettings) -> tuple[str, ...]:
-    """What a poor verdict on a run can offer: not what would only bring the same again."""
+    """The offers below a poor verdict on a run, without those that would not change its result."""
     offers = (STRONGER, ANOTHER, SHAPE)
-    return tuple(wish for wish in offers if _as_applied(grant(settings, wish)) != _as_applied(settings))
+    return tuple(offer for offer in offers if _as_applied(apply_offer(settings, offer)) != _as_applied(settings))
 
 
 def _as_applied(settings: RunSettings) -> RunSettings:
-    """With the shape that the amount of everything leaves of it, as ``c2p_core.faces.amounts``."""
-    return replace(settings, shape=min(MOST_AMOUNT, settings.amount * settings.shape // 100))
+    """The settings with the shape multiplied by the overall amount, as in ``c2p_core.faces.amounts``."""
+    return replace(settings, shape=min(MAX_AMOUNT, settings.amount * settings.shape // 100))
 
 
 def declare_choice(
     procedure: Gimp.Procedure, name: str, label: str, blurb: str, values: tuple[tuple[str, str], ...]
 ) -> None:
-    """Adds an argument with a list of values, the default first, each with what the user reads."""
+    """Adds an argument with a list of values and their labels, the default first."""
     choice = Gimp.Choice.new()
     for number, (value, text) in enumerate(values):
         choice.add(value, number, text, "")

@@ -12,7 +12,7 @@ gi.require_version("Gtk", "3.0")
 from gi.repository import Gdk, Gimp, GimpUi, GLib, Gtk  # noqa: E402
 from worker_client import Event, WorkerProblem  # noqa: E402
 from worker_client.service import DIAGNOSE, FETCH, RESTART, STATUS, describe, perform  # noqa: E402
-from worker_client.texts import _, sentence, stage  # noqa: E402
+from worker_client.texts import _, describe_stage, to_sentence  # noqa: E402
 
 import run  # noqa: E402
 
@@ -21,7 +21,7 @@ _GAP = 12
 
 
 def show(help_id: str) -> None:
-    """Shows the worker's state until the user closes it. Asks in a thread, because a silent worker takes its time.
+    """Shows the worker's state until the user closes the dialog. Asks in a thread, because a silent worker takes long.
 
     Args:
         help_id: of the page of GIMP's help.
@@ -43,12 +43,12 @@ def show(help_id: str) -> None:
     holder.show_all()
     buffer = text.get_buffer()
 
-    def allow(allowed: bool) -> None:
+    def set_sensitive(sensitive: bool) -> None:
         for number in responses:
-            dialog.set_response_sensitive(number, allowed)
+            dialog.set_response_sensitive(number, sensitive)
 
     def ask(action: str) -> None:
-        allow(False)
+        set_sensitive(False)
         buffer.set_text(_("Asking the worker…"))
 
         def perform_in_thread() -> None:
@@ -57,13 +57,13 @@ def show(help_id: str) -> None:
                     buffer.set_text, _perform_and_describe(action, lambda event: GLib.idle_add(show_progress, event))
                 )
             finally:
-                GLib.idle_add(allow, True)
+                GLib.idle_add(set_sensitive, True)
 
         threading.Thread(target=perform_in_thread, daemon=True).start()
 
     def show_progress(event: Event) -> None:
         if event.kind in ("queued", "progress"):
-            buffer.set_text(stage(event.header))
+            buffer.set_text(describe_stage(event.header))
 
     def show_help(_dialog: Gtk.Dialog, key: Gdk.EventKey) -> bool:
         if key.keyval == Gdk.KEY_F1:
@@ -88,4 +88,4 @@ def _perform_and_describe(action: str, show_progress: Callable[[Event], object])
     try:
         return describe(action, perform(action, run.connect, show_progress))
     except WorkerProblem as problem:
-        return sentence(problem.message)
+        return to_sentence(problem.message)

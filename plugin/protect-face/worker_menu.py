@@ -1,4 +1,4 @@
-"""The worker behind Protect Face: its state, a restart, and words for a bug report."""
+"""The procedure for the worker behind Protect Face: its state, a restart, and text for a bug report."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def run_worker(procedure: Gimp.Procedure, config: Gimp.ProcedureConfig, _data: o
 
 
 def perform(action: str) -> dict[str, Any]:
-    """Does one of the services and says what came of it.
+    """Does one of the services and returns the answer.
 
     Raises:
         WorkerProblem: the worker can't be reached.

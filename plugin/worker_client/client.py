@@ -1,4 +1,4 @@
-"""Finds, starts and asks the worker; every failure is a code with fields (``WorkerProblem`` or an "error" event)."""
+"""Finds, starts and queries the worker; every failure is a code with fields (``WorkerProblem`` or an "error" event)."""
 
 import binascii
 import os
@@ -23,14 +23,14 @@ from worker_client.constants import (
     WORKER,
 )
 from worker_client.errors import WorkerProblem
-from worker_client.location import find_worker, native, read_endpoint, readable, tail
+from worker_client.location import find_worker, read_endpoint, read_tail, to_native, to_readable
 from worker_client.messages import Message
 from worker_client.protocol import (
     TEXT,
     OtherVersion,
     ProtocolError,
     StreamClosed,
-    proof,
+    compute_proof,
     read_message,
     same_secret,
     write_message,
@@ -38,13 +38,13 @@ from worker_client.protocol import (
 from worker_client.start import end, start
 from worker_client.transport import Silent, open_stream
 
-# The longest that a worker may be silent that somebody else has started.
+# The longest silence of a worker that another process has started.
 START_SECONDS = 90.0
-# The longest that one may take to start and to load its models: seconds, but minutes where memory is short.
+# The longest that a worker may take to start and load its models: usually seconds, but minutes if memory is short.
 READY_SECONDS = 660.0
-# A worker that runs greets, and answers what needs no models, at once, whatever it computes.
+# A running worker greets, and answers requests that need no models, at once, even while it computes.
 ANSWER_SECONDS = 10.0
-# The longest that a cancelled job may take to end before the client turns away.
+# The longest that a cancelled job may take to end before the client gives up on it.
 CANCEL_SECONDS = 5.0
 _POLL = 0.1
 
@@ -59,11 +59,11 @@ if TYPE_CHECKING:  # novm
 
 
 class Event(object):
-    """Something that a job has to tell.
+    """Something that happened to a job.
 
     Attributes:
         kind: "queued", "progress", "waiting" (nothing new), "result" or "error".
-        header: what the worker said, a dict; an error has "code", "fields" and the English "text".
+        header: the message's header, a dict; an error has "code", "fields" and the English "text".
         pictures: list of ``Picture``.
     """
 
@@ -76,13 +76,13 @@ class Event(object):
 
 def connect(on_waiting=None, client="plug-in", location=None):
     # type: (Callable[[float], object] | None, str, WorkerLocation | None) -> Worker
-    """A connection to the user's worker, which is started when none runs.
+    """Connects to the user's worker, and starts one if none runs.
 
     Args:
         on_waiting: called about ten times a second while the worker starts, with the seconds waited so far; may raise.
-            Also when it has to be started again for a job.
-        client: who asks, for the worker's log.
-        location: where the worker is; found when None.
+            Also called when the worker has to be started again for a job.
+        client: name of the client, for the worker's log.
+        location: where the worker is; None to look for it.
 
     Raises:
         WorkerProblem: there is no worker, it can't be started, or it is of another version.
@@ -95,7 +95,7 @@ class Worker(object):
     """A connection to the worker; also a context manager that closes it.
 
     Attributes:
-        hello: what the worker is and can; ``docs/worker-protocol.md`` lists it.
+        hello: the worker's description of itself; ``docs/worker-protocol.md`` lists it.
     """
 
     def __init__(self, location, client, connection, on_waiting=None):
@@ -108,15 +108,15 @@ class Worker(object):
 
     def submit(self, kind, header=None, pictures=()):
         # type: (str, dict[str, Any] | None, Iterable[Picture]) -> Job
-        """Gives the worker a job; one at a time. A worker that has ended since is started again, once.
+        """Gives the worker a job; one at a time. If the worker has ended meanwhile, it is started again, once.
 
         Args:
             kind: one of ``JOB_KINDS``, or "status".
             header: the job's settings.
-            pictures: its pictures. A generator of strips is read only once, so that it is sent only once.
+            pictures: its pictures. A generator of strips can be read only once, so the job is never sent twice.
 
         Raises:
-            WorkerProblem: the worker has gone and does not come back, or a picture is not as large as it says.
+            WorkerProblem: the worker has gone and can't be started again, or a picture has not the size it declares.
         """
         self._jobs += 1
         message = dict(header or {}, kind=kind, job=self._jobs)
@@ -128,7 +128,7 @@ class Worker(object):
             write_message(self._stream, message, pictures)
             job = Job(self._stream, self._jobs)
         except StreamClosed:
-            raise self._last_words()
+            raise self._explain_closed_stream()
         except ProtocolError as error:
             raise WorkerProblem("picture-not-sent", reason=str(error))
         finally:
@@ -137,9 +137,9 @@ class Worker(object):
                 self.close()
         return job
 
-    def _last_words(self):
+    def _explain_closed_stream(self):
         # type: () -> WorkerProblem
-        """Why the worker cut the connection off: it may have refused a job before it had the whole of it."""
+        """Why the worker closed the connection: it may have refused a job before all of it was sent."""
         for event in Job(self._stream, self._jobs).events():
             if event.kind == ERROR:
                 return WorkerProblem.from_worker(event.header)
@@ -162,7 +162,7 @@ class Worker(object):
 
     def has_gone(self):
         # type: () -> bool
-        """Between two jobs the worker says nothing but what a cancelled one left; silence means that it is there."""
+        """Whether the worker has gone. Between jobs it sends nothing but the rest of a cancelled one."""
         try:
             while self._stream.wait(0):
                 read_message(self._stream)
@@ -182,15 +182,15 @@ class Job(object):
 
     def events(self, poll=0.2, lazily=False):
         # type: (float, bool) -> Iterator[Event]
-        """What happens, up to a "result" or an "error", which is the last event.
+        """The events of the job, up to a "result" or an "error", which is the last.
 
         Args:
-            poll: seconds after which a "waiting" event comes when nothing happened, so that the host can breathe.
+            poll: seconds after which a "waiting" event comes if nothing happened, so that the host stays responsive.
             lazily: as in ``result``.
         """
         while True:
             try:
-                event = self._next(poll, lazily)
+                event = self._read_event(poll, lazily)
             except StreamClosed:
                 event = Event(ERROR, Message("worker-gone").described())
             except ProtocolError as error:
@@ -200,14 +200,14 @@ class Job(object):
             if event.kind in LAST_KINDS:
                 return
 
-    def result(self, tell, lazily=False):
+    def result(self, on_event, lazily=False):
         # type: (Callable[[Event], object], bool) -> Event
         """Waits for the result.
 
         Args:
-            tell: gets every event before it.
-            lazily: the pictures' strips come while they are used, which spares memory. They can be used once and in
-                their order; the connection serves for nothing else before, and has to be closed when they are not.
+            on_event: called with every event before it.
+            lazily: receive the pictures' strips while they are used, which saves memory. They can be used once, in
+                their order, before the connection is used for anything else; close it if they are not all used.
 
         Raises:
             WorkerProblem: the job failed or was cancelled.
@@ -217,7 +217,7 @@ class Job(object):
         while event.kind != RESULT:
             if event.kind == ERROR:
                 raise WorkerProblem.from_worker(event.header)
-            tell(event)
+            on_event(event)
             event = next(events)
         return event
 
@@ -228,9 +228,9 @@ class Job(object):
         try:
             write_message(self._stream, {"kind": CANCEL, "job": self._number})
         except StreamClosed:
-            pass  # ``events`` tells of it
+            pass  # ``events`` reports it
 
-    def _next(self, poll, lazily):
+    def _read_event(self, poll, lazily):
         # type: (float, bool) -> Event
         if not self._stream.wait(poll):
             if self._cancelled_at is not None and time.time() - self._cancelled_at > CANCEL_SECONDS:
@@ -239,25 +239,25 @@ class Job(object):
             return Event("waiting")
         header, pictures = read_message(self._stream, lazily=lazily)
         kind = header.get("kind")
-        # What names no job ends the connection, and this job with it.
-        ours = header.get("job") in (None, self._number)
-        if lazily and not (ours and kind == RESULT):
+        # A message that names no job ends the connection, and this job with it.
+        is_ours = header.get("job") in (None, self._number)
+        if lazily and not (is_ours and kind == RESULT):
             for picture in pictures:
                 picture.strips = list(picture.strips)
-        if not ours:
+        if not is_ours:
             return Event("waiting")  # the rest of an earlier, cancelled job
         if kind not in EVENT_KINDS:
             raise ProtocolError("it is a message of an unknown kind")
         if kind == ERROR and not all(isinstance(header.get(name), TEXT) for name in ("code", "text")):
             raise ProtocolError("it is an error without a code or words")
         for picture in pictures:
-            picture.strips = _reported(picture.strips) if lazily else picture.strips
+            picture.strips = _read_strips(picture.strips) if lazily else picture.strips
         return Event(str(kind), header, pictures)
 
 
-def _reported(strips):
+def _read_strips(strips):
     # type: (Iterable[bytes]) -> Iterator[bytes]
-    """Strips whose end, when the worker goes before they have come, is said as everything else that it does."""
+    """The strips; a worker that goes before the last of them is reported as ``WorkerProblem``."""
     try:
         for strip in strips:
             yield strip
@@ -267,19 +267,19 @@ def _reported(strips):
 
 def ask(run_folder, kind, client):
     # type: (str, str, str) -> dict[str, Any] | None
-    """Asks a running worker for its status or to stop, which it answers at once whatever it does; starts none.
+    """Asks a running worker for its status or to stop, which it answers at once even while it computes; starts none.
 
     Args:
         run_folder: where its endpoint file is.
         kind: ``STATUS`` or ``STOP``.
-        client: who asks, for the worker's log.
+        client: name of the client, for the worker's log.
 
     Returns:
         The answer's header; None when no worker runs.
 
     Raises:
         Silent: it does not answer.
-        WorkerProblem: it does not fit this client, or something else than a worker answers.
+        WorkerProblem: it is of another version than this client, or another program answers.
     """
     connection = _reach(run_folder, client, CONTROL)
     if connection is None:
@@ -287,7 +287,7 @@ def ask(run_folder, kind, client):
     stream = connection[0]
     try:
         write_message(stream, {"kind": kind, "job": 1})
-        if not _comes(stream, ANSWER_SECONDS, None):
+        if not _wait_for_message(stream, ANSWER_SECONDS, None):
             raise Silent("it does not answer")
         return read_message(stream, 0)[0]
     except Silent:
@@ -302,10 +302,10 @@ def ask(run_folder, kind, client):
 
 def stop(location=None):
     # type: (WorkerLocation | None) -> bool
-    """Ends a running worker, by force when it does not answer; False when none runs.
+    """Ends a running worker, by force if it does not answer; False when none runs.
 
     Raises:
-        WorkerProblem: it does not fit this plug-in, or can't be ended from here.
+        WorkerProblem: it is of another version than this plug-in, or can't be ended from here.
     """
     location = location or find_worker()
     try:
@@ -321,10 +321,10 @@ def stop(location=None):
 
 def greet(location=None):
     # type: (WorkerLocation | None) -> None
-    """Greets the worker if one runs, which answers at once whatever it does; starts none.
+    """Shakes hands with the worker if one runs, which answers at once even while it computes; starts none.
 
     Raises:
-        WorkerProblem: it is silent, or does not fit this plug-in.
+        WorkerProblem: it is silent, or of another version than this plug-in.
     """
     try:
         connection = _reach((location or find_worker()).run_folder, "greeting", CONTROL)
@@ -336,23 +336,23 @@ def greet(location=None):
 
 def diagnose(location=None):
     # type: (WorkerLocation | None) -> dict[str, Any]
-    """Everything that helps to find out why it does not work, as words; starts nothing and raises nothing."""
+    """Everything that helps to find out why the worker fails, as text; starts nothing and raises nothing."""
     try:
         location = location or find_worker()
     except WorkerProblem as problem:
         return {"problem": problem.message["text"]}
     diagnosis = {
         "protocol": PROTOCOL,
-        "found by": readable(location.source),
-        "command": [readable(word) for word in location.command],
-        "run folder": readable(location.run_folder),
+        "found by": to_readable(location.source),
+        "command": [to_readable(part) for part in location.command],
+        "run folder": to_readable(location.run_folder),
     }
     endpoint = read_endpoint(location.run_folder)
     diagnosis["running"] = endpoint is not None
-    diagnosis["start log"] = tail(os.path.join(location.run_folder, START_LOG))
+    diagnosis["start log"] = read_tail(os.path.join(location.run_folder, START_LOG))
     if endpoint is not None:
         diagnosis["worker"] = {key: endpoint.get(key) for key in ("pid", "protocol", "version", "transport", "log")}
-        diagnosis["log"] = tail(native(endpoint.get("log")))
+        diagnosis["log"] = read_tail(to_native(endpoint.get("log")))
     try:
         status = ask(location.run_folder, STATUS, "diagnosis")
         if status is not None:
@@ -366,11 +366,11 @@ def diagnose(location=None):
 
 def _connect(location, client, on_waiting):
     # type: (WorkerLocation, str, Callable[[float], object] | None) -> tuple[SocketStream | PipeStream, dict[str, Any]]
-    began = time.time()
+    start_time = time.time()
 
-    def waited():
+    def report_wait():
         # type: () -> float
-        seconds = time.time() - began
+        seconds = time.time() - start_time
         if on_waiting is not None:
             on_waiting(seconds)
         return seconds
@@ -378,7 +378,7 @@ def _connect(location, client, on_waiting):
     def reach():
         # type: () -> tuple[SocketStream | PipeStream, dict[str, Any]] | None
         try:
-            return _reach(location.run_folder, client, WORK, waited)
+            return _reach(location.run_folder, client, WORK, report_wait)
         except Silent:
             return None
 
@@ -386,57 +386,57 @@ def _connect(location, client, on_waiting):
     if connection is not None:
         return connection
     process = start(location)
-    _started.append(process)
-    while waited() < (READY_SECONDS if process.poll() is None else START_SECONDS):
+    _processes.append(process)
+    while report_wait() < (READY_SECONDS if process.poll() is None else START_SECONDS):
         time.sleep(_POLL)
         connection = reach()
         if connection is not None:
             return connection
-        # 0 means that another one was faster and has the lock.
+        # 0 means that another worker was faster and has the lock.
         if process.poll() not in (None, 0):
-            raise WorkerProblem("worker-not-started", why=_last_log_line(location))
-    raise WorkerProblem("worker-start-too-long", seconds=int(waited()), why=_last_log_line(location))
+            raise WorkerProblem("worker-not-started", why=_read_last_log_line(location))
+    raise WorkerProblem("worker-start-too-long", seconds=int(report_wait()), why=_read_last_log_line(location))
 
 
-# Kept so that Python does not complain of a process that is meant to outlive it.
-_started = []  # type: list[Any]
+# Kept so that Python does not complain about processes that are meant to outlive it.
+_processes = []  # type: list[Any]
 
 
-def _last_log_line(location):
+def _read_last_log_line(location):
     # type: (WorkerLocation) -> str | Message
-    lines = tail(os.path.join(location.run_folder, START_LOG)).strip().splitlines()
+    lines = read_tail(os.path.join(location.run_folder, START_LOG)).strip().splitlines()
     return lines[-1][:200] if lines else Message("start-log-empty")
 
 
-def _reach(run_folder, client, wants, waited=None):
+def _reach(run_folder, client, wants, report_wait=None):
     # type: (str, str, str, Callable[[], float] | None) -> tuple[SocketStream | PipeStream, dict[str, Any]] | None
     """Connects and shakes hands with a running worker; None when there is none.
 
     Raises:
         Silent: it does not answer.
-        WorkerProblem: it does not fit this plug-in, or does not serve it.
+        WorkerProblem: it is of another version than this plug-in, or refuses it.
     """
     endpoint = read_endpoint(run_folder)
     if endpoint is None:
         return None
     if endpoint["protocol"] != PROTOCOL:
-        raise _other_version(endpoint["protocol"])
+        raise _explain_other_version(endpoint["protocol"])
     stream = hello = None
     try:
-        stream = open_stream(endpoint["transport"], native(endpoint["address"]))
-        hello = shake_hands(stream, str(endpoint["token"]), client, wants, waited)
+        stream = open_stream(endpoint["transport"], to_native(endpoint["address"]))
+        hello = shake_hands(stream, str(endpoint["token"]), client, wants, report_wait)
         return stream, hello
     except Silent:
         raise
     except StreamClosed:
         return None
     except WorkerProblem as problem:
-        now = read_endpoint(run_folder)
-        if problem.code == "wrong-token" and (now is None or now["token"] != endpoint["token"]):
-            return None  # another worker has just taken the place of the one whose token we had
+        current = read_endpoint(run_folder)
+        if problem.code == "wrong-token" and (current is None or current["token"] != endpoint["token"]):
+            return None  # another worker has just replaced the one whose token we had
         raise
     except OtherVersion as error:
-        raise _other_version(error.version)
+        raise _explain_other_version(error.version)
     except ProtocolError as error:
         if endpoint["transport"] == TCP:
             return None  # a worker that has died left its file, and its port went to another program
@@ -446,21 +446,21 @@ def _reach(run_folder, client, wants, waited=None):
             stream.close()
 
 
-def shake_hands(stream, token, client, wants, waited):
+def shake_hands(stream, token, client, wants, report_wait):
     # type: (SocketStream | PipeStream, str, str, str, Callable[[], float] | None) -> dict[str, Any]
-    """Both sides prove that they know the token before either says more."""
-    if not _comes(stream, ANSWER_SECONDS, waited):
+    """Both sides prove that they know the token before either sends anything else."""
+    if not _wait_for_message(stream, ANSWER_SECONDS, report_wait):
         raise Silent("it does not greet")
     greeting, _ = read_message(stream, 0)
     challenge = greeting.get("challenge")
     if greeting.get("kind") != GREETING or not isinstance(challenge, TEXT):
         raise ProtocolError("it does not greet")
     own_challenge = binascii.hexlify(os.urandom(16)).decode("ascii")
-    own_proof = proof(token, CLIENT, challenge, own_challenge)
+    own_proof = compute_proof(token, CLIENT, challenge, own_challenge)
     write_message(
         stream, {"kind": HELLO, "client": client, "wants": wants, "challenge": own_challenge, "proof": own_proof}
     )
-    if not _comes(stream, READY_SECONDS if wants == WORK else ANSWER_SECONDS, waited):
+    if not _wait_for_message(stream, READY_SECONDS if wants == WORK else ANSWER_SECONDS, report_wait):
         if wants != WORK:
             raise Silent("it does not say hello")
         raise WorkerProblem("worker-not-ready")
@@ -470,26 +470,26 @@ def shake_hands(stream, token, client, wants, waited):
     worker_proof = hello.get("proof")
     if hello.get("kind") != HELLO or not isinstance(worker_proof, TEXT):
         raise ProtocolError("it does not say hello")
-    if not same_secret(worker_proof, proof(token, WORKER, own_challenge, challenge)):
+    if not same_secret(worker_proof, compute_proof(token, WORKER, own_challenge, challenge)):
         raise ProtocolError("it does not know the token")
     if wants == WORK:
-        # The user can cancel or restart the worker; nothing else tells one that hangs from one that is busy.
+        # The user can cancel or restart the worker; nothing else distinguishes one that hangs from one that is busy.
         stream.allow_pauses(None)
     return hello
 
 
-def _comes(stream, seconds, waited):
+def _wait_for_message(stream, seconds, report_wait):
     # type: (SocketStream | PipeStream, float, Callable[[], float] | None) -> bool
-    """Whether the other side says something in time."""
-    until = time.time() + seconds
+    """Whether the other side sends something in time."""
+    deadline = time.time() + seconds
     while not stream.wait(_POLL):
-        if waited is not None:
-            waited()
-        if time.time() > until:
+        if report_wait is not None:
+            report_wait()
+        if time.time() > deadline:
             return False
     return True
 
 
-def _other_version(version):
+def _explain_other_version(version):
     # type: (object) -> WorkerProblem
     return WorkerProblem("running-protocol-differs", plug_in=PROTOCOL, worker=version)

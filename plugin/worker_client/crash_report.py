@@ -1,5 +1,5 @@
 # -*- coding: utf-8 -*-
-"""Errors that nobody foresaw, as one sentence; their stack trace goes into a log, because GIMP shows nothing of it."""
+"""Unexpected errors as one sentence; their stack trace goes into a log, because GIMP does not show it."""
 
 from __future__ import unicode_literals
 
@@ -9,14 +9,14 @@ import traceback
 
 from worker_client.messages import Message
 from worker_client.text_files import write_text
-from worker_client.texts import as_text, sentence
+from worker_client.texts import as_text, to_sentence
 
 LOG = str("protect-face.log")
 
 
 def report_crash(code, error, folder):
     # type: (str, BaseException, str) -> str
-    """What the user reads of the error that is being handled.
+    """The sentence on the error that is being handled, for the user.
 
     Args:
         code: "crashed-unchanged" or "crashed-after-layer".
@@ -29,4 +29,4 @@ def report_crash(code, error, folder):
         write_text(log, trace)
     except (IOError, OSError):
         sys.stderr.write(str(trace))
-    return sentence(Message(code, error=type(error).__name__, log=as_text(log)))
+    return to_sentence(Message(code, error=type(error).__name__, log=as_text(log)))

@@ -1,9 +1,9 @@
 """How far a host may shrink a layer before it asks for faces."""
 
-# Up to this many pixels the whole layer is checked, so that the figures are those of `c2p check` to the last digit.
+# Up to this number of pixels the whole layer is checked, so that the figures are exactly those of `c2p check`.
 WHOLE_PIXELS = 4000000
 SEARCH_SIDE = 1024.0
-# The search for faces works on a picture this much smaller than the layer, or on SEARCH_SIDE where that is larger.
+# Faces are detected in a picture smaller than the layer by this factor, or of SEARCH_SIDE if that is larger.
 SHRINK = 3.5
 
 

@@ -1,4 +1,4 @@
-"""What goes wrong, as a code with fields; put into words where the user reads it."""
+"""Errors as codes with fields; they are put into words where the user reads them."""
 
 import sys
 
@@ -10,10 +10,10 @@ if TYPE_CHECKING:  # novm
 
 
 class WorkerProblem(Exception):
-    """Something that the user has to know; as text, one English sentence that says what happened and what to do.
+    """An error for the user; as text, one English sentence that says what happened and what to do.
 
     Attributes:
-        message: a dict of its code, its fields and its English text; ``texts.sentence`` has it in the user's language.
+        message: a dict of code, fields and English text; ``texts.to_sentence`` translates it into the user's language.
     """
 
     def __init__(self, code, **fields):
@@ -24,7 +24,7 @@ class WorkerProblem(Exception):
     @classmethod
     def from_worker(cls, header):
         # type: (dict[str, Any]) -> WorkerProblem
-        """What the worker said in an "error"; a worker newer than this client may know more codes."""
+        """The error in a worker's "error" message; a worker newer than this client may know more codes."""
         problem = cls.__new__(cls)
         problem.message = {name: header.get(name) for name in ("code", "fields", "text")}
         return problem
@@ -38,7 +38,7 @@ class WorkerProblem(Exception):
     @property
     def fields(self):
         # type: () -> dict[str, Any]
-        """What it happened with, by name."""
+        """The details, by name."""
         return dict(self.message["fields"] or {})
 
     def __str__(self):
@@ -48,4 +48,4 @@ class WorkerProblem(Exception):
 
 
 class Refused(WorkerProblem):
-    """Ends a procedure before or after the worker's part of it; the image is as it was."""
+    """Ends a procedure before or after the worker's part of it; the image is unchanged."""

@@ -1,5 +1,5 @@
 # -*- coding: utf-8 -*-
-"""Which faces a run is for, and why there is none."""
+"""Which faces a run protects, and why there are none."""
 
 from __future__ import unicode_literals
 
@@ -9,7 +9,7 @@ from worker_client.settings import ALL, LARGEST, SELECTED
 # Intersection over union from which two boxes are of the same face, as in ``c2p_core.faces.boxes``.
 _SAME_FACE_IOU = 0.3
 
-# Part of a face from which on it counts as selected, as in ``c2p_core.worker.regions``.
+# A face counts as selected if at least this share of it is, as in ``c2p_core.worker.regions``.
 _MIN_SELECTED = 0.5
 
 TYPE_CHECKING = False
@@ -22,17 +22,17 @@ if TYPE_CHECKING:  # novm
 
 def detect_faces(submit_find, full, faces, selecting, on_event, known=()):
     # type: (Callable[[dict[str, Any]], Job], tuple[int, int], str | list[int], bool, Callable[[Event], object], Sequence[dict[str, Any]]) -> dict[str, Any]
-    """What the worker found, as its protocol describes the result of "find"; at least one face is chosen.
+    """Detects faces; returns the result of "find" as the worker's protocol describes it, with at least one face chosen.
 
-    Faces of which nothing is selected are not chosen: nothing would be seen of what is done to them.
+    Faces of which nothing is selected are not chosen: a change of them would be invisible.
 
     Args:
-        submit_find: submits "find" with this header and its pictures; these have to last no longer.
+        submit_find: submits "find" with this header and its pictures, which it may drop afterwards.
         full: width and height of the layer.
-        faces: which ones, as the user chose, or the numbers that an earlier look gave.
+        faces: the user's choice, or numbers from an earlier detection.
         selecting: whether anything is selected.
-        on_event: gets the events.
-        known: the faces of that look; those of the numbers have to be where they were.
+        on_event: called with the events.
+        known: the faces of the earlier detection; those with these numbers must not have moved.
 
     Raises:
         WorkerProblem: there is no face, or none where the user wants one; or the job failed.
@@ -45,11 +45,11 @@ def detect_faces(submit_find, full, faces, selecting, on_event, known=()):
         _check_places(faces, known, detection["faces"])
     if not detection["chosen"]:
         raise _explain_no_face(detection["faces"], faces)
-    touched = [face["number"] for face in get_chosen_faces(detection) if face["selected"] > 0]
-    if not touched:
+    numbers = [face["number"] for face in get_chosen_faces(detection) if face["selected"] > 0]
+    if not numbers:
         raise Refused("selection-beside-faces")
-    needed = [region for region in detection["regions"] if set(region["faces"]) & set(touched)]
-    return dict(detection, chosen=touched, regions=needed)
+    regions = [region for region in detection["regions"] if set(region["faces"]) & set(numbers)]
+    return dict(detection, chosen=numbers, regions=regions)
 
 
 def get_chosen_faces(detection):
@@ -58,33 +58,33 @@ def get_chosen_faces(detection):
     return [face for face in detection["faces"] if face["number"] in detection["chosen"]]
 
 
-def list_left_out(detection, wanted):
+def list_left_out(detection, choice):
     # type: (dict[str, Any], str | list[int]) -> list[dict[str, Any]]
-    """The faces that the user wanted and that can't be protected.
+    """The faces that the user wanted but that can't be protected.
 
     Args:
         detection: result of "find".
-        wanted: which ones, as the user chose, or their numbers.
+        choice: the user's choice, or numbers of faces.
     """
     skipped = [face for face in detection["faces"] if face["skipped"] and face["selected"] > 0]
-    if wanted == SELECTED:
+    if choice == SELECTED:
         return [face for face in skipped if face["selected"] >= _MIN_SELECTED]
-    if wanted == LARGEST:
-        # Numbers go by size; smaller ones were not wanted.
-        first = min(detection["chosen"] or [0])
-        return [face for face in skipped if face["number"] < first]
-    return skipped if wanted == ALL else [face for face in skipped if face["number"] in wanted]
+    if choice == LARGEST:
+        # Faces are numbered from the largest on; smaller ones were not wanted.
+        largest_chosen = min(detection["chosen"] or [0])
+        return [face for face in skipped if face["number"] < largest_chosen]
+    return skipped if choice == ALL else [face for face in skipped if face["number"] in choice]
 
 
 def get_region_rects(detection):
     # type: (dict[str, Any]) -> list[tuple[int, int, int, int]]
-    """The rectangles (x, y, width, height) that have to travel, from the result of "find"."""
+    """The rectangles (x, y, width, height) that have to be sent, from the result of "find"."""
     return [(r["x"], r["y"], r["width"], r["height"]) for r in detection["regions"]]
 
 
 def keep_faces_inside(faces, rects):
     # type: (list[dict[str, Any]], Sequence[tuple[int, int, int, int]]) -> list[dict[str, Any]]
-    """The faces whose middle lies in one of the rectangles (x, y, width, height): the worker takes no others there.
+    """The faces whose middle lies in one of the rectangles (x, y, width, height): the worker accepts no others.
 
     Raises:
         Refused: there are none.
@@ -95,14 +95,14 @@ def keep_faces_inside(faces, rects):
     return inside
 
 
-def _check_places(numbers, known, found):
+def _check_places(numbers, known, detected):
     # type: (Sequence[int], Sequence[dict[str, Any]], Sequence[dict[str, Any]]) -> None
-    """Whether numbers still stand for the same faces: in a layer that was cropped or turned they may be others'.
+    """Checks that numbers still mean the same faces: in a layer that was cropped or turned they may mean others.
 
     Raises:
         Refused: one of the faces is not where it was.
     """
-    before, now = ({face["number"]: face["box"] for face in faces} for faces in (known, found))
+    before, now = ({face["number"]: face["box"] for face in faces} for faces in (known, detected))
     if not all(number in now and _box_iou(before[number], now[number]) >= _SAME_FACE_IOU for number in numbers):
         raise Refused("chosen-faces-moved")
 
@@ -111,8 +111,8 @@ def _box_iou(first, second):
     # type: (Sequence[float], Sequence[float]) -> float
     width = min(first[2], second[2]) - max(first[0], second[0])
     height = min(first[3], second[3]) - max(first[1], second[1])
-    both = max(0.0, width) * max(0.0, height)
-    return both / (_area(first) + _area(second) - both)
+    intersection = max(0.0, width) * max(0.0, height)
+    return intersection / (_area(first) + _area(second) - intersection)
 
 
 def _area(box):
@@ -126,14 +126,14 @@ def _contains(rect, box):
     return 0 <= x < rect[2] and 0 <= y < rect[3]
 
 
-def _explain_no_face(faces, wanted):
+def _explain_no_face(faces, choice):
     # type: (list[dict[str, Any]], str | list[int]) -> Refused
     if not faces:
         return Refused("no-face")
     if all(face["skipped"] for face in faces):
         return Refused("no-face-usable", why=faces[0]["skipped"])
-    if wanted == SELECTED:
+    if choice == SELECTED:
         return Refused("no-face-selected")
-    if wanted == LARGEST:
+    if choice == LARGEST:
         return Refused("selection-beside-faces")
     return Refused("protected-faces-gone")

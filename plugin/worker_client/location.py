@@ -1,4 +1,4 @@
-"""Where the worker is: which Python runs it, and the folder in which it says how to reach it."""
+"""Where the worker is: which Python runs it, and in which folder it publishes its address."""
 
 import io
 import json
@@ -28,7 +28,7 @@ class WorkerLocation(object):
     """How to start the worker and where to find it.
 
     Attributes:
-        source: for diagnoses: what said so.
+        source: where this information is from, for diagnoses.
         command: program and arguments; ``--run`` and the folder are added.
         run_folder: has the endpoint file, the lock and the socket.
         environment: variables to set for the worker.
@@ -51,21 +51,21 @@ def find_worker():
     """
     python = os.environ.get(PYTHON_VARIABLE)
     if python:
-        return WorkerLocation(PYTHON_VARIABLE, _command(python), run_folder(), {})
+        return WorkerLocation(PYTHON_VARIABLE, _make_command(python), run_folder(), {})
     chosen = os.environ.get(POINTER_VARIABLE)
     beside = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), POINTER)
     for path in [chosen] if chosen else [beside]:
         if os.path.isfile(path):
-            return _from_pointer(path)
+            return _read_pointer(path)
     python = os.path.join(data_home(), "venv", *(["Scripts", "python.exe"] if os.name == "nt" else ["bin", "python"]))
     if os.path.isfile(python):
-        return WorkerLocation(python, _command(python), run_folder(), {})
+        return WorkerLocation(python, _make_command(python), run_folder(), {})
     raise WorkerProblem("worker-not-installed")
 
 
 def data_home():
     # type: () -> str
-    """Where the installer puts things, as ``installer/folders.py`` has it."""
+    """The installer's data folder, as in ``installer/folders.py``."""
     home = os.environ.get(HOME_VARIABLE)
     if home:
         return os.path.abspath(home)
@@ -80,26 +80,26 @@ def data_home():
 
 def run_folder():
     # type: () -> str
-    """Where a worker is found that no pointer file names."""
+    """The run folder of a worker without a pointer file."""
     return os.path.join(data_home(), "run")
 
 
-def terminal_command(location):
+def make_terminal_command(location):
     # type: (WorkerLocation) -> str
-    """The ``c2p`` that belongs to the worker, with its path, because no terminal finds it by its name alone."""
-    beside = os.path.join(os.path.dirname(location.command[0]), "c2p.exe" if os.name == "nt" else "c2p")
-    return '"%s"' % beside if os.path.isfile(beside) else "c2p"
+    """The worker's ``c2p`` command with its full path, because it is not on the PATH."""
+    program = os.path.join(os.path.dirname(location.command[0]), "c2p.exe" if os.name == "nt" else "c2p")
+    return '"%s"' % program if os.path.isfile(program) else "c2p"
 
 
 def read_endpoint(run_folder):
     # type: (str) -> dict[str, Any] | None
-    """What a running worker wrote, None when there is nothing of ours to read."""
+    """The content of a running worker's endpoint file; None if there is none, or it is not ours."""
     path = os.path.join(run_folder, ENDPOINT)
     try:
         if os.name != "nt":
             for name in (run_folder, path):
                 entry = os.lstat(name)
-                # Somebody else's file could lead the photo to somebody else's socket.
+                # Another user's file could send the photo to that user's socket.
                 if entry.st_uid != os.geteuid() or entry.st_mode & 0o077:
                     return None
         with io.open(path, encoding="utf-8") as stream:
@@ -111,9 +111,9 @@ def read_endpoint(run_folder):
     return content
 
 
-def tail(path, size=4000):
+def read_tail(path, size=4000):
     # type: (str, int) -> str
-    """The end of a log, empty when there is none."""
+    """The end of a log; empty if there is none."""
     try:
         with io.open(path, "rb") as stream:
             stream.seek(0, os.SEEK_END)
@@ -123,38 +123,38 @@ def tail(path, size=4000):
         return ""
 
 
-def _command(python):
+def _make_command(python):
     # type: (str) -> list[str]
     return [python, "-I", "-u", "-m", "c2p_core.worker"]
 
 
-def _from_pointer(path):
+def _read_pointer(path):
     # type: (str) -> WorkerLocation
     try:
         with io.open(path, encoding="utf-8") as stream:
             content = json.loads(stream.read(65536))
         protocol, command, run = int(content["protocol"]), content["command"], content["run"]
         environment = dict(content.get("environment", {}))
-        words = [run] + list(command) + list(environment) + list(environment.values())
-        if not command or not all(isinstance(word, TEXT) for word in words):
+        texts = [run] + list(command) + list(environment) + list(environment.values())
+        if not command or not all(isinstance(part, TEXT) for part in texts):
             raise ValueError("not text")
     except (IOError, OSError, ValueError, TypeError, KeyError, AttributeError, RuntimeError):
-        raise WorkerProblem("pointer-unreadable", path=readable(path))
+        raise WorkerProblem("pointer-unreadable", path=to_readable(path))
     if protocol != PROTOCOL:
         raise WorkerProblem("installed-protocol-differs", plug_in=PROTOCOL, worker=protocol)
-    named = {native(name): native(value) for name, value in environment.items()}
-    return WorkerLocation(path, [native(word) for word in command], native(run), named)
+    variables = {to_native(name): to_native(value) for name, value in environment.items()}
+    return WorkerLocation(path, [to_native(part) for part in command], to_native(run), variables)
 
 
-def native(text):
+def to_native(text):
     # type: (Any) -> str
-    """Text from JSON as file names have to be: Python 2 wants bytes, or fails where the locale is C."""
+    """Text from JSON as a file name: Python 2 needs bytes, or fails if the locale is C."""
     if sys.version_info[0] == 2 and isinstance(text, TEXT):
         return text.encode(FILE_NAMES)  # type: ignore[no-any-return]
     return str(text)
 
 
-def readable(name):
+def to_readable(name):
     # type: (str | bytes) -> str
-    """A file name, or what the system says of one, as text: what ``native`` does, undone."""
+    """A file name, or a system message about one, as text: the inverse of ``to_native``."""
     return name.decode(FILE_NAMES, "replace") if isinstance(name, bytes) else name

@@ -1,8 +1,8 @@
 # -*- coding: utf-8 -*-
 """Every error, warning and reason as a code with fields, and the one catalogue that turns them into sentences.
 
-What happens is passed on as a ``Message``. It becomes text where a person reads it, in that person's language; between
-processes and in reports it travels as ``{"code": ..., "fields": {...}, "text": the English sentence}``.
+Code passes a ``Message`` on. It becomes text where a person reads it, in that person's language; between processes and
+in reports it is ``{"code": ..., "fields": {...}, "text": the English sentence}``.
 """
 
 from __future__ import unicode_literals
@@ -789,11 +789,11 @@ ENGLISH = {
 
 
 class Message(object):
-    """Something that a person may read, before it is put into words.
+    """A message to a person, before it is put into words.
 
     Attributes:
-        code: which text of the catalogue.
-        fields: what fills its gaps, by name: plain JSON values, lists of them, or messages.
+        code: key of the catalogue.
+        fields: values of its placeholders by name: plain JSON values, lists of them, or messages.
     """
 
     def __init__(self, code, **fields):
@@ -803,13 +803,13 @@ class Message(object):
 
     def text(self, translate=None):
         # type: (Translate | None) -> str
-        """The sentence, in English or as ``translate`` has it; see ``render``."""
+        """The sentence, in English or translated; see ``render``."""
         return render(self.code, self.fields, translate)
 
     def described(self):
         # type: () -> dict[str, Any]
-        """As JSON has it: code, fields and the English text."""
-        fields = {name: _described(value) for name, value in self.fields.items()}
+        """For JSON: code, fields and the English text."""
+        fields = {name: _to_json(value) for name, value in self.fields.items()}
         return {"code": self.code, "fields": fields, "text": self.text()}
 
     def __str__(self):
@@ -818,8 +818,8 @@ class Message(object):
 
     def __repr__(self):
         # type: () -> str
-        named = "".join(", {}={!r}".format(*pair) for pair in sorted(self.fields.items()))
-        return str("Message({!r}{})".format(self.code, named))
+        fields = "".join(", {}={!r}".format(*pair) for pair in sorted(self.fields.items()))
+        return str("Message({!r}{})".format(self.code, fields))
 
     def __eq__(self, other):
         # type: (object) -> bool
@@ -836,27 +836,27 @@ class Message(object):
 
 def render(code, fields, translate=None):
     # type: (str, Mapping[str, Any], Translate | None) -> str
-    """The sentence of a code, its gaps filled.
+    """The sentence of a code, with its placeholders filled.
 
     Args:
-        code: of the catalogue.
+        code: key of the catalogue.
         fields: by name; messages among them are rendered too. Lists are joined with commas, of messages with
             semicolons.
-        translate: gives the user's language for an English text of the catalogue; English when None.
+        translate: translates an English text of the catalogue into the user's language; None for English.
 
     Raises:
         KeyError: there is no such code, or a field is missing.
-        ValueError: a field is of another kind than the text wants.
+        ValueError: a field is of another type than the text's format needs.
     """
     text = ENGLISH[code] if translate is None else translate(ENGLISH[code])
-    return text.format(**{str(name): _in_words(value, translate) for name, value in fields.items()})
+    return text.format(**{str(name): _render_value(value, translate) for name, value in fields.items()})
 
 
-def told(message, translate=None):
+def render_message(message, translate=None):
     # type: (Mapping[str, Any], Translate | None) -> str
-    """The sentence of a message that came as JSON; its own English text where this catalogue can't render it.
+    """The sentence of a message from JSON; its own English text if this catalogue can't render it.
 
-    The other side may be a version newer than this one, and know more codes.
+    The other side may be newer than this one and know more codes.
     """
     try:
         return render(message["code"], message["fields"], translate)
@@ -864,20 +864,20 @@ def told(message, translate=None):
         return "%s" % (message.get("text") or message.get("code"),)
 
 
-def _described(value):
+def _to_json(value):
     # type: (Any) -> Any
     if isinstance(value, Message):
         return value.described()
-    return [_described(part) for part in value] if isinstance(value, (list, tuple)) else value
+    return [_to_json(part) for part in value] if isinstance(value, (list, tuple)) else value
 
 
-def _in_words(value, translate):
+def _render_value(value, translate):
     # type: (Any, Translate | None) -> Any
     if isinstance(value, Message):
         return value.text(translate)
     if isinstance(value, dict):
-        return told(value, translate)
+        return render_message(value, translate)
     if isinstance(value, (list, tuple)):
-        between = "; " if any(isinstance(part, (Message, dict)) for part in value) else ", "
-        return between.join("%s" % (_in_words(part, translate),) for part in value)
+        separator = "; " if any(isinstance(part, (Message, dict)) for part in value) else ", "
+        return separator.join("%s" % (_render_value(part, translate),) for part in value)
     return value

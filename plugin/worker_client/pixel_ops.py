@@ -1,7 +1,7 @@
-"""What plug-ins do to pixels and masks, which no host's Python has NumPy for.
+"""Operations of the plug-ins on pixels and masks, without NumPy, which the hosts' Pythons lack.
 
-A whole strip is treated as one big number: ``&``, ``|`` and ``^`` on those run about as fast as memory does. Masks have
-one byte a pixel; pixels are little-endian, straight alpha last where there is one.
+A whole strip is treated as one big integer: ``&``, ``|`` and ``^`` on these run about as fast as memory. Masks have one
+byte per pixel; pixels are little-endian, with straight alpha last if there is any.
 """
 
 import struct
@@ -28,11 +28,11 @@ _LEVELS = {
 
 def mask_with_alpha(pixels, changed, channels, depth):
     # type: (bytes, bytes, int, str) -> bytes
-    """Pixels with alpha, which are zero where a mask is 0.
+    """Pixels with alpha that are zero where a mask is 0.
 
     Args:
         pixels: with or without alpha.
-        changed: 255 or 0 a pixel.
+        changed: 255 or 0 per pixel.
         channels: of ``pixels``.
         depth: "u8", "u16" or "float".
     """
@@ -57,7 +57,7 @@ def merge(below, above, mask, pixel_bytes):
 def multiply_masks(first, second):
     # type: (bytes, bytes) -> bytes
     """The product of two masks, 255 standing for 1."""
-    # A mask that is all or nothing is the rule, and quick; feathered ones on both sides are rare.
+    # Usually one mask has only 0 and 255, which is quick; two feathered ones are rare.
     if not first.translate(None, b"\0\xff"):
         return _to_bytes(_to_integer(first) & _to_integer(second), len(first))
     return bytes(bytearray([(a * b + 127) // 255 for a, b in zip(bytearray(first), bytearray(second))]))

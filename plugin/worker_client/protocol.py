@@ -31,7 +31,7 @@ if TYPE_CHECKING:  # novm
     from typing import Any, Protocol
 
     class Stream(Protocol):
-        """What messages travel on (``transport``)."""
+        """A byte stream that carries messages (``transport``)."""
 
         def read(self, count):
             # type: (int) -> bytearray
@@ -44,11 +44,11 @@ if TYPE_CHECKING:  # novm
 
 
 class StreamClosed(Exception):
-    """The other side has gone, or pauses in the middle of a message."""
+    """The other side has gone, or stalls in the middle of a message."""
 
 
 class ProtocolError(Exception):
-    """The other side sent what breaks the protocol; nothing more can be read from it."""
+    """The other side broke the protocol; nothing more can be read from it."""
 
 
 class OtherVersion(ProtocolError):
@@ -64,7 +64,7 @@ class Picture(object):
     """A rectangle of raw pixels, rows from the top, little-endian, alpha straight.
 
     Attributes:
-        name: what it is for; the jobs say which names they take and give.
+        name: what it is for; the jobs define which names they take and return.
         x, y: of its top left pixel, in the coordinates of the layer that it was cut from.
         width, height: in pixels.
         channels: 1 grey, 2 grey + alpha, 3 RGB, 4 RGBA.
@@ -99,9 +99,9 @@ class Picture(object):
         """Bytes of the pixels."""
         return self.height * self.row_bytes
 
-    def entry(self):
+    def to_entry(self):
         # type: () -> dict[str, Any]
-        """What the header of a message says of it."""
+        """Its entry in the header of a message."""
         return {
             "name": self.name,
             "x": self.x,
@@ -115,49 +115,49 @@ class Picture(object):
         }
 
 
-def proof(token, who, first, second):
+def compute_proof(token, who, first, second):
     # type: (str, str, str, str) -> str
-    """What only someone who knows the token can say; ``who`` is "client" or "worker"."""
+    """What only someone who knows the token can compute; ``who`` is "client" or "worker"."""
     text = ":".join((who, first, second)).encode("ascii", "replace")
     return hmac.new(token.encode("ascii", "replace"), text, hashlib.sha256).hexdigest()
 
 
 def same_secret(first, second):
     # type: (str, str) -> bool
-    """Compares secrets in a time that tells nothing."""
-    # What JSON lets through need not be text that can be encoded.
+    """Whether two secrets are the same, compared in constant time."""
+    # Text from JSON may have surrogates, which can't be encoded.
     return hmac.compare_digest(first.encode("ascii", "replace"), second.encode("ascii", "replace"))
 
 
 def write_message(stream, header, pictures=()):
     # type: (Stream, dict[str, Any], Iterable[Picture]) -> None
-    """Sends one message; the pictures' strips go out as they come.
+    """Sends one message; the pictures' strips are sent as they are generated.
 
     Raises:
-        ProtocolError: a picture has not as many bytes as its size says, or is too large; the stream is spoilt then.
+        ProtocolError: a picture has more or fewer bytes than it declares, or is too large; the stream is then unusable.
     """
     pictures = list(pictures)
-    write_header(stream, header, [p.entry() for p in pictures], sum(len(p.icc) + p.size for p in pictures))
+    write_header(stream, header, [p.to_entry() for p in pictures], sum(len(p.icc) + p.size for p in pictures))
     for picture in pictures:
         if picture.icc:
             stream.write(picture.icc)
-        left = picture.size
+        remaining = picture.size
         for strip in picture.strips:
-            left -= len(strip)
-            if left < 0:
+            remaining -= len(strip)
+            if remaining < 0:
                 break
             stream.write(strip)
-        if left:
-            raise ProtocolError("the picture %s has %d bytes too few or too many" % (picture.name, abs(left)))
+        if remaining:
+            raise ProtocolError("the picture %s has %d bytes too few or too many" % (picture.name, abs(remaining)))
 
 
 def write_header(stream, header, entries, payload_bytes):
     # type: (Stream, dict[str, Any], list[dict[str, Any]], int) -> None
-    """Sends the first part of a message, which ``payload_bytes`` of pictures have to follow.
+    """Sends the first part of a message; ``payload_bytes`` of pictures have to follow.
 
     Args:
-        stream: where to.
-        header: what is said.
+        stream: to write to.
+        header: its fields.
         entries: one for each picture.
         payload_bytes: bytes of all pictures with their ICC profiles.
 
@@ -178,18 +178,18 @@ def read_message(stream, payload_limit=PAYLOAD_LIMIT, lazily=False):
     """Receives one message.
 
     Args:
-        stream: where from.
-        payload_limit: bytes of pictures; 0 until the other side has proved who it is.
+        stream: to read from.
+        payload_limit: bytes of pictures; 0 until the other side has proved its identity.
         lazily: read the pictures' strips while they are used, once and in this order, before anything else is read.
 
     Raises:
-        ProtocolError: it is none, or larger than allowed.
+        ProtocolError: it is malformed, or larger than allowed.
         OtherVersion: it comes from another protocol.
     """
     header, entries, _ = read_header(stream, payload_limit=payload_limit)
-    pictures = [_picture(entry) for entry in entries]
+    pictures = [_make_picture(entry) for entry in entries]
     for picture, entry in zip(pictures, entries):
-        strips = _strips(stream, picture, entry["icc"])
+        strips = _read_strips(stream, picture, entry["icc"])
         picture.strips = strips if lazily else list(strips)
     return header, pictures
 
@@ -199,15 +199,15 @@ def read_header(stream, header_limit=HEADER_LIMIT, payload_limit=PAYLOAD_LIMIT):
     """Receives the first part of a message, up to its pixels.
 
     Args:
-        stream: where from.
+        stream: to read from.
         header_limit: bytes of JSON.
         payload_limit: bytes of pictures.
 
     Returns:
-        The header without "pictures", an entry for each picture with all values checked, and the bytes that follow.
+        The header without "pictures", an entry for each picture with all values checked, and the size of the payload.
 
     Raises:
-        ProtocolError: it is none, or larger than allowed.
+        ProtocolError: it is malformed, or larger than allowed.
         OtherVersion: it comes from another protocol.
     """
     magic, version, _, header_bytes, payload_bytes = PREFIX.unpack(bytes(stream.read(PREFIX.size)))
@@ -217,7 +217,7 @@ def read_header(stream, header_limit=HEADER_LIMIT, payload_limit=PAYLOAD_LIMIT):
         raise OtherVersion(version)
     if header_bytes > header_limit or payload_bytes > payload_limit:
         raise ProtocolError("it is larger than a message may be")
-    header = _parsed(stream.read(header_bytes))
+    header = _parse_header(stream.read(header_bytes))
     entries = header.pop("pictures", [])
     if not isinstance(entries, list) or len(entries) > PICTURES_LIMIT:
         raise ProtocolError("'pictures' is invalid")
@@ -226,7 +226,7 @@ def read_header(stream, header_limit=HEADER_LIMIT, payload_limit=PAYLOAD_LIMIT):
     return header, entries, payload_bytes
 
 
-def _strips(stream, picture, icc_bytes):
+def _read_strips(stream, picture, icc_bytes):
     # type: (Stream, Picture, int) -> Iterator[bytes]
     picture.icc = bytes(stream.read(icc_bytes))
     rows = max(1, STRIP_BYTES // picture.row_bytes)
@@ -234,7 +234,7 @@ def _strips(stream, picture, icc_bytes):
         yield bytes(stream.read(min(rows, picture.height - top) * picture.row_bytes))
 
 
-def _parsed(text):
+def _parse_header(text):
     # type: (bytearray) -> dict[str, Any]
     try:
         header = json.loads(text.decode("utf-8"), parse_constant=_refuse_constant)
@@ -247,11 +247,11 @@ def _parsed(text):
 
 def _refuse_constant(word):
     # type: (str) -> None
-    """NaN and the infinities, which Python reads though JSON has no such numbers."""
+    """Refuses NaN and the infinities, which Python reads although they are not JSON."""
     raise ValueError(word)
 
 
-def _picture(entry):
+def _make_picture(entry):
     # type: (dict[str, Any]) -> Picture
     return Picture(
         str(entry["name"]),
@@ -267,7 +267,7 @@ def _picture(entry):
 
 def _check_entry(entry):
     # type: (Any) -> int
-    """Checks what a header says of a picture, and adds "about" where that is missing; gives the picture's bytes."""
+    """Checks a picture's entry in a header, and adds "about" if it is missing; returns the picture's size in bytes."""
     if not isinstance(entry, dict):
         raise ProtocolError("a picture is described by something else than an object")
     for key, low, high in (

@@ -1,5 +1,5 @@
 # -*- coding: utf-8 -*-
-"""What goes with a photo to "protect", what came back, sorted out; and what makeup products are called."""
+"""Pictures to and from the worker: selections, masks and results; and the names of makeup products."""
 
 from __future__ import unicode_literals
 
@@ -43,7 +43,7 @@ def get_bounds(picture):
 
 def scale_rect(rect, scale):
     # type: (Bounds, tuple[float, float]) -> Bounds
-    """A rectangle in pixels of a picture that is so many times as wide and as high; at least one pixel of it."""
+    """A rectangle in the pixels of a picture scaled by ``scale`` (x, y); at least one pixel large."""
     x, y, width, height = rect
     left, top = int(round(x * scale[0])), int(round(y * scale[1]))
     right, bottom = int(round((x + width) * scale[0])), int(round((y + height) * scale[1]))
@@ -52,40 +52,40 @@ def scale_rect(rect, scale):
 
 def pack_selection(rect, strips):
     # type: (Bounds, Iterable[bytes]) -> Picture
-    """How far the pixels of a photo are selected, one byte each: the worker measures what will be seen of its work.
+    """How far each pixel of a photo is selected, one byte each: the worker measures the visible part of its changes.
 
-    What is not selected is sent as 1 of 255, or the mask that comes back would not tell what changed unseen.
+    Unselected pixels are sent as 1 of 255; otherwise the returned mask would not show their changes.
     """
     x, y, width, height = rect
     return Picture("selection", x, y, width, height, 1, "u8", strips=(strip.translate(_AT_LEAST_1) for strip in strips))
 
 
-def all_or_nothing(mask):
+def binarise_mask(mask):
     # type: (bytes) -> bytes
-    """255 where a mask that came back says that something changed, however little is to be seen of it; 0 elsewhere."""
+    """255 where a returned mask shows any change, however faint; 0 elsewhere."""
     return mask.translate(_ALL_OR_NOTHING)
 
 
 class PixelDigest(object):
-    """Tells whether pixels are still the same, in either GIMP: the SHA-256 of them and of where they lie."""
+    """SHA-256 over pixels and their position: the same in both GIMPs as long as the pixels are."""
 
     def __init__(self):
         # type: () -> None
-        self._found = hashlib.sha256()
+        self._hash = hashlib.sha256()
 
     @property
     def value(self):
         # type: () -> str
-        return self._found.hexdigest()
+        return self._hash.hexdigest()
 
     def begin(self, picture):
         # type: (Picture) -> None
-        where = "{} {} {} {} {} {}".format(picture.name, *get_bounds(picture) + (picture.depth,))
-        self._found.update(where.encode("utf-8"))
+        header = "{} {} {} {} {} {}".format(picture.name, *get_bounds(picture) + (picture.depth,))
+        self._hash.update(header.encode("utf-8"))
 
     def add(self, strip):
         # type: (bytes) -> None
-        self._found.update(strip)
+        self._hash.update(strip)
 
 
 def digest_pictures(pictures):
@@ -101,26 +101,26 @@ def digest_pictures(pictures):
 
 def read_masks(pictures):
     # type: (Iterable[Picture]) -> dict[Bounds, bytes]
-    """Where something changed: one byte a pixel, 255 or 0, for each rectangle that came back.
+    """Where pixels changed: one byte per pixel, 255 or 0, for each returned rectangle.
 
     Raises:
-        Refused: nowhere.
+        Refused: nothing changed.
     """
     masks = {get_bounds(picture): b"".join(picture.strips) for picture in pictures if picture.name == "mask"}
     if not masks:
         raise Refused("nothing-changed")
-    return {rect: all_or_nothing(mask) for rect, mask in masks.items()}
+    return {rect: binarise_mask(mask) for rect, mask in masks.items()}
 
 
 def pair_with_masks(pictures):
     # type: (Sequence[Picture]) -> list[tuple[Picture, bytes]]
-    """The rectangles that came back, each with its mask.
+    """The returned rectangles, each with its mask.
 
     Raises:
-        Refused: there are none.
+        Refused: nothing changed.
     """
-    changed = read_masks(pictures)
-    return [(picture, changed[get_bounds(picture)]) for picture in pictures if picture.name == "protected"]
+    masks = read_masks(pictures)
+    return [(picture, masks[get_bounds(picture)]) for picture in pictures if picture.name == "protected"]
 
 
 def get_product_pictures(pictures):
@@ -131,6 +131,6 @@ def get_product_pictures(pictures):
 
 def translate_product(picture):
     # type: (Picture) -> str
-    """What the layer of a product is called."""
+    """The name of a product's layer, in the user's language."""
     name = "%s" % (picture.about["product"],)
     return _NAMES.get(name, name)

@@ -7,7 +7,15 @@ import json
 
 from worker_client.client import diagnose, greet, stop
 from worker_client.messages import Message
-from worker_client.texts import _, as_text, device_name, duration, megabytes, profile, sentence
+from worker_client.texts import (
+    _,
+    as_text,
+    describe_device,
+    describe_profile,
+    format_duration,
+    format_megabytes,
+    to_sentence,
+)
 
 STATUS, RESTART, DIAGNOSE, FETCH = "status", "restart", "diagnose", "fetch"
 # Values and what the user reads, the default first.
@@ -28,22 +36,22 @@ if TYPE_CHECKING:  # novm
 
 def perform(action, connect, on_event):
     # type: (str, Callable[[], Worker], Callable[[Event], object]) -> dict[str, Any]
-    """Does one of the things above and gives what the worker said.
+    """Does one of ``SERVICES`` and returns the worker's answer.
 
     Args:
-        action: to do.
-        connect: gives a connection.
-        on_event: gets the events.
+        action: the service.
+        connect: returns a connection.
+        on_event: called with the events.
 
     Raises:
-        WorkerProblem: the worker can't be reached, or it can't do that.
+        WorkerProblem: the worker can't be reached, or can't do that.
     """
     if action == DIAGNOSE:
         return diagnose()
     if action == RESTART:
         stop()
     else:
-        greet()  # a silent one would be waited for in vain, for as long as a start may take
+        greet()  # connecting would wait for a silent worker as long as for one that starts
     with connect() as worker:
         if action == FETCH:
             return worker.submit("models", {"fetch": True}).result(on_event).header
@@ -52,36 +60,36 @@ def perform(action, connect, on_event):
 
 def describe(action, answer):
     # type: (str, dict[str, Any]) -> str
-    """The answer for a person to read, or to copy into a report."""
+    """The answer as text, to read or to copy into a bug report."""
     if action == DIAGNOSE:
-        return "\n".join("{}: {}".format(key, _plain(value)) for key, value in sorted(answer.items()))
+        return "\n".join("{}: {}".format(key, _to_text(value)) for key, value in sorted(answer.items()))
     if action == FETCH:
-        return "\n".join(_models(answer) or [_("There is nothing to fetch: the models are here.")])
+        return "\n".join(_describe_models(answer) or [_("There is nothing to fetch: the models are here.")])
     hello = answer["hello"]
     lines = [
-        _("Protect Face {version} runs on {device}.").format(version=hello["version"], device=device_name(hello)),
+        _("Protect Face {version} runs on {device}.").format(version=hello["version"], device=describe_device(hello)),
         _("It has been running for {time} and uses {memory}.").format(
-            time=duration(answer["seconds_running"]), memory=megabytes(answer["memory"])
+            time=format_duration(answer["seconds_running"]), memory=format_megabytes(answer["memory"])
         ),
         _("Its log is {}.").format(answer["log"]),
     ]
-    lines += [line for line in (profile(hello),) if line] + [""]
-    lines += _models(hello["models"]) or [_("All models are here.")]
-    return "\n".join(lines + [sentence(why) for _name, why in sorted(hello["missing_priors"].items())])
+    lines += [line for line in (describe_profile(hello),) if line] + [""]
+    lines += _describe_models(hello["models"]) or [_("All models are here.")]
+    return "\n".join(lines + [to_sentence(why) for _name, why in sorted(hello["missing_priors"].items())])
 
 
-def _models(models):
+def _describe_models(models):
     # type: (dict[str, Any]) -> list[str]
-    """Which models are missing, and what to do where they can't be fetched."""
+    """Which models are missing, and what to do if they can't be fetched."""
     lines = [
-        _("Missing: {name} ({size}).").format(name=model["name"], size=megabytes(model["size"] or 0))
+        _("Missing: {name} ({size}).").format(name=model["name"], size=format_megabytes(model["size"] or 0))
         for model in models["missing"]
     ]
     if not all(model["can_be_fetched"] for model in models["missing"]):
-        lines.append(sentence(Message("installed-models-missing")))
+        lines.append(to_sentence(Message("installed-models-missing")))
     return lines
 
 
-def _plain(value):
+def _to_text(value):
     # type: (object) -> str
     return as_text(value) if isinstance(value, (str, bytes)) else json.dumps(value)

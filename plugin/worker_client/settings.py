@@ -1,5 +1,5 @@
 # -*- coding: utf-8 -*-
-"""What a user can ask for, how the worker is told so, and what a layer keeps of it."""
+"""The user's settings, their form in the worker's protocol, and the record of a run that its layer keeps."""
 
 from __future__ import unicode_literals
 
@@ -10,14 +10,14 @@ from worker_client.texts import _
 DEFAULT_PROMPT = _("natural makeup")
 DEFAULT_STRENGTH = 0.5
 DEFAULT_KEEP_EXPRESSION = True
-# How much of what a search finds is applied, in percent: of everything, and of each part.
+# How much of a search's result is applied, in percent: of everything, and of each part.
 AMOUNTS = (
     ("amount", _("Amo_unt"), _("How much of everything is applied; 100 is what the search found")),
     ("shape", _("Shap_e"), _("How much of the change of shape is applied")),
     ("light", _("_Light"), _("How much of the change of light is applied")),
     ("makeup", _("Ma_keup"), _("How much of the makeup is applied")),
 )
-FULL_AMOUNT, MOST_AMOUNT = 100, 120
+FULL_AMOUNT, MAX_AMOUNT = 100, 120
 FULL_AMOUNTS = {name: FULL_AMOUNT for name, _label, _blurb in AMOUNTS}
 # Parts of a face that shape never moves.
 LOCKS = (
@@ -26,8 +26,8 @@ LOCKS = (
     ("lock_nose", "nose", _("Lock _nose")),
     ("lock_jaw", "jaw", _("Lock _jaw")),
 )
-ABOUT_LOCKS = _("Shape does not move this part at all; light and makeup may still change it")
-# For hosts whose dialog is made before a worker can be asked; as in the worker's hello.
+LOCK_BLURB = _("Shape does not move this part at all; light and makeup may still change it")
+# The same as in the worker's hello, for hosts that build their dialog before they connect.
 PRESETS = (
     _("natural makeup"),
     _("red lipstick and smoky eyes"),
@@ -42,7 +42,7 @@ ALL, SELECTED, LARGEST = "all", "selection", "largest"
 ONE_LAYER, WHOLE_LAYER, PRODUCTS = "layer", "whole", "products"
 MAKEUP, STYLEGAN2 = "makeup", "stylegan2"
 
-# Values and what the user reads, the default first.
+# Values and their labels, the default first.
 FACES = ((ALL, _("All")), (SELECTED, _("Inside the selection")), (LARGEST, _("The largest")))
 MODES = (("dodge", _("Away from the person")), ("decoy", _("Towards a made-up person")))
 OUTPUTS = (
@@ -56,9 +56,9 @@ PRIORS = ((MAKEUP, _("Makeup, light and shape")), (STYLEGAN2, _("A generator of 
 VISIBLE, LAYER = "visible", "layer"
 CHECK_TARGETS = ((VISIBLE, _("The visible image")), (LAYER, _("The selected layer")))
 
-# Of a layer that a run made, or of the group.
+# Name of the parasite of a layer, or group, that a run made.
 PARASITE = str("protect-face")
-_TO_WORKER = ("prompt", "strength", "keep_expression", "mode", "prior", "seed")
+_WORKER_SETTINGS = ("prompt", "strength", "keep_expression", "mode", "prior", "seed")
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # novm
@@ -68,58 +68,58 @@ if TYPE_CHECKING:  # novm
     from worker_client.client import Event
 
 
-def job_header(settings):
+def make_job_header(settings):
     # type: (dict[str, Any]) -> dict[str, Any]
-    """The header of "protect" and "search"; ``steps`` 0 stands for the worker's usual number."""
-    header = {name: settings[name] for name in _TO_WORKER if name in settings}
+    """The header of "protect" and "search"; ``steps`` 0 means the worker's default."""
+    header = {name: settings[name] for name in _WORKER_SETTINGS if name in settings}
     locks = [part for name, part, _label in LOCKS if settings.get(name)]
     if locks:
         header["locks"] = locks
-    header.update(amounts_header(settings))
+    header.update(make_amounts_header(settings))
     header["output"] = "products" if settings.get("output") == PRODUCTS else "single"
     if settings.get("steps"):
         header["steps"] = settings["steps"]
     return header
 
 
-def amounts_header(settings):
+def make_amounts_header(settings):
     # type: (dict[str, Any]) -> dict[str, Any]
-    """How much of a search is applied, as the worker reads it: factors, 1 for what was found."""
+    """How much of a search's result is applied, in the worker's form: factors, 1 for all of it."""
     return {name: settings[name] / 100.0 for name, _label, _blurb in AMOUNTS if name in settings}
 
 
-def search_settings(settings):
+def get_search_settings(settings):
     # type: (dict[str, Any]) -> dict[str, Any]
-    """The settings that a search depends on: with the same ones it need not run again."""
-    names = _TO_WORKER + tuple(name for name, _part, _label in LOCKS) + ("steps",)
+    """The settings that a search depends on: as long as they are the same it need not run again."""
+    names = _WORKER_SETTINGS + tuple(name for name, _part, _label in LOCKS) + ("steps",)
     return {name: settings[name] for name in names if name in settings}
 
 
-def settings_to_strengthen(kept, steps):
+def make_strengthen_settings(settings, steps):
     # type: (dict[str, Any], int) -> dict[str, Any]
     """The settings of a run that strengthens a result.
 
     Args:
-        kept: those of the run that made it, as far as they are known; its amounts were chosen for another search.
+        settings: of the run that made the result, as far as known; its amounts were chosen for another search.
         steps: of the search; 0 for the usual number.
     """
-    return dict(kept, output=ONE_LAYER, steps=steps, **FULL_AMOUNTS)
+    return dict(settings, output=ONE_LAYER, steps=steps, **FULL_AMOUNTS)
 
 
 def name_layer(settings):
     # type: (dict[str, Any]) -> str
-    """What the new layer is called."""
+    """The name of the new layer."""
     return settings["prompt"].strip() or _("Protected face")
 
 
-def pack_run_record(source, size, own, settings, result, pixels):
+def pack_run_record(source, size, tattoo, settings, result, pixels):
     # type: (int, tuple[int, int], int, dict[str, Any], Event, dict[str, Any]) -> str
-    """What a result layer keeps of its run, for Check and Strengthen in either GIMP.
+    """The record of its run that a result layer keeps, for Check and Strengthen in either GIMP.
 
     Args:
         source: tattoo of the layer that was protected.
         size: its width and height.
-        own: of the result layer.
+        tattoo: of the result layer.
         settings: of the run.
         result: of "protect".
         pixels: of the layer that was protected, see ``pack_pixels``.
@@ -128,9 +128,9 @@ def pack_run_record(source, size, own, settings, result, pixels):
         "version": 1,
         "source": source,
         "size": list(size),
-        "layer": own,
+        "layer": tattoo,
         "pixels": pixels,
-        # Under this name layers of version 0.1 keep them, which can still be checked and strengthened.
+        # The name from version 0.1, so that its layers can still be checked and strengthened.
         "wishes": settings,
         "settings": result.header["settings"],
         "faces": result.header["faces"],
@@ -140,17 +140,17 @@ def pack_run_record(source, size, own, settings, result, pixels):
 
 def pack_pixels(rects, digest):
     # type: (Sequence[tuple[int, int, int, int]], str) -> dict[str, Any]
-    """Fingerprint of the run's photo: ``results.digest_pictures`` of its pixels in rectangles."""
+    """The fingerprint of the run's photo: ``results.digest_pictures`` of its pixels in rectangles."""
     return {"rects": [list(rect) for rect in rects], "digest": digest}
 
 
-def unpack_run_record(text, own):
+def unpack_run_record(text, tattoo):
     # type: (str | bytes, int) -> dict[str, Any] | None
-    """What ``pack_run_record`` gave; None when it is none of ours or damaged.
+    """The record that ``pack_run_record`` packed; None if it is damaged or not ours.
 
-    Its "pixels" are None when it is of a version that did not keep them.
-    Its "source" is None when ``own``, the tattoo of the layer that has it, is another than then: GIMP copies what a
-    layer keeps, and in the copy's image the source's tattoo may be that of any layer.
+    Its "pixels" are None if it is from a version that did not keep them.
+    Its "source" is None if the layer's ``tattoo`` is not the recorded one: then the layer is a copy, and in its image
+    the source's tattoo may belong to any layer.
     """
     try:
         record = json.loads(text.decode("utf-8") if isinstance(text, bytes) else text)
@@ -158,71 +158,71 @@ def unpack_run_record(text, own):
         return None
     if not isinstance(record, dict) or not isinstance(record.get("source"), int):
         return None
-    if record.get("layer", own) != own:
+    if record.get("layer", tattoo) != tattoo:
         record["source"] = None
-    if not _are_pixels(record.setdefault("pixels", None)):
+    if not _is_pixel_record(record.setdefault("pixels", None)):
         record["pixels"] = None
     return record if isinstance(record.get("wishes"), dict) else None
 
 
-def find_run_record(own, tattoo, every):
+def find_run_record(record, tattoo, records):
     # type: (dict[str, Any] | None, int, Sequence[dict[str, Any]]) -> dict[str, Any] | None
-    """The run that a selected layer tells of: the one that made it, else the topmost on it; None when it is neither.
+    """The record of the run that made a layer, else of the topmost run on it; None if there is neither.
 
     Args:
-        own: what the layer, or the group that it is in, remembers; None when no run made it.
+        record: of the layer, or of the group that it is in; None if no run made it.
         tattoo: of the layer.
-        every: what the image's results remember, from the top.
+        records: of the image's results, from the top.
     """
-    if own is None or own["source"] is None:
-        return next((record for record in every if record["source"] == tattoo), own)
-    return own
+    if record is None or record["source"] is None:
+        return next((candidate for candidate in records if candidate["source"] == tattoo), record)
+    return record
 
 
 def replaces(record, earlier):
     # type: (dict[str, Any], dict[str, Any]) -> bool
     """Whether a run on a photo makes an earlier result useless: it protects every face that the earlier run did.
 
-    In a photo that was cropped or scaled between the two nobody knows.
+    False if the photo was cropped or scaled in between, because that is then unknown.
     """
-    same = earlier["source"] is not None and earlier["source"] == record["source"]
-    if not same or earlier.get("size") != record.get("size"):
+    same_source = earlier["source"] is not None and earlier["source"] == record["source"]
+    if not same_source or earlier.get("size") != record.get("size"):
         return False
-    return _list_done(earlier) <= _list_done(record)
+    return _list_protected(earlier) <= _list_protected(record)
 
 
-def list_protected_faces(every, source, size):
+def list_protected_faces(records, source, size):
     # type: (Sequence[dict[str, Any]], int, tuple[int, int]) -> str | list[int]
-    """The faces that runs have protected; all when that is not known, as in a photo that was cropped or scaled since.
+    """The faces that runs have protected; ``ALL`` if that is unknown, as in a photo that was cropped or scaled since.
 
     Args:
-        every: what the image's results remember.
+        records: of the image's results.
         source: tattoo of the photo.
         size: its width and height now, by which its faces are numbered.
     """
-    runs = [record for record in every if record["source"] == source]
+    runs = [record for record in records if record["source"] == source]
     if any(record.get("size") != list(size) for record in runs):
         return ALL
-    return sorted({number for record in runs for number in _list_done(record)}) or ALL
+    return sorted({number for record in runs for number in _list_protected(record)}) or ALL
 
 
 def list_faces_of_run(record, size):
     # type: (dict[str, Any], tuple[int, int]) -> list[dict[str, Any]]
-    """The faces that a run has protected, where they were; none when that is not known, as above."""
+    """The faces that a run has protected, where they were; none if that is unknown, as above."""
     if record.get("size") != list(size):
         return []
     return [face for face in record.get("faces", []) if face["similarities"]]
 
 
-def _list_done(record):
+def _list_protected(record):
     # type: (dict[str, Any]) -> set[int]
     """Numbers of the faces that a run has protected."""
     return {face["number"] for face in record.get("faces", []) if face["similarities"]}
 
 
-def _are_pixels(pixels):
+def _is_pixel_record(pixels):
     # type: (Any) -> bool
-    """Whether this is what ``pack_pixels`` gives; the file that it came from may be anybody's."""
+    """Whether this has the form of ``pack_pixels``; it is from a file, which anybody may have made."""
     if not isinstance(pixels, dict) or not isinstance(pixels.get("rects"), list):
         return False
     return all(

@@ -1,5 +1,5 @@
 # -*- coding: utf-8 -*-
-"""Text files at paths that the host gives."""
+"""Text files at paths from the host."""
 
 from __future__ import unicode_literals
 
@@ -9,11 +9,11 @@ import os
 from worker_client.texts import as_text
 
 
-def host_path(path):
+def to_host_path(path):
     # type: (str | bytes) -> str | bytes
-    """A path of the host's as Python takes it.
+    """A path from the host in the form that Python needs.
 
-    GIMP 2.10 gives bytes of UTF-8, which Python 2.7 on Windows would read in the system's code page.
+    GIMP 2.10 uses bytes of UTF-8, which Python 2.7 on Windows would read in the system's code page.
     """
     return as_text(path) if os.name == "nt" else path
 
@@ -23,7 +23,7 @@ def write_text(path, text):
     """Writes a file of UTF-8.
 
     Raises:
-        IOError, OSError: that is not possible there.
+        IOError, OSError: it can't be written there.
     """
-    with io.open(host_path(path), "w", encoding="utf-8") as stream:
+    with io.open(to_host_path(path), "w", encoding="utf-8") as stream:
         stream.write(text)

@@ -8,7 +8,7 @@ import time
 from worker_client.constants import CHUNK, LOOPBACK, PIPE, STALL_SECONDS, TCP
 from worker_client.protocol import StreamClosed
 
-# Python 2 has no clock that nobody sets.
+# Python 2 has no monotonic clock.
 _now = getattr(time, "monotonic", time.time)
 
 TYPE_CHECKING = False
@@ -17,16 +17,16 @@ if TYPE_CHECKING:  # novm
 
 
 class Silent(StreamClosed):
-    """The other side is there and says nothing."""
+    """The other side is there but sends nothing."""
 
 
 def open_stream(transport, address):
     # type: (str, Any) -> SocketStream | PipeStream
-    """Connects to what the worker's endpoint file names.
+    """Connects to the address in the worker's endpoint file.
 
     Raises:
         StreamClosed: nobody listens there.
-        Silent: somebody listens, and lets nobody in.
+        Silent: somebody listens but does not accept the connection.
     """
     try:
         if transport == PIPE:
@@ -43,7 +43,7 @@ def open_stream(transport, address):
     except socket.timeout:
         raise Silent("nobody is let in")
     except (OSError, socket.error, TypeError, ValueError, OverflowError) as error:
-        # So many wait already that a Unix socket takes no more.
+        # EAGAIN: the queue of a Unix socket is full.
         raise (Silent if getattr(error, "errno", None) == errno.EAGAIN else StreamClosed)(str(error))
     return SocketStream(sock)
 
@@ -51,8 +51,8 @@ def open_stream(transport, address):
 class _Patience(object):
     """How long a stream waits for the other side within a message.
 
-    No silence proves that a process has ended: one that is short of memory or of processor time may pause for minutes.
-    What has ended closes its connection.
+    Silence does not prove that a process has ended: one that is short of memory or processor time may pause for
+    minutes. A process that has ended closes its connection.
     """
 
     def __init__(self):
@@ -62,12 +62,12 @@ class _Patience(object):
 
     def limit(self, seconds):
         # type: (float | None) -> None
-        """Everything until the next call of this must be over within ``seconds``; None for no limit."""
-        self._deadline = _deadline(seconds)
+        """Everything until the next call of this method must be done within ``seconds``; None for no limit."""
+        self._deadline = _make_deadline(seconds)
 
     def allow_pauses(self, seconds):
         # type: (float | None) -> None
-        """The other side has proved who it is, and may pause for ``seconds``; None for as long as it is there."""
+        """Allows the other side, which has proved its identity, to pause for ``seconds``; None for any time."""
         self._pause = seconds
 
     def _seconds_left(self):
@@ -99,7 +99,7 @@ class SocketStream(_Patience):
         view = memoryview(data)
         done = 0
         while done < count:
-            received = self._patiently(lambda at=done: self._socket.recv_into(view[at : at + CHUNK]))
+            received = self._retry(lambda at=done: self._socket.recv_into(view[at : at + CHUNK]))
             if received == 0:
                 raise StreamClosed("the connection was closed")
             done += received
@@ -110,18 +110,18 @@ class SocketStream(_Patience):
         view = memoryview(data)
         done = 0
         while done < len(view):
-            done += self._patiently(lambda at=done: self._socket.send(view[at : at + CHUNK]))
+            done += self._retry(lambda at=done: self._socket.send(view[at : at + CHUNK]))
 
     def wait(self, seconds=None):
         # type: (float | None) -> bool
         """Whether something has come, or the other side has gone, within ``seconds``; None waits for that."""
-        deadline = _deadline(seconds)
+        deadline = _make_deadline(seconds)
         while True:
             try:
                 timeout = () if deadline is None else (max(0.0, deadline - _now()),)
                 return bool(select.select([self._socket], [], [], *timeout)[0])
             except (OSError, socket.error, select.error, ValueError) as error:
-                # Python 2 breaks off when a signal comes.
+                # Python 2 is interrupted by signals.
                 if error.args[:1] != (errno.EINTR,):
                     raise StreamClosed(str(error))
 
@@ -129,7 +129,7 @@ class SocketStream(_Patience):
         # type: () -> None
         self._socket.close()
 
-    def _patiently(self, call):
+    def _retry(self, call):
         # type: (Any) -> int
         while True:
             try:
@@ -183,7 +183,7 @@ class PipeStream(_Patience):
 
     def poll(self, seconds):
         # type: (float | None) -> bool
-        """Whether the connection has more than what was taken from it already; else as ``wait``."""
+        """As ``wait``, but only for bytes that are still in the connection."""
         try:
             return bool(self._connection.poll(seconds))
         except (EOFError, OSError, IOError) as error:
@@ -194,6 +194,6 @@ class PipeStream(_Patience):
         self._connection.close()
 
 
-def _deadline(seconds):
+def _make_deadline(seconds):
     # type: (float | None) -> float | None
     return None if seconds is None else _now() + seconds

@@ -1,4 +1,4 @@
-"""Debian's Chromium without a window, asked through its driver's own protocol (W3C WebDriver)."""
+"""Debian's Chromium without a window, controlled through its driver's protocol (W3C WebDriver)."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Browser:
     """One session."""
 
     def __init__(self, address: str) -> None:
-        self._asked = requests.Session()
+        self._http = requests.Session()
         options = {
             "goog:chromeOptions": {"binary": CHROMIUM, "args": _ARGUMENTS},
             "goog:loggingPrefs": {"browser": "ALL", "performance": "ALL"},
@@ -34,11 +34,11 @@ class Browser:
         self._session = f"{address}/session/{answer['sessionId']}"
 
     def open(self, page: Path) -> None:
-        """Load a file, to its end."""
+        """Load a file completely."""
         self._post("url", url=page.absolute().as_uri())
 
     def run(self, script: str) -> Any:
-        """What the body of a function returns."""
+        """Run a script as the body of a function; returns its result."""
         return self._post("execute/sync", script=script, args=[])
 
     def press(self, *keys: str) -> None:
@@ -46,17 +46,17 @@ class Browser:
         strokes = [{"type": kind, "value": key} for key in keys for kind in ("keyDown", "keyUp")]
         self._post("actions", actions=[{"type": "key", "id": "keys", "actions": strokes}])
 
-    def errors(self) -> list[str]:
-        """What the console said since it was asked last."""
+    def read_errors(self) -> list[str]:
+        """The messages on the console since the last call."""
         return [entry["message"] for entry in self._post("se/log", type="browser")]
 
-    def requested(self) -> list[str]:
-        """Addresses that were asked for since this was asked last."""
+    def read_requested_urls(self) -> list[str]:
+        """The URLs requested since the last call."""
         messages = (json.loads(entry["message"])["message"] for entry in self._post("se/log", type="performance"))
         return [m["params"]["request"]["url"] for m in messages if m["method"] == "Network.requestWillBeSent"]
 
     def screenshot(self, path: Path) -> None:
-        """What the window shows, as PNG."""
+        """Save the content of the window as PNG."""
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(base64.b64decode(self._send("GET", f"{self._session}/screenshot")))
 
@@ -64,11 +64,11 @@ class Browser:
         """End the browser."""
         self._send("DELETE", self._session)
 
-    def _post(self, what: str, **said: Any) -> Any:
-        return self._send("POST", f"{self._session}/{what}", said)
+    def _post(self, command: str, **body: Any) -> Any:
+        return self._send("POST", f"{self._session}/{command}", body)
 
-    def _send(self, method: str, address: str, said: dict[str, Any] | None = None) -> Any:
-        answer = self._asked.request(method, address, json=said, timeout=120)
+    def _send(self, method: str, address: str, body: dict[str, Any] | None = None) -> Any:
+        answer = self._http.request(method, address, json=body, timeout=120)
         value = answer.json()["value"]
         assert answer.ok, value
         return value
@@ -84,13 +84,13 @@ def open_browser() -> Iterator[Browser]:
     driver = subprocess.Popen([DRIVER, f"--port={port}"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     address = f"http://127.0.0.1:{port}"
     try:
-        waiting = time.monotonic() + _STARTING
+        deadline = time.monotonic() + _STARTING
         while True:
             try:
                 requests.get(f"{address}/status", timeout=5)
                 break
             except requests.ConnectionError:
-                assert time.monotonic() < waiting, "the driver does not answer"
+                assert time.monotonic() < deadline, "the driver does not answer"
                 time.sleep(0.1)
         browser = Browser(address)
         try:

@@ -17,23 +17,23 @@ Run = Callable[..., tuple[int, str, str]]
 
 @pytest.fixture
 def jobs(monkeypatch: pytest.MonkeyPatch) -> list[Job]:
-    """Puts the engine that darkens in place, and remembers what it was asked."""
-    asked: list[Job] = []
+    """Replaces the engine by one that darkens, and returns the jobs that it receives."""
+    received: list[Job] = []
 
     def engine(items: Iterable[Item], job: Job, control: Control) -> Generator[Outcome, None, None]:
-        asked.append(job)
+        received.append(job)
         yield from darken(items, job, control)
 
     monkeypatch.setattr(command, "pick_engine", lambda count: engine)
-    return asked
+    return received
 
 
 @pytest.fixture
 def run(capsys: pytest.CaptureFixture[str], jobs: list[Job]) -> Run:
     """Runs the command in this process: exit code, stdout, stderr."""
 
-    def call(*words: object) -> tuple[int, str, str]:
-        code = cli.main(["batch", *(str(word) for word in words)])
+    def call(*arguments: object) -> tuple[int, str, str]:
+        code = cli.main(["batch", *(str(argument) for argument in arguments)])
         captured = capsys.readouterr()
         return code, captured.out, captured.err
 

@@ -1,7 +1,7 @@
 """An engine that darkens photos in place of protecting them, as fast as files are read; and a batch of it.
 
 As a program (``python -m tests.batch.darken SRC DEST [N]``) it runs such a batch, and kills itself at the N-th of the
-moments at which something was or is about to be written.
+moments right before or after something is written.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ SIMILARITY = {
 
 
 def darken(items: Iterable[Item], job: Job, control: Control) -> Generator[Outcome, None, None]:
-    """Half as bright; black photos have no face."""
+    """Halve the brightness; black photos have no face."""
     for item in items:
         if control.cancel.cancelled:
             return
@@ -53,24 +53,24 @@ def _darken_one(item: Item, job: Job, control: Control) -> Outcome:
     try:
         data, stamp = control.read(item)
         digest = hashlib.sha256(data).hexdigest()
-        if (reuse := control.reuse(item, digest)) is not None:
+        if (reuse := control.find_reuse(item, digest)) is not None:
             return Outcome(item, "known", digest, stamp, reuse=reuse)
         photo = photo_files.parse(item.path, data)
     except C2PError as error:
         return Outcome(item, "failed", report=report.failure_report(item.path, error.message, error.exit_code))
     if not photo.pixels.any():
-        told = report.failure_report(item.path, Message("no-face"), 4)
-        return Outcome(item, "without-face", digest, stamp, told)
-    control.tell(item, Progress("search", 1, 1, 1, 2))
+        entry = report.failure_report(item.path, Message("no-face"), 4)
+        return Outcome(item, "without-face", digest, stamp, entry)
+    control.report_progress(item, Progress("search", 1, 1, 1, 2))
     after = photo_files.encode_as(Path(item.place), photo.with_pixels(photo.pixels // 2)).data
     face = {"number": 1, "similarities": [SIMILARITY], "sentence": "Face 1: it is darker.", "skipped": None}
-    told = {"photo": item.path, "protected": None, "faces": [face], "warnings": [], "processes": job.processes}
-    small = (data, after) if job.thumbnails else None
-    return Outcome(item, "done", digest, stamp, told, after, small, 1, 0.5)
+    entry = {"photo": item.path, "protected": None, "faces": [face], "warnings": [], "processes": job.processes}
+    thumbnails = (data, after) if job.thumbnails else None
+    return Outcome(item, "done", digest, stamp, entry, after, thumbnails, 1, 0.5)
 
 
 def save(path: Path, value: int = 200, size: tuple[int, int] = (32, 24)) -> Path:
-    """A picture all of one brightness."""
+    """Save a picture of one brightness."""
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.new("RGB", size, (value, value, value)).save(path)
     return path
@@ -85,19 +85,19 @@ def run_batch(
     overwrite: bool = False,
     cancel: CancelToken | None = None,
 ) -> tuple[run.Summary, Plan]:
-    """A whole batch, as the command runs it."""
-    named = [str(sources)] if isinstance(sources, Path) else sources
-    items = plan_items(find_sources(named, destination, bytes))
+    """Run a whole batch like the command."""
+    names = [str(sources)] if isinstance(sources, Path) else sources
+    items = plan_items(find_sources(names, destination, bytes))
     with run.open_folder(destination) as folder:
-        results = run.read_results(folder, run.choose_settings(job))
+        results = run.read_results(folder, run.make_settings_digester(job))
         plan, summary = results.plan(items), run.Summary()
         control = Control(lambda: None, cancel or CancelToken())  # type: ignore[arg-type, return-value]
         run.run(folder, plan.pending, job, engine, control, results, summary=summary, overwrite=overwrite)
         return summary, plan
 
 
-def results_of(destination: Path) -> dict[str, bytes]:
-    """All files of a folder of results but its own, by their names below it."""
+def read_results(destination: Path) -> dict[str, bytes]:
+    """Read all results in a folder, by their relative names."""
     return {
         path.relative_to(destination).as_posix(): path.read_bytes()
         for path in sorted(destination.rglob("*"))
@@ -116,9 +116,9 @@ def _kill_at(moment: int) -> None:
     def wrap(owner: Any, name: str) -> None:
         inner = getattr(owner, name)
 
-        def counted(*args: Any, **named: Any) -> Any:
+        def counted(*args: Any, **options: Any) -> Any:
             count()
-            answer = inner(*args, **named)
+            answer = inner(*args, **options)
             count()
             return answer
 

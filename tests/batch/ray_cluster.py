@@ -32,7 +32,7 @@ _START = "import sys; from ray.scripts.scripts import main; sys.exit(main())"
 
 @contextmanager
 def start_ray(cores: int) -> Iterator[str]:
-    """A cluster of so many cores and no graphics card, with this checkout in its path; yields its address."""
+    """Start a cluster without graphics cards and with this checkout in its path; yields its address."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -41,10 +41,16 @@ def start_ray(cores: int) -> Iterator[str]:
     os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
     # The names of sockets may have 107 bytes.
     scratch = tempfile.mkdtemp(prefix="c2p-ray-", dir=None if sys.platform == "win32" else "/tmp")
-    words = ["--head", f"--port={port}", "--include-dashboard=false", "--disable-usage-stats", f"--temp-dir={scratch}"]
-    process, said = _start([*words, f"--num-cpus={cores}"], Path(scratch))
+    arguments = [
+        "--head",
+        f"--port={port}",
+        "--include-dashboard=false",
+        "--disable-usage-stats",
+        f"--temp-dir={scratch}",
+    ]
+    process, log = _start([*arguments, f"--num-cpus={cores}"], Path(scratch))
     try:
-        yield _ADDRESS.findall(said)[0]
+        yield _ADDRESS.findall(log)[0]
     finally:
         process.terminate()
         process.wait()
@@ -53,7 +59,7 @@ def start_ray(cores: int) -> Iterator[str]:
 
 @contextmanager
 def join_cluster(address: str, cores: int, scratch: Path) -> Iterator[psutil.Process]:
-    """One more machine of a cluster, in truth on this one; yields the process that all of its others descend from."""
+    """Add a simulated machine to a cluster; yields its root process."""
     process, _ = _start([f"--address={address}", f"--num-cpus={cores}"], scratch)
     try:
         yield psutil.Process(process.pid)
@@ -62,32 +68,32 @@ def join_cluster(address: str, cores: int, scratch: Path) -> Iterator[psutil.Pro
         process.wait()
 
 
-def _start(words: list[str], scratch: Path) -> tuple[subprocess.Popen[bytes], str]:
-    """The process of a machine of a cluster that is there, and what it said."""
+def _start(arguments: list[str], scratch: Path) -> tuple[subprocess.Popen[bytes], str]:
+    """Start a machine of a cluster; returns its process and its output once it is up."""
     paths = [str(ROOT), str(ROOT / "plugin"), *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "RAY_USAGE_STATS_ENABLED": "0"}
-    command = [sys.executable, "-c", _START, "start", "--block", "--num-gpus=0", *words]
+    command = [sys.executable, "-c", _START, "start", "--block", "--num-gpus=0", *arguments]
     for attempt in range(_TRIES):
-        with (scratch / f"said-{attempt}").open("w+b") as said:
-            process = subprocess.Popen(command, stdout=said, stderr=said, env=environment)
+        with (scratch / f"log-{attempt}").open("w+b") as log:
+            process = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
             while process.poll() is None:
-                told = (scratch / f"said-{attempt}").read_text()
-                if "--block" in told:
-                    return process, told
+                output = (scratch / f"log-{attempt}").read_text()
+                if "--block" in output:
+                    return process, output
                 time.sleep(0.1)
-    raise RuntimeError((scratch / f"said-{_TRIES - 1}").read_text())
+    raise RuntimeError((scratch / f"log-{_TRIES - 1}").read_text())
 
 
 def with_process(items: Iterable[Item], job: Job, control: Control) -> Generator[Outcome, None, None]:
-    """Darkens, says in which process, and dies of what is called so: always, or the first time."""
+    """Darkens and notes its process; dies of photos named ``deadly``, and once of ``once``."""
     marks = Path(job.options["marks"])
     for outcome in darken(items, job, control):
         name = Path(outcome.item.path).stem
         if name == "deadly" or (name == "once" and not (marks / "died").exists()):
             (marks / "died").touch()
             os.kill(os.getpid(), signal.SIGKILL)
-        with (marks / "begun").open("a") as begun:
-            begun.write(f"{os.getpid()} {name}\n")
+        with (marks / "begun").open("a") as file:
+            file.write(f"{os.getpid()} {name}\n")
         time.sleep(0.05)
         outcome.report["process"] = os.getpid()
         yield outcome

@@ -15,11 +15,11 @@ import pytest
 
 from c2p_core import cli
 from c2p_core.batch import local
-from c2p_core.batch.arrivals import Arrivals, name_below, watch
+from c2p_core.batch.arrivals import Arrivals, locate_below, watch
 from c2p_core.batch.engine import Control, Job, Outcome
 from c2p_core.batch.layout import Item
 from c2p_core.errors import Message, UnreadableImage
-from tests.batch.darken import darken, results_of, save
+from tests.batch.darken import darken, read_results, save
 from tests.checkout import ROOT, environment
 
 
@@ -45,19 +45,19 @@ def arrivals(tmp_path: Path, clock: Clock) -> Arrivals:
 
 
 def ready(arrivals: Arrivals) -> list[str]:
-    return [item.place.replace(os.sep, "/") for item in arrivals.ready()]
+    return [item.place.replace(os.sep, "/") for item in arrivals.take_ready()]
 
 
 def test_a_photo_is_taken_when_it_has_not_changed_for_a_while_and_once(
     arrivals: Arrivals, clock: Clock, tmp_path: Path
 ) -> None:
     path = save(tmp_path / "in" / "a.png")
-    arrivals.tell(str(path))
+    arrivals.notify(str(path))
     assert ready(arrivals) == []
     clock.now = 1.9
     path.write_bytes(path.read_bytes() + b"more")
     clock.now = 2.1
-    assert ready(arrivals) == []  # it grew, even if nobody told
+    assert ready(arrivals) == []  # it grew, even without an event
     clock.now = 4.2
     assert ready(arrivals) == ["a.png"]
     clock.now = 9.0
@@ -67,7 +67,7 @@ def test_a_photo_is_taken_when_it_has_not_changed_for_a_while_and_once(
 def test_a_file_that_is_still_empty_is_waited_for(arrivals: Arrivals, clock: Clock, tmp_path: Path) -> None:
     path = tmp_path / "in" / "a.jpg"
     path.touch()
-    arrivals.tell(str(path))
+    arrivals.notify(str(path))
     assert ready(arrivals) == []
     clock.now = 5.0
     assert ready(arrivals) == []
@@ -81,9 +81,9 @@ def test_a_file_that_is_still_empty_is_waited_for(arrivals: Arrivals, clock: Clo
 
 def test_a_photo_that_is_renamed_comes_under_its_last_name(arrivals: Arrivals, clock: Clock, tmp_path: Path) -> None:
     path = save(tmp_path / "in" / "a.png")
-    arrivals.tell(str(path))
+    arrivals.notify(str(path))
     assert ready(arrivals) == []
-    arrivals.tell(str(path.rename(path.with_name("b.png"))))
+    arrivals.notify(str(path.rename(path.with_name("b.png"))))
     assert ready(arrivals) == []
     clock.now = 3.0
     assert ready(arrivals) == ["b.png"]
@@ -94,8 +94,8 @@ def test_a_folder_brings_what_is_in_it_but_results_and_hidden_files_do_not_come(
 ) -> None:
     for name in ("day 1/a.png", "day 1/.b.png", "out/c.png", ".hidden/d.png", "day 1/e.txt.jpg"):
         save(tmp_path / "in" / name)
-        arrivals.tell(str(tmp_path / "in" / name))
-    arrivals.tell(str(tmp_path / "in"))
+        arrivals.notify(str(tmp_path / "in" / name))
+    arrivals.notify(str(tmp_path / "in"))
     assert ready(arrivals) == []
     clock.now = 3.0
     assert sorted(ready(arrivals)) == ["day 1/a.png", "day 1/e.txt.jpg"]
@@ -104,24 +104,24 @@ def test_a_folder_brings_what_is_in_it_but_results_and_hidden_files_do_not_come(
 def test_two_photos_of_one_place_are_both_kept(arrivals: Arrivals, clock: Clock, tmp_path: Path) -> None:
     for name in ("a.jpg", "a.mpo"):
         (tmp_path / "in" / name).write_bytes(b"x")
-        arrivals.tell(str(tmp_path / "in" / name))
+        arrivals.notify(str(tmp_path / "in" / name))
     assert ready(arrivals) == []
     clock.now = 3.0
     assert sorted(ready(arrivals)) == ["a.jpg", "a.mpo.jpg"]
 
 
-def test_results_below_the_folder_are_left_out_by_whatever_name_they_go(tmp_path: Path, clock: Clock) -> None:
+def test_results_below_the_folder_are_left_out_under_any_name(tmp_path: Path, clock: Clock) -> None:
     folder, link = tmp_path / "in", tmp_path / "link"
     folder.mkdir()
     try:
         link.symlink_to(folder, target_is_directory=True)
     except OSError as error:  # as on Windows without the right to
         pytest.skip(f"no link can be made here: {error}")
-    assert name_below(link / "out", folder) == str(folder / "out")
-    assert name_below(folder / "out", link) == str(link / "out")
-    assert name_below(tmp_path / "out", folder) == str(tmp_path / "out")
-    arrivals = Arrivals(str(folder), name_below(link / "out", folder), clock=clock)
-    arrivals.tell(str(save(folder / "out" / "a.png")))
+    assert locate_below(link / "out", folder) == str(folder / "out")
+    assert locate_below(folder / "out", link) == str(link / "out")
+    assert locate_below(tmp_path / "out", folder) == str(tmp_path / "out")
+    arrivals = Arrivals(str(folder), locate_below(link / "out", folder), clock=clock)
+    arrivals.notify(str(save(folder / "out" / "a.png")))
     clock.now = 3.0
     assert ready(arrivals) == []
 
@@ -140,26 +140,26 @@ def test_a_store_of_objects_is_no_folder_to_watch(tmp_path: Path, capsys: pytest
     assert "'s3://photos/in' is in a store of objects" in capsys.readouterr().err
 
 
-def test_waiting_ends_when_it_is_told_to(arrivals: Arrivals) -> None:
+def test_waking_ends_a_wait(arrivals: Arrivals) -> None:
     arrivals.wake()
     assert arrivals.wait() is None
 
 
 @pytest.mark.parametrize("poll", [False, True])
-def test_the_system_tells_of_what_is_written_and_renamed(tmp_path: Path, poll: bool) -> None:
+def test_written_and_renamed_files_are_noticed(tmp_path: Path, poll: bool) -> None:
     folder = tmp_path / "in"
     save(folder / "before.png")
-    arrivals = Arrivals(str(folder), str(tmp_path / "out"), settled=0.2)
+    arrivals = Arrivals(str(folder), str(tmp_path / "out"), settle_seconds=0.2)
     with watch(arrivals, poll):
         time.sleep(0.3)
         save(folder / "new.png.part.png").rename(folder / "new.png")
         save(tmp_path / "day" / "inside.png").parent.rename(folder / "day")
-        found: list[Item] = []
-        while len(found) < 3:
+        items: list[Item] = []
+        while len(items) < 3:
             item = arrivals.wait()
             assert item is not None
-            found.append(item)
-    assert {item.place.replace(os.sep, "/") for item in found} == {"before.png", "new.png", "day/inside.png"}
+            items.append(item)
+    assert {item.place.replace(os.sep, "/") for item in items} == {"before.png", "new.png", "day/inside.png"}
 
 
 def replace_folder(folder: Path) -> None:
@@ -169,10 +169,10 @@ def replace_folder(folder: Path) -> None:
 
 @pytest.mark.parametrize("poll", [False, True])
 @pytest.mark.parametrize("lose", [Path.rmdir, lambda folder: folder.rename(folder.with_name("other"))])
-def test_a_folder_that_goes_ends_the_waiting(tmp_path: Path, poll: bool, lose: Callable[[Path], None]) -> None:
+def test_losing_the_folder_ends_the_wait(tmp_path: Path, poll: bool, lose: Callable[[Path], None]) -> None:
     folder = tmp_path / "in"
     folder.mkdir()
-    arrivals = Arrivals(str(folder), str(tmp_path / "out"), settled=0.2)
+    arrivals = Arrivals(str(folder), str(tmp_path / "out"), settle_seconds=0.2)
     with watch(arrivals, poll):
         lose(folder)
         with pytest.raises(UnreadableImage) as error:
@@ -180,10 +180,10 @@ def test_a_folder_that_goes_ends_the_waiting(tmp_path: Path, poll: bool, lose: C
     assert (error.value.code, error.value.fields) == ("watched-folder-gone", {"path": str(folder)})
 
 
-def test_another_folder_of_the_same_name_is_not_the_one_that_is_watched(tmp_path: Path) -> None:
+def test_another_folder_of_the_same_name_is_not_the_watched_one(tmp_path: Path) -> None:
     folder = tmp_path / "in"
     folder.mkdir()
-    arrivals = Arrivals(str(folder), str(tmp_path / "out"), settled=0.2)
+    arrivals = Arrivals(str(folder), str(tmp_path / "out"), settle_seconds=0.2)
     with watch(arrivals):
         replace_folder(folder)
         with pytest.raises(UnreadableImage):
@@ -205,11 +205,11 @@ def test_the_command_ends_with_a_sentence_when_its_folder_goes(
         yield from darken(items, job, control)
         folder.rename(tmp_path / "other")
 
-    monkeypatch.setattr(local, "keep_models", lambda: protect_and_lose)
+    monkeypatch.setattr(local, "make_warm_engine", lambda: protect_and_lose)
     assert cli.main(["watch", str(folder), "-o", str(out), "--settle", "0.1"]) == UnreadableImage.exit_code
-    said = Message("watched-folder-gone", path=str(folder)).text()
-    assert capsys.readouterr().err == f"c2p: {said}\n"
-    assert list(results_of(out)) == ["a.png"] and (out / "report.html").exists()
+    sentence = Message("watched-folder-gone", path=str(folder)).text()
+    assert capsys.readouterr().err == f"c2p: {sentence}\n"
+    assert list(read_results(out)) == ["a.png"] and (out / "report.html").exists()
 
 
 _WATCH = """
@@ -218,21 +218,21 @@ from c2p_core import cli
 from c2p_core.batch import local
 from tests.batch.darken import darken
 
-local.keep_models = lambda: darken
+local.make_warm_engine = lambda: darken
 sys.exit(cli.main(sys.argv[1:]))
 """
 
 
-def wait_for(what: Callable[[], bool]) -> None:
+def wait_for(condition: Callable[[], bool]) -> None:
     for _ in range(300):
-        if what():
+        if condition():
             return
         time.sleep(0.1)
-    raise AssertionError("it did not come")
+    raise AssertionError("the condition was never met")
 
 
 @pytest.mark.slow
-def test_the_command_protects_what_comes_uses_no_processor_when_idle_and_ends_on_ctrl_c(tmp_path: Path) -> None:
+def test_the_command_protects_arrivals_uses_no_cpu_when_idle_and_ends_on_ctrl_c(tmp_path: Path) -> None:
     folder, out = tmp_path / "in", tmp_path / "in" / "out"
     save(folder / "a.png", 200)
     process = subprocess.Popen(
@@ -248,13 +248,13 @@ def test_the_command_protects_what_comes_uses_no_processor_when_idle_and_ends_on
         save(folder / "later" / "b.png", 100)
         wait_for(lambda: (out / "later" / "b.png").exists())
         wait_for(lambda: "b.png" in (out / "report.html").read_text(encoding="utf-8"))
-        used = psutil.Process(process.pid)
-        before = used.cpu_times()
+        usage = psutil.Process(process.pid)
+        before = usage.cpu_times()
         time.sleep(2)
-        after = used.cpu_times()
+        after = usage.cpu_times()
         assert after.user + after.system - before.user - before.system < 0.05
     finally:
         process.send_signal(signal.SIGINT)
-        said, err = process.communicate(timeout=30)
-    assert process.returncode == 130 and "2 photos were protected" in err, said
-    assert list(results_of(out)) == ["a.png", "later/b.png"]
+        output, err = process.communicate(timeout=30)
+    assert process.returncode == 130 and "2 photos were protected" in err, output
+    assert list(read_results(out)) == ["a.png", "later/b.png"]

@@ -15,7 +15,7 @@ from c2p_core import cli
 from c2p_core.batch.engine import Job
 from c2p_core.commands import batch as command
 from tests.batch.conftest import Run
-from tests.batch.darken import results_of, save
+from tests.batch.darken import read_results, save
 from tests.checkout import ROOT, environment
 
 
@@ -27,49 +27,49 @@ def shoot(tmp_path: Path) -> Path:
     return folder
 
 
-def test_a_shoot_is_protected_and_told_about_in_short(shoot: Path, tmp_path: Path, run: Run) -> None:
+def test_a_shoot_is_protected_and_summarised(shoot: Path, tmp_path: Path, run: Run) -> None:
     out = tmp_path / "out"
-    code, told, err = run(shoot, "-o", out)
+    code, output, err = run(shoot, "-o", out)
     assert (code, err) == (0, "")
-    assert "2 photos protected (2 faces" in told and f"{shoot / 'a.png'} -> {out / 'a.png'}" in told
-    assert sorted(results_of(out)) == ["a.png", "day 1/b.png"]
+    assert "2 photos protected (2 faces" in output and f"{shoot / 'a.png'} -> {out / 'a.png'}" in output
+    assert sorted(read_results(out)) == ["a.png", "day 1/b.png"]
 
 
 def test_options_reach_the_engine(shoot: Path, tmp_path: Path, run: Run, jobs: list[Job]) -> None:
-    words = ["--prompt", "red lipstick", "--strength", "0.3", "--faces", "largest", "--strip-personal", "--no-mark"]
-    words += ["--no-report"]
-    assert run(shoot, "-o", tmp_path / "out", *words)[0] == 0
+    arguments = ["--prompt", "red lipstick", "--strength", "0.3", "--faces", "largest", "--strip-personal", "--no-mark"]
+    arguments += ["--no-report"]
+    assert run(shoot, "-o", tmp_path / "out", *arguments)[0] == 0
     (job,) = jobs
-    wanted = {"prompt": "red lipstick", "strength": 0.3, "faces": "largest", "recognisers": "auto"}
-    assert wanted.items() <= job.options.items() and job.strip_personal and not job.thumbnails and not job.mark
+    expected = {"prompt": "red lipstick", "strength": 0.3, "faces": "largest", "recognisers": "auto"}
+    assert expected.items() <= job.options.items() and job.strip_personal and not job.thumbnails and not job.mark
     assert not (tmp_path / "out" / "report.html").exists()
 
 
 def test_one_bad_file_stops_nothing_and_is_exit_code_8(shoot: Path, tmp_path: Path, run: Run) -> None:
     (shoot / "bad.jpg").write_bytes(b"no picture")
-    code, told, err = run(shoot, "-o", tmp_path / "out")
-    assert code == cli.SOME_FAILED and "2 photos protected" in told
+    code, output, err = run(shoot, "-o", tmp_path / "out")
+    assert code == cli.SOME_FAILED and "2 photos protected" in output
     assert "bad.jpg' is not a JPEG" in err and err.splitlines()[-1] == "c2p: 1 of 3 photos failed."
 
 
 def test_photos_without_a_face_are_no_failure(shoot: Path, tmp_path: Path, run: Run) -> None:
     save(shoot / "landscape.png", 0)
-    code, told, _ = run(shoot, "-o", tmp_path / "out")
-    assert code == 0 and "1 without a face" in told
+    code, output, _ = run(shoot, "-o", tmp_path / "out")
+    assert code == 0 and "1 without a face" in output
 
 
 def test_the_summary_is_json_if_asked(shoot: Path, tmp_path: Path, run: Run) -> None:
     out = tmp_path / "out"
     run(shoot / "day 1", "-o", out, "--json")
-    code, told, _ = run(shoot, "-o", out, "--json")
-    summary = json.loads(told)
+    code, output, _ = run(shoot, "-o", out, "--json")
+    summary = json.loads(output)
     assert code == 0
     expected = {"protected": 1, "done_before": 1, "failed": [], "remaining": 0, "faces": 1}
     assert {name: summary[name] for name in expected} == expected
 
 
 @pytest.mark.parametrize(
-    ("words", "code"),
+    ("arguments", "code"),
     [
         (["--strength", "7"], 2),
         (["--faces", "1,2"], 2),
@@ -82,16 +82,16 @@ def test_the_summary_is_json_if_asked(shoot: Path, tmp_path: Path, run: Run) -> 
     ],
 )
 def test_a_bad_option_is_refused_before_a_folder_is_made(
-    shoot: Path, tmp_path: Path, run: Run, words: list[str], code: int
+    shoot: Path, tmp_path: Path, run: Run, arguments: list[str], code: int
 ) -> None:
-    assert run(shoot, "-o", tmp_path / "out", *words)[0] == code
+    assert run(shoot, "-o", tmp_path / "out", *arguments)[0] == code
     assert not (tmp_path / "out").exists()
 
 
-def test_a_plan_writes_nothing_and_tells_what_is_left(shoot: Path, tmp_path: Path, run: Run) -> None:
+def test_a_plan_writes_nothing_and_reports_what_is_left(shoot: Path, tmp_path: Path, run: Run) -> None:
     out = tmp_path / "out"
-    code, told, _ = run(shoot, "-o", out, "--dry-run", "--no-detect", "--json")
-    plan = json.loads(told)
+    code, output, _ = run(shoot, "-o", out, "--dry-run", "--no-detect", "--json")
+    plan = json.loads(output)
     assert code == 0 and not out.exists()
     assert (plan["photos"], plan["faces"], plan["seconds"], plan["done_before"]) == (2, None, None, 0)
     run(shoot / "day 1", "-o", out)
@@ -105,15 +105,17 @@ def test_a_plan_writes_nothing_and_tells_what_is_left(shoot: Path, tmp_path: Pat
 def test_a_plan_for_a_cluster_expects_the_time_of_this_machine_alone(shoot: Path, tmp_path: Path, run: Run) -> None:
     out = tmp_path / "out"
     run(shoot / "day 1", "-o", out)
-    code, told, _ = run(shoot, "-o", out, "--dry-run", "--no-detect", "--engine", "ray", "--jobs", "8")
-    assert code == 0 and "Time expected on this machine: 0 s (0 s a face, as earlier results took)." in told
+    code, output, _ = run(shoot, "-o", out, "--dry-run", "--no-detect", "--engine", "ray", "--jobs", "8")
+    assert code == 0 and "Time expected on this machine: 0 s (0 s a face, as earlier results took)." in output
 
 
-def test_nothing_that_ends_a_batch_is_done_by_nice(shoot: Path, tmp_path: Path) -> None:
-    words = ["batch", str(shoot), "-o", str(tmp_path / "out"), "--nice", "7", "--dry-run", "--no-detect"]
-    code = f"import os; from c2p_core import cli; done = cli.main({words}); print(os.nice(0), done)"
-    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment())
-    assert ended.stdout.splitlines()[-1] == f"{max(7, os.nice(0))} 0"
+def test_nice_lowers_the_priority_and_the_batch_runs_on(shoot: Path, tmp_path: Path) -> None:
+    arguments = ["batch", str(shoot), "-o", str(tmp_path / "out"), "--nice", "7", "--dry-run", "--no-detect"]
+    code = f"import os; from c2p_core import cli; done = cli.main({arguments}); print(os.nice(0), done)"
+    process = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment()
+    )
+    assert process.stdout.splitlines()[-1] == f"{max(7, os.nice(0))} 0"
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="asks Linux for the memory")
@@ -123,14 +125,16 @@ def test_many_photos_are_planned_in_little_time_and_memory(tmp_path: Path) -> No
         (folder / f"{day}").mkdir(parents=True)
         for number in range(500):
             (folder / f"{day}" / f"IMG_{number:05}.jpg").touch()
-    words = ["batch", str(folder), "-o", str(tmp_path / "out"), "--dry-run", "--no-detect", "--json"]
+    arguments = ["batch", str(folder), "-o", str(tmp_path / "out"), "--dry-run", "--no-detect", "--json"]
     code = (
-        f"import time; from c2p_core.cli import main; main({words});"
+        f"import time; from c2p_core.cli import main; main({arguments});"
         " print(time.process_time(), open('/proc/self/status').read())"
     )
-    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment())
-    told, end, rest = ended.stdout.partition("\n}\n")
-    assert json.loads(told + end)["photos"] == 10_000
+    process = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment()
+    )
+    output, end, rest = process.stdout.partition("\n}\n")
+    assert json.loads(output + end)["photos"] == 10_000
     seconds, *_ = rest.split()
     (memory,) = (int(line.split()[1]) for line in rest.splitlines() if line.startswith("VmHWM"))
     # A tenth of the photos, in a tenth of the time and memory beside that of the program itself.
@@ -180,12 +184,12 @@ def test_a_signal_saves_what_is_done_and_a_second_one_ends_at_once(
         process.send_signal(number)
     _, err = process.communicate(timeout=120)
     assert process.returncode == 128 + number, err
-    assert list(results_of(out)) == ["a.png"]
+    assert list(read_results(out)) == ["a.png"]
     assert (out / "report.html").exists() is not hangs
     assert ("1 photo left" in err) is not hangs
 
 
 def test_a_list_on_standard_input(shoot: Path, tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(command, "read_standard_input", lambda: os.fsencode(shoot / "a.png"))
-    code, told, _ = run("-", "-o", tmp_path / "out")
-    assert code == 0 and "1 photo protected" in told
+    code, output, _ = run("-", "-o", tmp_path / "out")
+    assert code == 0 and "1 photo protected" in output

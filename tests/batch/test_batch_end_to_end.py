@@ -19,12 +19,12 @@ from skimage import data
 from c2p_core import cli
 from c2p_core.batch import run
 from c2p_core.batch.journal import Journal
-from tests.batch.darken import results_of, save
+from tests.batch.darken import read_results, save
 from tests.checkout import environment
 
 
 @pytest.mark.slow
-def test_a_plan_finds_the_faces_and_expects_their_time_and_room(
+def test_a_plan_finds_the_faces_and_estimates_their_time_and_space(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     shoot, out = tmp_path / "shoot", tmp_path / "out"
@@ -34,11 +34,13 @@ def test_a_plan_finds_the_faces_and_expects_their_time_and_room(
     save(shoot / "landscape.png", 120, (300, 200))
     (shoot / "damaged.jpg").write_bytes(b"\xff\xd8\xff no picture")
     assert cli.main(["batch", str(shoot), "-o", str(out), "--dry-run"]) == 0
-    told = capsys.readouterr().out
-    assert "3 faces to protect in 2 photos; 1 photo without; 1 photo can't be read." in told
-    ((whole, a_face),) = re.findall(r"Time expected on this machine: (\d+) (?:s|min) \((\d+) s a face, measured", told)
-    assert int(whole) > 0 and int(a_face) > 0
-    assert re.search(r"^Disk needed: \d+\.\d MB; \d+\.\d [MG]B are free\.$", told, re.MULTILINE)
+    output = capsys.readouterr().out
+    assert "3 faces to protect in 2 photos; 1 photo without; 1 photo can't be read." in output
+    ((total, a_face),) = re.findall(
+        r"Time expected on this machine: (\d+) (?:s|min) \((\d+) s a face, measured", output
+    )
+    assert int(total) > 0 and int(a_face) > 0
+    assert re.search(r"^Disk needed: \d+\.\d MB; \d+\.\d [MG]B are free\.$", output, re.MULTILINE)
     assert cli.main(["batch", str(shoot), "-o", str(out), "--dry-run", "--json", "--steps", "2"]) == 0
     plan = json.loads(capsys.readouterr().out)
     assert (plan["photos"], plan["faces"], plan["without"], plan["unreadable"]) == (4, 3, 1, 1)
@@ -64,16 +66,16 @@ def test_a_killed_batch_goes_on_and_makes_nothing_twice(tmp_path: Path) -> None:
     finally:
         process.send_signal(signal.SIGKILL)
         process.wait()
-    first = {name: path.stat().st_mtime_ns for name in results_of(out) if (path := out / name)}
-    assert "a.jpg" in first and len(first) < 3
+    finished_first = {name: path.stat().st_mtime_ns for name in read_results(out) if (path := out / name)}
+    assert "a.jpg" in finished_first and len(finished_first) < 3
 
-    ended = subprocess.run(command, capture_output=True, text=True, check=True, env=environment())
-    summary = json.loads(ended.stdout)
-    assert summary["done_before"] == len(first) and summary["protected"] == 3 - len(first)
-    assert sorted(results_of(out)) == ["a.jpg", "day 1/b.png", "day 1/c.webp"]
-    assert {name: (out / name).stat().st_mtime_ns for name in first} == first
+    rerun = subprocess.run(command, capture_output=True, text=True, check=True, env=environment())
+    summary = json.loads(rerun.stdout)
+    assert summary["done_before"] == len(finished_first) and summary["protected"] == 3 - len(finished_first)
+    assert sorted(read_results(out)) == ["a.jpg", "day 1/b.png", "day 1/c.webp"]
+    assert {name: (out / name).stat().st_mtime_ns for name in finished_first} == finished_first
     journal = Journal(out / ".c2p" / run.JOURNAL)
-    rows = {row.place.replace(os.sep, "/"): row for row in journal.rows()}
+    rows = {row.place.replace(os.sep, "/"): row for row in journal.read_rows()}
     journal.close()
     assert {place: (row.state, row.faces) for place, row in rows.items()} == dict.fromkeys(
         ("a.jpg", "day 1/b.png", "day 1/c.webp"), ("done", 1)
@@ -127,17 +129,21 @@ def test_ctrl_c_leaves_whole_results_and_the_next_run_does_the_rest(
     assert process.returncode == 130 and "Traceback" not in err, err
     assert ("Stopped at once." in err, "Run the same command again to go on." in err) == (signals == 2, signals == 1)
     wait_for_end(process.pid)
-    first = {name: path.stat().st_mtime_ns for name in results_of(out) if (path := out / name)}
-    assert "a.png" in first and len(first) < 5 and all(Image.open(out / name).load() is not None for name in first)
+    finished_first = {name: path.stat().st_mtime_ns for name in read_results(out) if (path := out / name)}
+    assert (
+        "a.png" in finished_first
+        and len(finished_first) < 5
+        and all(Image.open(out / name).load() is not None for name in finished_first)
+    )
     assert [path for path in out.rglob("*.part") if path.parent.name != ".c2p"] == []
     assert (out / "report.html").exists() is (signals == 1)
 
-    ended = subprocess.run([*command, "--json"], capture_output=True, text=True, check=True, env=environment())
-    summary = json.loads(ended.stdout)
-    assert (summary["done_before"], summary["protected"]) == (len(first), 5 - len(first))
-    assert sorted(results_of(out)) == [f"{name}.png" for name in "abcde"] and list(out.rglob("*.part")) == []
-    assert {name: (out / name).stat().st_mtime_ns for name in first} == first
+    rerun = subprocess.run([*command, "--json"], capture_output=True, text=True, check=True, env=environment())
+    summary = json.loads(rerun.stdout)
+    assert (summary["done_before"], summary["protected"]) == (len(finished_first), 5 - len(finished_first))
+    assert sorted(read_results(out)) == [f"{name}.png" for name in "abcde"] and list(out.rglob("*.part")) == []
+    assert {name: (out / name).stat().st_mtime_ns for name in finished_first} == finished_first
     journal = Journal(out / ".c2p" / run.JOURNAL)
-    rows = {row.place: (row.state, row.faces) for row in journal.rows()}
+    rows = {row.place: (row.state, row.faces) for row in journal.read_rows()}
     journal.close()
     assert rows == {f"{name}.png": ("done", 4 if name == "b" else 1) for name in "abcde"}

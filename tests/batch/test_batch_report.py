@@ -69,7 +69,7 @@ def test_every_page_refers_to_files_beside_it_only_and_these_are_there(out: Path
         assert [link for _, link in links if not (page.parent / unquote(link)).exists()] == []
 
 
-def test_names_are_text_on_a_page_whatever_is_in_them(out: Path) -> None:
+def test_names_are_escaped_on_a_page(out: Path) -> None:
     page = (out / "report.html").read_text(encoding="utf-8")
     assert "<script>alert" not in page and "&lt;script&gt;alert" in page
 
@@ -82,21 +82,21 @@ def test_the_figures_are_of_all_photos(out: Path) -> None:
     )
 
 
-def test_pictures_of_results_that_are_no_more_and_pages_too_many_go(tmp_path: Path) -> None:
+def test_pictures_of_lost_results_and_superfluous_pages_are_removed(tmp_path: Path) -> None:
     shoot = tmp_path / "shoot"
     save(shoot / "a.png")
     run_batch(shoot, tmp_path / "out")
-    left = tmp_path / "out" / "report"
-    (left / "old-before.jpg").write_bytes(b"x")
-    (left / "page-7.html").write_bytes(b"x")
-    with run.open_folder(tmp_path / "out") as folder:
-        report.write_report(tmp_path / "out", folder.journal, folder.reader)
-    assert sorted(path.name[-10:] for path in left.iterdir()) == ["-after.jpg", "before.jpg"]
+    folder = tmp_path / "out" / "report"
+    (folder / "old-before.jpg").write_bytes(b"x")
+    (folder / "page-7.html").write_bytes(b"x")
+    with run.open_folder(tmp_path / "out") as results:
+        report.write_report(tmp_path / "out", results.journal, results.reader)
+    assert sorted(path.name[-10:] for path in folder.iterdir()) == ["-after.jpg", "before.jpg"]
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="THERE IS NO CHROMIUM: apt-get install chromium chromium-driver")
-def test_in_a_browser_it_works_by_keyboard_says_no_error_and_asks_nobody(out: Path) -> None:
+def test_in_a_browser_it_works_by_keyboard_without_errors_or_requests_to_others(out: Path) -> None:
     with open_browser() as browser:
         browser.open(out / "report.html")
         # Down to the last picture: those further below are loaded when they come into view.
@@ -135,5 +135,5 @@ def test_in_a_browser_it_works_by_keyboard_says_no_error_and_asks_nobody(out: Pa
             browser.screenshot(Path(folder) / "batch-report.png")
         browser.open(out / "report" / "page-2.html")
         assert browser.run("return [...document.images].filter(one => one.complete).length") == 4
-        assert browser.errors() == []
-        assert [one for one in browser.requested() if not one.startswith(("file://", "data:"))] == []
+        assert browser.read_errors() == []
+        assert [url for url in browser.read_requested_urls() if not url.startswith(("file://", "data:"))] == []

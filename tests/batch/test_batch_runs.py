@@ -24,7 +24,7 @@ from c2p_core.batch.journal import Journal, Row
 from c2p_core.batch.layout import Item
 from c2p_core.errors import BadRequest, CannotWrite, ModelUnavailable
 from c2p_core.io import atomic_files
-from tests.batch.darken import JOB, darken, results_of, run_batch, save
+from tests.batch.darken import JOB, darken, read_results, run_batch, save
 from tests.checkout import ROOT, environment
 
 
@@ -45,34 +45,34 @@ def out(tmp_path: Path) -> Path:
     return tmp_path / "out"
 
 
-def rows(out: Path) -> list[Row]:
+def read_rows(out: Path) -> list[Row]:
     journal = Journal(out / ".c2p" / run.JOURNAL)
     try:
-        return list(journal.rows())
+        return list(journal.read_rows())
     finally:
         journal.close()
 
 
-def agree(out: Path) -> None:
+def assert_consistent(out: Path) -> None:
     """Journal and folder say the same, and nothing is left over."""
     journal = Journal(out / ".c2p" / run.JOURNAL)
-    done = [known for known in journal.known() if known.state == "done"]
-    assert journal.announced() == []
+    done = [result for result in journal.read_known() if result.state == "done"]
+    assert journal.read_announced() == []
     journal.close()
-    files = results_of(out)
-    named = {known.target: known.result_digest for known in done}
-    assert named == {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
+    files = read_results(out)
+    digests = {result.target: result.result_digest for result in done}
+    assert digests == {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
     assert list(out.rglob("*.part")) == []
     assert all(Image.open(out / name).load() is not None for name in files)
 
 
-def test_every_photo_that_can_be_protected_is_and_the_others_are_told(shoot: Path, out: Path) -> None:
+def test_every_photo_that_can_be_protected_is_and_the_others_are_reported(shoot: Path, out: Path) -> None:
     summary, plan = run_batch(shoot, out)
     assert (len(plan.pending), summary.protected, summary.without_face, len(summary.failed)) == (5, 3, 1, 1)
-    assert sorted(results_of(out)) == ["a.png", "day 1/b.png", "day 2/c.jpg"]
+    assert sorted(read_results(out)) == ["a.png", "day 1/b.png", "day 2/c.jpg"]
     assert Image.open(out / "a.png").getpixel((0, 0)) == (100, 100, 100)
     assert summary.failed[0]["error"]["code"] == "image-damaged"
-    agree(out)
+    assert_consistent(out)
 
 
 def test_a_second_run_tries_what_failed_only(shoot: Path, out: Path) -> None:
@@ -83,7 +83,7 @@ def test_a_second_run_tries_what_failed_only(shoot: Path, out: Path) -> None:
     assert [Path(item.path).name for item in plan.pending] == ["damaged.jpg"]
     assert (plan.done, plan.without_face, summary.protected, summary.failed) == (3, 1, 1, [])
     assert before.items() <= {path: path.stat().st_mtime_ns for path in out.rglob("*.png")}.items()
-    assert {row.state for row in rows(out)} == {"done", "without-face"}
+    assert {row.state for row in read_rows(out)} == {"done", "without-face"}
 
 
 def test_a_photo_of_new_time_but_old_content_is_not_protected_again(shoot: Path, out: Path) -> None:
@@ -91,20 +91,20 @@ def test_a_photo_of_new_time_but_old_content_is_not_protected_again(shoot: Path,
     os.utime(shoot / "a.png", ns=(1, 1))
     summary, plan = run_batch(shoot, out)
     assert len(plan.pending) == 2 and (summary.known, summary.protected) == (1, 0)
-    assert sorted(results_of(out)) == ["a.png", "day 1/b.png", "day 2/c.jpg"]
+    assert sorted(read_results(out)) == ["a.png", "day 1/b.png", "day 2/c.jpg"]
     assert len(run_batch(shoot, out)[1].pending) == 1
 
 
 def test_a_photo_of_new_content_gets_a_new_result_beside_the_old_one(shoot: Path, out: Path) -> None:
     run_batch(shoot, out)
-    old = (out / "a.png").read_bytes()
+    old_result = (out / "a.png").read_bytes()
     save(shoot / "a.png", 60)
     run_batch(shoot, out)
-    assert (out / "a.png").read_bytes() == old and Image.open(out / "a-2.png").getpixel((0, 0)) == (30, 30, 30)
+    assert (out / "a.png").read_bytes() == old_result and Image.open(out / "a-2.png").getpixel((0, 0)) == (30, 30, 30)
     assert len(run_batch(shoot, out)[1].pending) == 1
 
 
-def test_other_settings_are_another_result(shoot: Path, out: Path) -> None:
+def test_other_settings_mean_another_result(shoot: Path, out: Path) -> None:
     run_batch(shoot, out)
     _, plan = run_batch(shoot, out, job=replace(JOB, options={**JOB.options, "prompt": "other"}))
     assert len(plan.pending) == 5 and (out / "a-2.png").exists()
@@ -149,7 +149,7 @@ def test_a_result_that_was_deleted_is_made_again(shoot: Path, out: Path) -> None
     (out / "a.png").unlink()
     _, plan = run_batch(shoot, out)
     assert sorted(Path(item.path).name for item in plan.pending) == ["a.png", "damaged.jpg"]
-    agree(out)
+    assert_consistent(out)
 
 
 def test_a_result_that_was_edited_stays_and_counts_as_done(shoot: Path, out: Path) -> None:
@@ -160,7 +160,7 @@ def test_a_result_that_was_edited_stays_and_counts_as_done(shoot: Path, out: Pat
     assert Image.open(out / "a.png").getpixel((0, 0)) == (5, 5, 5)
 
 
-def test_a_result_that_was_only_touched_is_no_edited_one(shoot: Path, out: Path) -> None:
+def test_a_result_of_which_only_the_time_changed_does_not_count_as_edited(shoot: Path, out: Path) -> None:
     run_batch(shoot, out)
     os.utime(out / "a.png", ns=(1, 1))
     assert run_batch(shoot, out)[1].changed == []
@@ -176,7 +176,7 @@ def test_an_earlier_result_that_is_replaced_before_it_serves_fails_that_photo_al
     assert [failed["error"]["code"] for failed in summary.failed][:1] == ["earlier-result-replaced"]
     assert summary.protected == 2
     assert plan.pending[0] in run_batch(shoot, out)[1].pending
-    agree(out)
+    assert_consistent(out)
 
 
 def test_the_same_photo_under_another_name_is_copied_instead_of_searched(shoot: Path, out: Path) -> None:
@@ -186,7 +186,7 @@ def test_the_same_photo_under_another_name_is_copied_instead_of_searched(shoot: 
     summary, _ = run_batch(shoot, out)
     assert (summary.protected, summary.copied, summary.faces) == (1, 1, 0)
     assert (out / "day 3" / "again.png").read_bytes() == (out / "a.png").read_bytes()
-    agree(out)
+    assert_consistent(out)
 
 
 def test_a_folder_that_moved_is_known_by_its_content(shoot: Path, out: Path) -> None:
@@ -226,17 +226,17 @@ def test_a_folder_that_is_read_only_is_refused_before_anything_is_read(
     with pytest.raises(CannotWrite) as error:
         run_batch(shoot, out, engine=lambda *_: pytest.fail("photos are read"))
     assert (error.value.code, error.value.fields["path"]) == ("folder-unusable", str(out / name))
-    assert results_of(out) == {} and not (out / ".c2p" / run.JOURNAL).exists()
+    assert read_results(out) == {} and not (out / ".c2p" / run.JOURNAL).exists()
 
 
 def fail_with(number: int, times: int) -> Callable[..., Path]:
     """A `write_part` that fails so often with an error of the system's."""
-    left = [times]
+    failures = [times]
     write_part = recorder.write_part
 
     def fail(folder: Path, data: bytes) -> Path:
-        if left[0]:
-            left[0] -= 1
+        if failures[0]:
+            failures[0] -= 1
             raise OSError(number, os.strerror(number))
         return write_part(folder, data)
 
@@ -250,9 +250,9 @@ def test_a_full_disk_ends_the_batch_and_the_next_run_goes_on(
     with pytest.raises(CannotWrite) as error:
         run_batch(shoot, out)
     assert error.value.fields["why"].code == "no-space"
-    agree(out)
+    assert_consistent(out)
     assert run_batch(shoot, out)[0].protected == 3
-    agree(out)
+    assert_consistent(out)
 
 
 SIDECAR = b'<rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"/>'
@@ -260,35 +260,35 @@ SIDECAR = b'<rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"/>'
 
 def fill_journal(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the journal find the disk full, once, in one of its methods."""
-    left = [1]
-    work = getattr(Journal, method)
+    pending = [1]
+    original = getattr(Journal, method)
 
-    def full(self: Journal, *words: object) -> object:
-        if not left:
-            return work(self, *words)
-        left.clear()
+    def full(self: Journal, *arguments: object) -> object:
+        if not pending:
+            return original(self, *arguments)
+        pending.clear()
         with self._transaction():
             raise sqlite3.OperationalError("database or disk is full")
 
     monkeypatch.setattr(Journal, method, full)
 
 
-@pytest.mark.parametrize(("method", "kept"), [("write", []), ("finish", ["a.png", "a.png.xmp"])])
+@pytest.mark.parametrize(("method", "results"), [("write", []), ("finish", ["a.png", "a.png.xmp"])])
 def test_a_journal_that_cannot_be_written_ends_the_batch_and_the_next_run_makes_nothing_twice(
-    shoot: Path, out: Path, monkeypatch: pytest.MonkeyPatch, method: str, kept: list[str]
+    shoot: Path, out: Path, monkeypatch: pytest.MonkeyPatch, method: str, results: list[str]
 ) -> None:
     (shoot / "a.png.xmp").write_bytes(SIDECAR)
     fill_journal(method, monkeypatch)
     with pytest.raises(CannotWrite) as error:
         run_batch(shoot, out)
     assert error.value.code == "journal-unusable"
-    assert sorted(results_of(out)) == kept and list(out.rglob("*.part")) == [] == rows(out)
+    assert sorted(read_results(out)) == results and list(out.rglob("*.part")) == [] == read_rows(out)
     summary, plan = run_batch(shoot, out)
     # The result that was in its place is known as done.
-    assert (summary.protected, plan.done) == ((2, 1) if kept else (3, 0))
-    assert sorted(results_of(out)) == ["a.png", "a.png.xmp", "day 1/b.png", "day 2/c.jpg"]
+    assert (summary.protected, plan.done) == ((2, 1) if results else (3, 0))
+    assert sorted(read_results(out)) == ["a.png", "a.png.xmp", "day 1/b.png", "day 2/c.jpg"]
     (out / "a.png.xmp").unlink()
-    agree(out)
+    assert_consistent(out)
 
 
 def test_a_folder_that_cannot_be_synced_ends_the_batch_and_the_result_that_is_there_counts(
@@ -301,22 +301,22 @@ def test_a_folder_that_cannot_be_synced_ends_the_batch_and_the_result_that_is_th
     monkeypatch.setattr(atomic_files, "sync_folder", fail_once)
     with pytest.raises(CannotWrite) as error:
         run_batch(shoot, out)
-    assert error.value.code == "folder-unusable" and list(results_of(out)) == ["a.png"]
+    assert error.value.code == "folder-unusable" and list(read_results(out)) == ["a.png"]
     summary, plan = run_batch(shoot, out)
     assert (summary.protected, plan.done) == (2, 1)
-    assert sorted(results_of(out)) == ["a.png", "day 1/b.png", "day 2/c.jpg"]
-    agree(out)
+    assert sorted(read_results(out)) == ["a.png", "day 1/b.png", "day 2/c.jpg"]
+    assert_consistent(out)
 
 
 def test_one_place_that_cannot_be_written_fails_alone(shoot: Path, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(recorder, "write_part", fail_with(errno.EACCES, 1))
     summary, _ = run_batch(shoot, out)
-    assert sorted(told["error"]["code"] for told in summary.failed) == ["image-damaged", "not-written"]
+    assert sorted(entry["error"]["code"] for entry in summary.failed) == ["image-damaged", "not-written"]
     assert summary.protected == 2
-    agree(out)
+    assert_consistent(out)
 
 
-def test_a_journal_that_is_damaged_is_told(shoot: Path, out: Path) -> None:
+def test_a_damaged_journal_is_reported(shoot: Path, out: Path) -> None:
     run_batch(shoot, out)
     for file in (out / ".c2p").glob("journal*"):
         file.unlink()
@@ -332,7 +332,7 @@ def test_a_photo_that_vanishes_fails_alone(shoot: Path, out: Path) -> None:
         yield from darken(items, job, control)
 
     summary, _ = run_batch(shoot, out, engine=vanish)
-    assert sorted(told["error"]["code"] for told in summary.failed) == ["image-damaged", "image-missing"]
+    assert sorted(entry["error"]["code"] for entry in summary.failed) == ["image-damaged", "image-missing"]
     assert summary.protected == 2
 
 
@@ -350,13 +350,13 @@ def test_a_photo_that_is_rewritten_during_the_run_is_noted_as_it_was_read(shoot:
             yield outcome
 
     run_batch(shoot, out, engine=rewrite)
-    (row,) = (row for row in rows(out) if row.source == str(photo))
+    (row,) = (row for row in read_rows(out) if row.source == str(photo))
     assert [(row.size, row.mtime_ns, row.digest)] == read
     assert Image.open(out / "a.png").getpixel((0, 0)) == (30, 30, 30)
     # The next run sees that it is another photo by now.
     assert str(photo) in {item.path for item in run_batch(shoot, out)[1].pending}
     assert Image.open(out / "a-2.png").getpixel((0, 0)) == (45, 45, 45)
-    agree(out)
+    assert_consistent(out)
 
 
 def test_a_run_that_was_cancelled_keeps_what_is_done_and_the_next_does_the_rest(shoot: Path, out: Path) -> None:
@@ -369,32 +369,32 @@ def test_a_run_that_was_cancelled_keeps_what_is_done_and_the_next_does_the_rest(
                 cancel.cancel()
 
     first, _ = run_batch(shoot, out, engine=stop_after_two, cancel=cancel)
-    agree(out)
+    assert_consistent(out)
     second, plan = run_batch(shoot, out)
     assert len(plan.pending) == 5 - first.finished
     assert first.protected + second.protected == 3
 
 
-def test_what_no_photo_can_do_without_ends_the_batch(shoot: Path, out: Path) -> None:
+def test_a_missing_model_ends_the_batch(shoot: Path, out: Path) -> None:
     def lack(items: Iterable[Item], job: Job, control: Control) -> Generator[Outcome, None, None]:
         yield next(darken(items, job, control))
         raise ModelUnavailable("model-missing", name="mtcnn", source="x")
 
     with pytest.raises(ModelUnavailable):
         run_batch(shoot, out, engine=lack)
-    agree(out)
+    assert_consistent(out)
 
 
 def test_sidecars_come_beside_results_and_a_later_run_does_not_touch_them(shoot: Path, out: Path) -> None:
-    photo, there = shoot / "day 2" / "c.jpg", out / "day 2" / "c.jpg.xmp"
+    photo, sidecar = shoot / "day 2" / "c.jpg", out / "day 2" / "c.jpg.xmp"
     photo.with_name("c.jpg.xmp").write_bytes(SIDECAR)
     run_batch(shoot, out)
-    assert there.read_bytes() == SIDECAR
-    (row,) = (row for row in rows(out) if row.source == str(photo))
-    assert row.report["sidecars"] == [str(there)] and row.report["warnings"] == []
-    there.write_bytes(b"edited")
+    assert sidecar.read_bytes() == SIDECAR
+    (row,) = (row for row in read_rows(out) if row.source == str(photo))
+    assert row.report["sidecars"] == [str(sidecar)] and row.report["warnings"] == []
+    sidecar.write_bytes(b"edited")
     run_batch(shoot, out)
-    assert there.read_bytes() == b"edited"
+    assert sidecar.read_bytes() == b"edited"
 
 
 def test_a_mark_is_a_setting(shoot: Path, out: Path) -> None:
@@ -410,7 +410,7 @@ def test_a_name_that_is_no_text_and_a_very_long_one_are_kept(tmp_path: Path, out
     for name in names:
         (tmp_path / name).rename(tmp_path / "shoot" / name)
     run_batch(tmp_path / "shoot", out)
-    assert sorted(results_of(out)) == sorted(names)
+    assert sorted(read_results(out)) == sorted(names)
     assert run_batch(tmp_path / "shoot", out)[1].pending == []
 
 
@@ -430,13 +430,13 @@ def test_two_shoots_of_the_same_names_go_into_one_folder_side_by_side(shoot: Pat
     other = save(tmp_path / "other" / "a.png", 77).parent
     run_batch(shoot, out)
     run_batch(other, out)
-    assert sorted(results_of(out)) == ["a-2.png", "a.png", "day 1/b.png", "day 2/c.jpg"]
+    assert sorted(read_results(out)) == ["a-2.png", "a.png", "day 1/b.png", "day 2/c.jpg"]
     assert (len(run_batch(shoot, out)[1].pending), len(run_batch(other, out)[1].pending)) == (1, 0)
-    agree(out)
+    assert_consistent(out)
 
 
 @pytest.mark.parametrize("links", [True, False])
-def test_a_file_that_comes_at_the_very_moment_stays(
+def test_a_file_that_appears_at_the_last_moment_stays(
     shoot: Path, out: Path, monkeypatch: pytest.MonkeyPatch, links: bool
 ) -> None:
     put = recorder.put_in_place
@@ -461,14 +461,14 @@ def kill_and_go_on(shoot: Path, out: Path, moment: int) -> bool:
     command = [sys.executable, "-m", "tests.batch.darken", str(shoot), str(out)]
     ended = subprocess.run([*command, str(moment)], cwd=ROOT, env=environment(), check=False)
     assert ended.returncode in (0, -9)
-    whole = {hashlib.sha256(data).hexdigest() for data in results_of(out).values()}
+    complete = {hashlib.sha256(data).hexdigest() for data in read_results(out).values()}
     with run.open_folder(out):
-        agree(out)
+        assert_consistent(out)
     run_batch(shoot, out)
-    agree(out)
-    assert sorted(results_of(out)) == ["a.png", "day 1/b.png", "day 2/c.jpg"]
+    assert_consistent(out)
+    assert sorted(read_results(out)) == ["a.png", "day 1/b.png", "day 2/c.jpg"]
     # What was there after the kill was whole and is still there: nothing was made twice.
-    assert whole <= {hashlib.sha256(data).hexdigest() for data in results_of(out).values()}
+    assert complete <= {hashlib.sha256(data).hexdigest() for data in read_results(out).values()}
     return ended.returncode == -9
 
 

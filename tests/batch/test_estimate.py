@@ -18,7 +18,7 @@ from c2p_core import faces
 from c2p_core.api import CancelToken, Face
 from c2p_core.batch import estimate, run
 from c2p_core.batch.engine import Job
-from c2p_core.batch.estimate import Estimate, describe_estimate, plan_only
+from c2p_core.batch.estimate import Estimate, describe_estimate, plan_and_estimate
 from c2p_core.batch.journal import Journal, Pace, Row
 from c2p_core.batch.layout import plan_items
 from c2p_core.batch.sources import find_sources
@@ -43,25 +43,25 @@ def shoot(tmp_path: Path) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def found(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Faces as they are found, and the time of one: a second a thread that computes."""
+def fake_faces(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fakes detected faces, and a time per face of one second per thread."""
 
     def find(photo: Photo, store: ModelStore) -> tuple[Face, ...]:
         mesh = np.zeros((468, 2), np.float32)
         small = Message("face-not-chosen")
-        there = [Face(number, box, 1.0, mesh, 60.0, small if number == 3 else None) for number, box in BOXES.items()]
-        return tuple(there) if photo.pixels.any() else ()
+        detected = [Face(number, box, 1.0, mesh, 60.0, small if number == 3 else None) for number, box in BOXES.items()]
+        return tuple(detected) if photo.pixels.any() else ()
 
     monkeypatch.setattr(faces, "find_faces", find)
     monkeypatch.setattr(estimate, "measure_face", lambda *_: float(torch.get_num_threads()))
 
 
-def expect(shoot: Path, out: Path, job: Job, detect: bool = True) -> Estimate:
+def estimate_batch(shoot: Path, out: Path, job: Job, detect: bool = True) -> Estimate:
     items = plan_items(find_sources([str(shoot)], out, bytes))
-    return plan_only(items, out, job, ModelStore if detect else None, CancelToken())[1]
+    return plan_and_estimate(items, out, job, ModelStore if detect else None, CancelToken())[1]
 
 
-def looks(shoot: Path, text: str = "", **choice: tuple[int, ...]) -> ShootLooks:
+def make_looks(shoot: Path, text: str = "", **choice: tuple[int, ...]) -> ShootLooks:
     """Person 1 is on both photos, person 2 on the first one."""
     listed = [ListedFace("a.png", 1, BOXES[1], 1), ListedFace("a.png", 2, BOXES[2], 2)]
     listed += [ListedFace("b.png", 1, BOXES[1], 1)]
@@ -70,13 +70,13 @@ def looks(shoot: Path, text: str = "", **choice: tuple[int, ...]) -> ShootLooks:
 
 
 def test_faces_that_are_too_small_are_not_counted(shoot: Path, tmp_path: Path) -> None:
-    expected = expect(shoot, tmp_path / "out", Job(OPTIONS))
+    expected = estimate_batch(shoot, tmp_path / "out", Job(OPTIONS))
     assert (expected.faces, expected.without, expected.unreadable) == (4, 1, 0)
-    assert expect(shoot, tmp_path / "out", Job({**OPTIONS, "faces": "largest"})).faces == 2
+    assert estimate_batch(shoot, tmp_path / "out", Job({**OPTIONS, "faces": "largest"})).faces == 2
 
 
 @pytest.mark.parametrize(
-    ("text", "choice", "wanted", "without"),
+    ("text", "choice", "faces", "without"),
     [
         ("", {}, 4, 1),
         ("", {"only": (2,)}, 1, 2),
@@ -85,11 +85,11 @@ def test_faces_that_are_too_small_are_not_counted(shoot: Path, tmp_path: Path) -
     ],
 )
 def test_people_who_are_left_as_they_are_are_not_counted(
-    shoot: Path, tmp_path: Path, text: str, choice: dict[str, tuple[int, ...]], wanted: int, without: int
+    shoot: Path, tmp_path: Path, text: str, choice: dict[str, tuple[int, ...]], faces: int, without: int
 ) -> None:
-    job = Job(OPTIONS, looks=looks(shoot, text, **choice))
-    expected = expect(shoot, tmp_path / "out", job)
-    assert (expected.faces, expected.without) == (wanted, without)
+    job = Job(OPTIONS, looks=make_looks(shoot, text, **choice))
+    expected = estimate_batch(shoot, tmp_path / "out", job)
+    assert (expected.faces, expected.without) == (faces, without)
 
 
 def test_a_face_is_measured_with_the_share_of_the_cores_that_its_process_will_have(
@@ -97,45 +97,47 @@ def test_a_face_is_measured_with_the_share_of_the_cores_that_its_process_will_ha
 ) -> None:
     before = torch.get_num_threads()
     monkeypatch.setattr(os, "cpu_count", lambda: 6)
-    two = expect(shoot, tmp_path / "out", Job(OPTIONS, processes=2))
+    two = estimate_batch(shoot, tmp_path / "out", Job(OPTIONS, processes=2))
     # 3 threads, 4 faces, 2 at a time.
     assert (two.seconds_a_face, two.seconds, two.pace) == (3.0, 6.0, "search")
     assert torch.get_num_threads() == before
     # No more at a time than there are photos.
-    assert expect(shoot / "a.png", tmp_path / "out", Job(OPTIONS, processes=6)).seconds == 2.0
+    assert estimate_batch(shoot / "a.png", tmp_path / "out", Job(OPTIONS, processes=6)).seconds == 2.0
 
 
-def test_a_cluster_is_expected_to_take_what_this_machine_would(shoot: Path, tmp_path: Path) -> None:
-    expected = expect(shoot, tmp_path / "out", Job(OPTIONS, processes=0))
+def test_the_estimate_for_a_cluster_is_that_of_this_machine(shoot: Path, tmp_path: Path) -> None:
+    expected = estimate_batch(shoot, tmp_path / "out", Job(OPTIONS, processes=0))
     assert expected.seconds == 4.0 * torch.get_num_threads()
     assert "Time expected on this machine: " in " ".join(describe_estimate(expected, 3))
 
 
-def test_results_tell_the_pace_of_as_many_processes_only(shoot: Path, tmp_path: Path) -> None:
+def test_results_give_the_pace_only_for_the_same_number_of_processes(shoot: Path, tmp_path: Path) -> None:
     run_batch(shoot / "a.png", tmp_path / "out")
-    alone = expect(shoot, tmp_path / "out", JOB)
+    alone = estimate_batch(shoot, tmp_path / "out", JOB)
     assert (alone.seconds_a_face, alone.seconds, alone.pace) == (0.5, 1.0, "results")
     assert any("0 s a face, as earlier results took" in line for line in describe_estimate(alone, 2))
-    others = expect(shoot, tmp_path / "out", replace(JOB, processes=2), detect=False)
-    assert (others.seconds_a_face, others.seconds, others.pace) == (None, None, None)
+    parallel = estimate_batch(shoot, tmp_path / "out", replace(JOB, processes=2), detect=False)
+    assert (parallel.seconds_a_face, parallel.seconds, parallel.pace) == (None, None, None)
 
 
-def test_the_report_takes_room_beside_the_results(shoot: Path, tmp_path: Path) -> None:
+def test_the_report_needs_space_besides_the_results(shoot: Path, tmp_path: Path) -> None:
     photos = sum(path.stat().st_size for path in shoot.iterdir())
-    assert expect(shoot, tmp_path / "out", JOB, detect=False).disk == photos + 3 * 93_000
-    assert expect(shoot, tmp_path / "out", replace(JOB, thumbnails=False), detect=False).disk == photos + 3 * 3_000
+    assert estimate_batch(shoot, tmp_path / "out", JOB, detect=False).disk == photos + 3 * 93_000
+    assert (
+        estimate_batch(shoot, tmp_path / "out", replace(JOB, thumbnails=False), detect=False).disk == photos + 3 * 3_000
+    )
 
 
-def make_row(place: str, **told: object) -> Row:
-    return Row(place, "ab", place, place, 1, 1, "done", {"processes": 1}, place, "cd", 1, 1, **told)  # type: ignore[arg-type]
+def make_row(place: str, **values: object) -> Row:
+    return Row(place, "ab", place, place, 1, 1, "done", {"processes": 1}, place, "cd", 1, 1, **values)  # type: ignore[arg-type]
 
 
-def test_results_of_other_versions_and_copies_tell_no_pace(tmp_path: Path) -> None:
+def test_results_of_other_versions_and_copies_give_no_pace(tmp_path: Path) -> None:
     journal = Journal(tmp_path / "journal")
     journal.write(make_row("a", faces=2, seconds=20.0))
     journal.write(make_row("b", faces=1, seconds=99.0, program="0.1.0"))
     journal.write(make_row("c", faces=2))
-    assert journal.pace("ab", 1) == Pace(20.0, 2, 1)
+    assert journal.read_pace("ab", 1) == Pace(20.0, 2, 1)
     journal.close()
 
 
@@ -177,7 +179,7 @@ def test_a_journal_in_a_folder_that_may_only_be_read_is_read(shared: Path) -> No
         with pytest.raises(CannotWrite) as error:
             Journal(shared / "journal?#.sqlite")
         with closing(Journal(shared / "journal?#.sqlite", read_only=True)) as journal:
-            assert journal.pace("ab", 1) == Pace(20.0, 2, 1)
+            assert journal.read_pace("ab", 1) == Pace(20.0, 2, 1)
             with pytest.raises(CannotWrite):
                 journal.forget(1)
     assert error.value.code == "journal-unusable" and sorted(shared.iterdir()) == before
@@ -190,7 +192,7 @@ def test_rows_that_are_only_in_the_log_of_a_journal_are_not_missed(shared: Path,
         for file in tmp_path.glob("journal*"):
             shutil.copy(file, shared)
     with read_only(shared), closing(Journal(shared / "journal", read_only=True)) as journal:
-        assert journal.pace("ab", 1).photos == 1
+        assert journal.read_pace("ab", 1).photos == 1
     shared.chmod(0o755)
     (shared / "journal-shm").unlink()
     with read_only(shared), pytest.raises(CannotWrite) as error:
@@ -201,7 +203,7 @@ def test_rows_that_are_only_in_the_log_of_a_journal_are_not_missed(shared: Path,
 def test_a_journal_that_was_only_just_made_has_no_rows_and_stays_so(tmp_path: Path) -> None:
     (tmp_path / "journal").touch()
     with closing(Journal(tmp_path / "journal", read_only=True)) as journal:
-        assert list(journal.known()) == []
+        assert list(journal.read_known()) == []
     assert (tmp_path / "journal").stat().st_size == 0
 
 
@@ -209,5 +211,5 @@ def test_a_plan_with_a_journal_changes_no_file(shoot: Path, tmp_path: Path) -> N
     run_batch(shoot, tmp_path / "out")
     with run.open_folder(tmp_path / "out"):  # as if another batch were running
         before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*") if path.is_file()}
-        expect(shoot, tmp_path / "out", JOB, detect=False)
+        estimate_batch(shoot, tmp_path / "out", JOB, detect=False)
         assert before == {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*") if path.is_file()}

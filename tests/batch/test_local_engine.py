@@ -32,12 +32,12 @@ OPTIONS = {"faces": "all", "steps": 1, "prompt": "red lipstick"}
 
 
 class OnlyStrong:
-    """Looks that protect what is named so, more strongly, and remember what they learnt."""
+    """Looks that protect all photos but ``alone``, more strongly, and remember what they learn."""
 
     def __init__(self) -> None:
         self.learnt: list[ProtectResult | None] = []
 
-    def settings(self, path: str) -> Mapping[str, Any]:
+    def settings_for(self, path: str) -> Mapping[str, Any]:
         return {"strength": 0.9}
 
     def choose(self, path: str, request: ProtectRequest, faces: Sequence[Face]) -> ProtectRequest | None:
@@ -60,19 +60,19 @@ def shoot(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return paths
 
 
-def items(paths: dict[str, Path]) -> list[Item]:
+def make_items(paths: dict[str, Path]) -> list[Item]:
     return [Item(number, str(path), path.name) for number, path in enumerate(paths.values())]
 
 
-def control(store: ModelStore, told: list[tuple[str, Progress]]) -> Control:
-    return Control(lambda: store, CancelToken(), lambda item, progress: told.append((item.place, progress)))
+def make_control(store: ModelStore, events: list[tuple[str, Progress]]) -> Control:
+    return Control(lambda: store, CancelToken(), lambda item, progress: events.append((item.place, progress)))
 
 
 @pytest.fixture(scope="module")
 def outcomes(shoot: dict[str, Path], store: ModelStore) -> tuple[dict[str, Outcome], list[tuple[str, Progress]]]:
-    told: list[tuple[str, Progress]] = []
-    found = protect_here(items(shoot), Job(OPTIONS), control(store, told))
-    return {Path(outcome.item.place).stem: outcome for outcome in found}, told
+    events: list[tuple[str, Progress]] = []
+    outcomes = protect_here(make_items(shoot), Job(OPTIONS), make_control(store, events))
+    return {Path(outcome.item.place).stem: outcome for outcome in outcomes}, events
 
 
 Outcomes = tuple[dict[str, Outcome], list[tuple[str, Progress]]]
@@ -108,7 +108,7 @@ def test_its_report_and_small_pictures_come_along(outcomes: Outcomes) -> None:
     (face,) = outcome.report["faces"]
     assert outcome.report["settings"]["prompt"] == "red lipstick" and len(face["similarities"]) > 1
     assert outcome.thumbnails is not None
-    before, after = (np.asarray(Image.open(io.BytesIO(one)), float) for one in outcome.thumbnails)
+    before, after = (np.asarray(Image.open(io.BytesIO(picture)), float) for picture in outcome.thumbnails)
     assert before.shape == after.shape and max(before.shape) <= 640
     assert 0.1 < np.abs(before - after).mean() < 30
 
@@ -125,12 +125,14 @@ def test_failures_have_their_reasons(outcomes: Outcomes) -> None:
 def test_looks_choose_the_request_of_each_photo_and_learn_its_result(shoot: dict[str, Path], store: ModelStore) -> None:
     looks = OnlyStrong()
     chosen = {name: shoot[name] for name in ("face", "alone")}
-    found = {
+    outcomes = {
         Path(outcome.item.place).stem: outcome
-        for outcome in protect_here(items(chosen), Job({**OPTIONS, "prompt": "x"}, looks=looks), control(store, []))
+        for outcome in protect_here(
+            make_items(chosen), Job({**OPTIONS, "prompt": "x"}, looks=looks), make_control(store, [])
+        )
     }
-    assert found["face"].report["settings"]["strength"] == 0.9
-    assert (found["alone"].state, found["alone"].report["error"]["code"]) == ("without-face", "no-face-chosen")
+    assert outcomes["face"].report["settings"]["strength"] == 0.9
+    assert (outcomes["alone"].state, outcomes["alone"].report["error"]["code"]) == ("without-face", "no-face-chosen")
     # Nothing is left of the one that is not protected.
     (learnt,) = (result for result in looks.learnt if result is not None)
     assert isinstance(learnt.faces[0], FaceReport) and learnt.faces[0].similarities and len(looks.learnt) == 2
@@ -139,24 +141,24 @@ def test_looks_choose_the_request_of_each_photo_and_learn_its_result(shoot: dict
 def test_where_the_card_is_full_of_the_next_search_a_photo_is_finished_on_the_processor(
     shoot: dict[str, Path], store: ModelStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    find, apply, card, asked = pipeline.find_direction, local.apply_direction, torch.device("cuda"), list[str]()
+    find, apply, card, devices = pipeline.find_direction, local.apply_direction, torch.device("cuda"), list[str]()
 
-    def scarce(direction: Direction, *given: Any) -> ProtectResult:
-        asked.append(direction.device.type)
+    def scarce(direction: Direction, *arguments: Any) -> ProtectResult:
+        devices.append(direction.device.type)
         if direction.device == card:
             raise torch.AcceleratorError("CUDA error: out of memory")
-        return apply(direction, *given)
+        return apply(direction, *arguments)
 
     monkeypatch.setattr(pipeline, "find_direction", lambda *g, **options: replace(find(*g, **options), device=card))
     monkeypatch.setattr(local, "apply_direction", scarce)
-    (outcome,) = protect_here(items({"face": shoot["face"]}), Job(OPTIONS), control(store, []))
-    assert (outcome.state, asked) == ("done", ["cuda", "cpu"])
+    (outcome,) = protect_here(make_items({"face": shoot["face"]}), Job(OPTIONS), make_control(store, []))
+    assert (outcome.state, devices) == ("done", ["cuda", "cpu"])
     assert Message("measured-on-processor").described() in outcome.report["warnings"]
     assert len(outcome.report["faces"][0]["similarities"]) == 6
 
 
 @pytest.mark.parametrize("stage", ["search", "paste"])
-def test_looks_learn_at_once_that_a_photo_has_failed(
+def test_looks_learn_immediately_that_a_photo_has_failed(
     stage: str, shoot: dict[str, Path], store: ModelStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_arguments: object, **_options: object) -> None:
@@ -165,24 +167,24 @@ def test_looks_learn_at_once_that_a_photo_has_failed(
     monkeypatch.setattr(pipeline, "find_direction", fail if stage == "search" else lambda *_arguments, **_options: None)
     monkeypatch.setattr(local, "apply_direction", fail)
     looks = OnlyStrong()
-    (outcome,) = protect_here(items({"face": shoot["face"]}), Job(OPTIONS, looks=looks), control(store, []))
+    (outcome,) = protect_here(make_items({"face": shoot["face"]}), Job(OPTIONS, looks=looks), make_control(store, []))
     assert (outcome.state, looks.learnt) == ("failed", [None])
 
 
 def test_a_cancelled_run_begins_no_search_and_ends(shoot: dict[str, Path], store: ModelStore) -> None:
     cancel = CancelToken()
     stopping = Control(lambda: store, cancel, lambda item, progress: cancel.cancel())
-    assert [outcome.state for outcome in protect_here(items(shoot), Job(OPTIONS), stopping)] == []
+    assert [outcome.state for outcome in protect_here(make_items(shoot), Job(OPTIONS), stopping)] == []
 
 
-def test_a_file_that_changes_while_it_is_read_is_no_photo_yet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_changes_while_it_is_read_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = save(tmp_path / "growing.png")
     read = photo_files.read_bytes
 
     def grow(path: Path) -> bytes:
-        whole = read(path)
-        path.write_bytes(whole + b"more")
-        return whole
+        content = read(path)
+        path.write_bytes(content + b"more")
+        return content
 
     monkeypatch.setattr(photo_files, "read_bytes", grow)
     with pytest.raises(UnreadableImage) as error:
@@ -190,7 +192,7 @@ def test_a_file_that_changes_while_it_is_read_is_no_photo_yet(tmp_path: Path, mo
     assert error.value.code == "photo-changing"
 
 
-def test_a_file_in_a_folder_that_may_not_be_looked_into_is_told_so(
+def test_a_file_in_a_folder_that_may_not_be_searched_is_reported_as_unreadable(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = save(tmp_path / "locked" / "a.png")

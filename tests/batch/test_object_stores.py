@@ -71,19 +71,19 @@ def run_batch(
     """A whole batch, as the command runs it."""
     items = plan_items(find_sources([str(source)], url, bytes))
     with open_store_folder(url) as folder:
-        known = run.read_results(folder, run.choose_settings(job))
-        plan, summary = known.plan(items), run.Summary()
+        existing = run.read_results(folder, run.make_settings_digester(job))
+        plan, summary = existing.plan(items), run.Summary()
         control = Control(lambda: None, CancelToken())  # type: ignore[arg-type, return-value]
-        run.run(folder, plan.pending, job, engine, control, known, summary=summary, overwrite=overwrite)
+        run.run(folder, plan.pending, job, engine, control, existing, summary=summary, overwrite=overwrite)
         return summary, plan
 
 
 def test_results_are_objects_and_a_second_run_does_nothing(shoot: Path, out: str) -> None:
     summary, _ = run_batch(shoot, out)
     assert (summary.protected, summary.without_face) == (2, 1)
-    made = results(out)
-    assert sorted(made) == ["a.png", "day 1/b.png"]
-    assert run_batch(shoot, out)[1].pending == [] and results(out) == made
+    before = results(out)
+    assert sorted(before) == ["a.png", "day 1/b.png"]
+    assert run_batch(shoot, out)[1].pending == [] and results(out) == before
 
 
 def test_another_machine_goes_on_with_what_the_first_one_did(
@@ -111,7 +111,7 @@ def test_a_result_whose_row_is_lost_with_its_machine_is_not_kept_twice(
     assert run_batch(shoot, out)[1].pending == []
 
 
-def test_a_photo_that_is_known_again_is_known_on_other_machines_too(
+def test_a_photo_recognised_by_its_content_is_recognised_on_other_machines_too(
     shoot: Path, out: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run_batch(shoot, out)
@@ -124,7 +124,7 @@ def test_a_photo_that_is_known_again_is_known_on_other_machines_too(
     assert run_batch(shoot, out)[1].pending == []
 
 
-def test_what_was_learnt_here_and_not_yet_told_stays_before_what_others_say(
+def test_local_changes_that_were_not_pushed_yet_win_over_rows_from_the_store(
     shoot: Path, out: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
@@ -192,7 +192,7 @@ def test_an_edited_result_stays_and_a_deleted_one_is_made_again(shoot: Path, out
     assert results(out)["a.png"] == b"edited" and "day 1/b.png" in results(out)
 
 
-def test_what_others_have_put_there_is_not_fetched_to_find_a_free_name(
+def test_objects_of_others_are_not_fetched_to_find_a_free_name(
     shoot: Path, out: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     put(out, "a.png", b"somebody's")
@@ -203,7 +203,7 @@ def test_what_others_have_put_there_is_not_fetched_to_find_a_free_name(
     assert "a-2.png" in results(out) and "a.png" not in fetched
 
 
-def test_a_request_that_the_driver_makes_twice_tells_the_rows_once(
+def test_a_request_that_the_driver_repeats_shares_the_rows_once(
     shoot: Path, out: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     put_new = Store.put_new
@@ -218,7 +218,9 @@ def test_a_request_that_the_driver_makes_twice_tells_the_rows_once(
     assert len(open_store(out).list_all(ROWS)) == 1 and run_batch(shoot, out)[1].pending == []
 
 
-def test_an_object_that_comes_at_the_very_moment_stays(shoot: Path, out: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_object_that_appears_at_the_last_moment_stays(
+    shoot: Path, out: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     put_new = Store.put_new
 
     def come_first(self: Store, name: str, data: bytes) -> None:
@@ -250,9 +252,9 @@ def test_a_store_that_fails_ends_the_batch_and_the_next_run_goes_on(
     assert sorted(results(out)) == ["a.png", "day 1/b.png"]
 
 
-@pytest.mark.parametrize(("method", "kept"), [("write", []), ("finish", ["a.png", "a.png.xmp"])])
+@pytest.mark.parametrize(("method", "expected"), [("write", []), ("finish", ["a.png", "a.png.xmp"])])
 def test_a_journal_that_cannot_be_written_ends_the_batch_and_the_next_run_makes_nothing_twice(
-    shoot: Path, out: str, monkeypatch: pytest.MonkeyPatch, method: str, kept: list[str]
+    shoot: Path, out: str, monkeypatch: pytest.MonkeyPatch, method: str, expected: list[str]
 ) -> None:
     (shoot / "a.png.xmp").write_bytes(b'<rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"/>')
 
@@ -263,13 +265,13 @@ def test_a_journal_that_cannot_be_written_ends_the_batch_and_the_next_run_makes_
         patch.setattr(Journal, method, refuse)
         with pytest.raises(CannotWrite) as error:
             run_batch(shoot, out)
-    assert error.value.code == "journal-unusable" and sorted(results(out)) == kept
+    assert error.value.code == "journal-unusable" and sorted(results(out)) == expected
     summary, plan = run_batch(shoot, out)
-    assert (summary.protected, plan.done) == ((1, 1) if kept else (2, 0))
+    assert (summary.protected, plan.done) == ((1, 1) if expected else (2, 0))
     assert sorted(results(out)) == ["a.png", "a.png.xmp", "day 1/b.png"]
 
 
-def test_a_full_disk_of_this_machine_is_told(shoot: Path, out: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_local_disk_is_reported(shoot: Path, out: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_arguments: object, **_options: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
@@ -281,12 +283,14 @@ def test_a_full_disk_of_this_machine_is_told(shoot: Path, out: str, monkeypatch:
 
 
 def test_a_name_that_is_no_text_has_a_journal_of_its_own() -> None:
-    assert store_folder.state_folder("s3://photos/caf\udce9") != store_folder.state_folder("s3://photos/caf")
+    assert store_folder.locate_state_folder("s3://photos/caf\udce9") != store_folder.locate_state_folder(
+        "s3://photos/caf"
+    )
 
 
 @pytest.mark.parametrize("names", [("s3", "s3a"), ("gs", "gcs"), ("abfs", "abfss", "az")])
 def test_all_names_of_one_store_have_one_journal(names: tuple[str, ...]) -> None:
-    assert len({store_folder.state_folder(f"{name}://photos/out") for name in names}) == 1
+    assert len({store_folder.locate_state_folder(f"{name}://photos/out") for name in names}) == 1
 
 
 def test_a_second_batch_on_this_machine_is_refused(shoot: Path, out: str) -> None:
@@ -298,31 +302,29 @@ def test_a_second_batch_on_this_machine_is_refused(shoot: Path, out: str) -> Non
 def test_a_second_batch_on_another_machine_is_refused_while_the_first_is_alive(
     out: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(store_lock, "BEAT", 0.1)
+    monkeypatch.setattr(store_lock, "HEARTBEAT_SECONDS", 0.1)
     with hold_store(open_store(out), "one"), pytest.raises(BadRequest) as error, hold_store(open_store(out), "two"):
         pass
     assert error.value.code == "batch-elsewhere"
     assert LOCK not in objects(out)
 
 
-def test_a_lock_that_was_left_behind_is_taken_over_and_its_owner_hears_of_it(
-    out: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(store_lock, "BEAT", 1.0)
-    asleep = store_lock.StoreLock(open_store(out), "one")
-    asleep.acquire()
+def test_a_stale_lock_is_taken_over_and_its_owner_notices(out: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store_lock, "HEARTBEAT_SECONDS", 1.0)
+    lock = store_lock.StoreLock(open_store(out), "one")
+    lock.acquire()
     with hold_store_soon(out, monkeypatch):
         with pytest.raises(CannotWrite) as error:
             for _ in range(50):
-                asleep.check()
+                lock.check()
                 time.sleep(0.1)
         assert error.value.code == "store-lock-lost"
-        asleep.release()
+        lock.release()
         assert LOCK in objects(out)
     assert LOCK not in objects(out)
 
 
-def test_the_report_of_whoever_has_taken_over_stays(shoot: Path, out: str) -> None:
+def test_the_report_of_the_machine_that_took_over_stays(shoot: Path, out: str) -> None:
     with pytest.raises(CannotWrite) as error, open_store_folder(out) as folder:
         (folder.path / "report.html").write_bytes(b"old")
         put(out, LOCK, b'{"token": "another"}')
@@ -335,7 +337,7 @@ def test_the_report_of_whoever_has_taken_over_stays(shoot: Path, out: str) -> No
 
 def test_nothing_is_replaced_once_another_machine_has_taken_over(shoot: Path, out: str) -> None:
     run_batch(shoot, out)
-    made = results(out)
+    before = results(out)
     save(shoot / "a.png", 60)
     (shoot / "a.png.xmp").write_text('<rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"/>')
 
@@ -346,9 +348,9 @@ def test_nothing_is_replaced_once_another_machine_has_taken_over(shoot: Path, ou
 
     with pytest.raises(CannotWrite) as error:
         run_batch(shoot, out, engine=slow, overwrite=True)
-    assert error.value.code == "store-lock-lost" and results(out) == made
+    assert error.value.code == "store-lock-lost" and results(out) == before
     with peek_store_folder(out) as (journal, _):
-        assert "failed" not in [row.state for row in journal.rows()]
+        assert "failed" not in [row.state for row in journal.read_rows()]
 
 
 def hold_store_soon(out: str, monkeypatch: pytest.MonkeyPatch) -> Any:
@@ -369,10 +371,10 @@ def test_photos_come_out_of_a_store_in_the_folders_that_they_have_there(out: str
         "out/a.png",
     ):
         put(source, name, data + name.encode())
-    found = find_sources([source], out, bytes)
-    assert [item.place for item in plan_items(found)] == ["a.png", str(Path("day 1", "b.png"))]
-    assert found.raw == 1 and found.results == [f"{source}/out"] and found.left_out[".txt"] == 1
-    assert [source.size for source in found.files] == [len(data) + 5, len(data) + 11]
+    selection = find_sources([source], out, bytes)
+    assert [item.place for item in plan_items(selection)] == ["a.png", str(Path("day 1", "b.png"))]
+    assert selection.raw == 1 and selection.results == [f"{source}/out"] and selection.left_out[".txt"] == 1
+    assert [source.size for source in selection.files] == [len(data) + 5, len(data) + 11]
     assert len(find_sources([f"{source}/day 1/*.png"], out, bytes).files) == 2
     with pytest.raises(BadRequest) as error:
         find_sources([source], source, bytes)
@@ -418,7 +420,7 @@ def test_a_sidecar_that_cannot_be_one_is_left_out_with_a_warning(
     monkeypatch.setattr(Store, "fetch", refuse)
     assert run_batch(source, out)[0].protected == 1 and list(results(out)) == ["photo.png"]
     with open_store_folder(out) as folder:
-        (row,) = folder.journal.rows()
+        (row,) = folder.journal.read_rows()
     ((part,),) = [warning["fields"]["parts"] for warning in row.report["warnings"]]
     assert (part["code"], part["fields"]["name"]) == ("part-sidecar", "photo.png.xmp")
 
@@ -444,7 +446,7 @@ def test_copies_of_sidecars_have_names_that_every_system_takes() -> None:
 @pytest.mark.parametrize(
     "url", ["sftp://host/photos", "memory://", "s3://", "s3:///photos", "s3://[bad/a.png", "s3://photos*/a.png"]
 )
-def test_a_url_of_no_store_that_can_be_used_is_refused(url: str) -> None:
+def test_a_url_of_an_unusable_store_is_refused(url: str) -> None:
     for name in (url, "-"):
         with pytest.raises(BadRequest) as error:
             find_sources([name], Path("out"), url.encode)
@@ -452,19 +454,19 @@ def test_a_url_of_no_store_that_can_be_used_is_refused(url: str) -> None:
 
 
 def test_two_names_of_one_store_are_one_folder(monkeypatch: pytest.MonkeyPatch) -> None:
-    there = {"a.png": (3, 4), "out/a.png": (3, 4)}
-    monkeypatch.setattr(sources, "list_url", lambda url: there)
+    stamps = {"a.png": (3, 4), "out/a.png": (3, 4)}
+    monkeypatch.setattr(sources, "list_url", lambda url: stamps)
     with pytest.raises(BadRequest) as error:
         find_sources(["s3://photos/in"], "s3a://photos/in", bytes)
     assert error.value.code == "batch-into-sources"
-    found = find_sources(["gs://photos/in"], "gcs://photos/in/out", bytes)
-    assert [source.path for source in found.files] == ["gs://photos/in/a.png"]
+    selection = find_sources(["gs://photos/in"], "gcs://photos/in/out", bytes)
+    assert [source.path for source in selection.files] == ["gs://photos/in/a.png"]
 
 
-def test_the_memory_is_no_store_but_for_tests(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_memory_urls_are_stores_only_in_tests(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
     with pytest.raises(BadRequest) as error:
-        urls.place_named(memory_url())
+        urls.parse_location(memory_url())
     assert error.value.code == "store-unknown"
 
 
@@ -489,9 +491,9 @@ def test_a_pattern_keeps_the_account_that_its_url_names(monkeypatch: pytest.Monk
 
 def test_the_name_of_an_object_is_that_of_a_file_below_a_folder(monkeypatch: pytest.MonkeyPatch) -> None:
     key = "s3://photos/day 1\\..//../C:\\a.png"
-    assert urls.relative_name(key, "s3://photos") == "day 1/C:/a.png"
+    assert urls.make_relative_name(key, "s3://photos") == "day 1/C:/a.png"
     monkeypatch.setattr(os, "sep", "\\")
-    assert urls.relative_name(key, "s3://photos") == "day 1/C_/a.png"
+    assert urls.make_relative_name(key, "s3://photos") == "day 1/C_/a.png"
 
 
 FACE = {"sentence": "Face 1: it is darker.", "similarities": [SIMILARITY]}
@@ -500,20 +502,20 @@ ROW = Row("a.png", "aa", "bb", "/photos/a.png", 3, 4, "done", REPORT, "a.png", "
 
 
 def test_a_row_comes_back_from_its_line() -> None:
-    named = replace(ROW, source=os.fsdecode(b"/caf\xe9.png"))
-    assert parse_row(format_row(named)) == named
+    row = replace(ROW, source=os.fsdecode(b"/caf\xe9.png"))
+    assert parse_row(format_row(row)) == row
 
 
-def test_a_row_of_windows_is_that_of_any_system(monkeypatch: pytest.MonkeyPatch) -> None:
-    here = replace(ROW, place="day 1/a.png", target="day 1/a-2.png")
+def test_a_row_from_windows_reads_the_same_on_any_system(monkeypatch: pytest.MonkeyPatch) -> None:
+    posix_row = replace(ROW, place="day 1/a.png", target="day 1/a-2.png")
     monkeypatch.setattr(os, "sep", "\\")
-    there = replace(ROW, place="day 1\\a.png", target="day 1\\a-2.png")
-    line = format_row(there)
-    assert parse_row(line) == there
+    windows_row = replace(ROW, place="day 1\\a.png", target="day 1\\a-2.png")
+    line = format_row(windows_row)
+    assert parse_row(line) == windows_row
     with pytest.raises(ValueError):
         parse_row(format_row(replace(ROW, place="day 1\\..\\..\\a.png")))
     monkeypatch.undo()
-    assert (format_row(here), parse_row(line)) == (line, here)
+    assert (format_row(posix_row), parse_row(line)) == (line, posix_row)
 
 
 @pytest.mark.parametrize(
@@ -551,7 +553,7 @@ def test_a_line_that_is_no_row_is_refused(wrong: dict[str, Any]) -> None:
         parse_row(line)
 
 
-def test_damaged_rows_in_a_store_are_told(shoot: Path, out: str) -> None:
+def test_damaged_rows_in_a_store_are_reported(shoot: Path, out: str) -> None:
     put(out, f"{ROWS}/1.jsonl", b"{")
     with pytest.raises(CannotWrite) as error:
         run_batch(shoot, out)
@@ -559,14 +561,14 @@ def test_damaged_rows_in_a_store_are_told(shoot: Path, out: str) -> None:
 
 
 def test_the_command_writes_results_and_report_into_a_store(shoot: Path, out: str, run: Run) -> None:
-    code, told, _ = run(shoot, "-o", out, "--json")
-    assert code == 0 and json.loads(told)["report"] == f"{out}/report.html"
-    there = objects(out)
-    pictures = [name for name in there if name.startswith("report/") and name.endswith(".jpg")]
-    assert len(pictures) == 4 and all(name in there["report.html"].decode() for name in pictures)
-    assert there["report.csv"].count(b"\n") == 4 and LOCK not in there
-    code, told, _ = run(shoot, "-o", out, "--dry-run", "--no-detect", "--json")
-    assert (json.loads(told)["done_before"], json.loads(told)["photos"], json.loads(told)["free"]) == (2, 0, None)
+    code, output, _ = run(shoot, "-o", out, "--json")
+    assert code == 0 and json.loads(output)["report"] == f"{out}/report.html"
+    stored = objects(out)
+    pictures = [name for name in stored if name.startswith("report/") and name.endswith(".jpg")]
+    assert len(pictures) == 4 and all(name in stored["report.html"].decode() for name in pictures)
+    assert stored["report.csv"].count(b"\n") == 4 and LOCK not in stored
+    code, output, _ = run(shoot, "-o", out, "--dry-run", "--no-detect", "--json")
+    assert (json.loads(output)["done_before"], json.loads(output)["photos"], json.loads(output)["free"]) == (2, 0, None)
 
 
 def test_a_file_url_is_a_folder(shoot: Path, tmp_path: Path, run: Run) -> None:
@@ -574,20 +576,20 @@ def test_a_file_url_is_a_folder(shoot: Path, tmp_path: Path, run: Run) -> None:
     assert Image.open(tmp_path / "with space" / "a.png").getpixel((0, 0)) == (100, 100, 100)
 
 
-def test_the_url_of_a_file_is_as_good_as_its_path(tmp_path: Path) -> None:
+def test_a_file_url_works_like_its_path(tmp_path: Path) -> None:
     folder = tmp_path / "100 %20 #1"
     paths = [str(save(folder / name)) for name in ("a.png", "b.png")]
     for arguments, listed in (([folder.as_uri()], ""), (["-"], "\n".join(Path(path).as_uri() for path in paths))):
         assert [source.path for source in find_sources(arguments, Path("out"), listed.encode).files] == paths
     host = folder.as_uri().replace("file:///", "FILE://localhost/")
-    assert urls.place_named(host) == folder
+    assert urls.parse_location(host) == folder
 
 
 @pytest.mark.parametrize("name", ["a?b#c", "a%3Fb%23c", "a?b#c?"])
 def test_the_url_of_a_file_ends_at_no_question_mark(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     # As on Python from 3.14 on, without the rules of Windows.
     monkeypatch.setattr(urllib.request, "url2pathname", lambda url: unquote(urlsplit(f"file:{url}").path))
-    assert urls.place_named(f"file:///photos/{name}") == Path("/photos", unquote(name))
+    assert urls.parse_location(f"file:///photos/{name}") == Path("/photos", unquote(name))
 
 
 @pytest.mark.parametrize("error", [URLError("not on local host"), OSError("Bad URL"), ValueError("Invalid IPv6 URL")])
@@ -597,12 +599,12 @@ def test_the_url_of_a_file_that_python_refuses_is_refused(monkeypatch: pytest.Mo
 
     monkeypatch.setattr(urllib.request, "url2pathname", refuse)
     with pytest.raises(BadRequest) as refused:
-        urls.place_named("file:////server/share/a.png")
+        urls.parse_location("file:////server/share/a.png")
     assert refused.value.code == "file-url-unusable"
 
 
 @pytest.mark.parametrize("url", ["file://", "file://server/share/a.png", "file:///a%00.png", "file://[bad/a.png"])
-def test_the_url_of_no_file_of_this_machine_is_refused(url: str) -> None:
+def test_a_file_url_that_names_no_file_of_this_machine_is_refused(url: str) -> None:
     for name in (url, "-"):
         with pytest.raises(BadRequest) as error:
             find_sources([name], Path("out"), url.encode)
@@ -621,14 +623,14 @@ def test_a_batch_from_s3_into_s3_and_again(shoot: Path, run: Run, jobs: list[Job
     with serve_s3() as bucket:
         for path in sorted(shoot.rglob("*.png")):
             put(f"{bucket}/shoot", path.relative_to(shoot).as_posix(), path.read_bytes())
-        code, told, _ = run(f"{bucket}/shoot", "-o", f"{bucket}/out", "--json")
-        assert code == 0 and json.loads(told)["protected"] == 2
-        made = objects(f"{bucket}/out")
-        assert {"a.png", "day 1/b.png", "report.html"} < set(made) and LOCK not in made
-        code, told, _ = run(f"{bucket}/shoot", "-o", f"{bucket}/out", "--json")
-        assert (json.loads(told)["done_before"], len(jobs)) == (2, 1)
-        assert objects(f"{bucket}/out").items() >= {(name, made[name]) for name in made if name.endswith("png")}
+        code, output, _ = run(f"{bucket}/shoot", "-o", f"{bucket}/out", "--json")
+        assert code == 0 and json.loads(output)["protected"] == 2
+        before = objects(f"{bucket}/out")
+        assert {"a.png", "day 1/b.png", "report.html"} < set(before) and LOCK not in before
+        code, output, _ = run(f"{bucket}/shoot", "-o", f"{bucket}/out", "--json")
+        assert (json.loads(output)["done_before"], len(jobs)) == (2, 1)
+        assert objects(f"{bucket}/out").items() >= {(name, before[name]) for name in before if name.endswith("png")}
         put(f"{bucket}/shoot", "new.png", (shoot / "a.png").read_bytes())
-        code, told, _ = run(f"{bucket}/shoot", "-o", f"{bucket}/out", "--json")
-        assert json.loads(told)["copied"] == 1 and "new.png" in results(f"{bucket}/out")
+        code, output, _ = run(f"{bucket}/shoot", "-o", f"{bucket}/out", "--json")
+        assert json.loads(output)["copied"] == 1 and "new.png" in results(f"{bucket}/out")
         assert run(f"{bucket}/shoot", "-o", "s3://nowhere/out")[0] == 5

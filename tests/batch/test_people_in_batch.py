@@ -33,18 +33,20 @@ def test_a_run_that_goes_on_knows_the_results_of_the_people_before(
     looks, out = tmp_path / "people" / "looks.toml", tmp_path / "out"
     assert run(shoot, "-o", out, "--looks", looks)[0] == 0
     save(shoot / "c.png", 100)
-    known: list[dict[str, Path]] = []
-    go_on_from = ShootLooks.go_on_from
+    earlier_results: list[dict[str, Path]] = []
+    use_earlier_results = ShootLooks.use_earlier_results
     monkeypatch.setattr(
-        ShootLooks, "go_on_from", lambda self, results: [known.append(results.files), go_on_from(self, results)]
+        ShootLooks,
+        "use_earlier_results",
+        lambda self, results: [earlier_results.append(results.files), use_earlier_results(self, results)],
     )
     code, _, err = run(shoot, "-o", out, "--looks", looks)
-    assert code == 0 and known[-1] == {str(shoot / f"{name}.png"): out / f"{name}.png" for name in "ab"}
+    assert code == 0 and earlier_results[-1] == {str(shoot / f"{name}.png"): out / f"{name}.png" for name in "ab"}
     assert Message("photos-unlisted", count=1, path=str(shoot / "c.png")).text() in err
     assert all(isinstance(job.looks, ShootLooks) for job in jobs)
 
 
-def test_other_looks_of_the_people_on_a_photo_are_other_results(shoot: Path, tmp_path: Path, run: Run) -> None:
+def test_other_looks_of_the_people_on_a_photo_mean_another_result(shoot: Path, tmp_path: Path, run: Run) -> None:
     looks, out = tmp_path / "people" / "looks.toml", tmp_path / "out"
     run(shoot, "-o", out, "--looks", looks)
     plan = json.loads(run(shoot, "-o", out, "--looks", looks, "--dry-run", "--no-detect", "--json")[1])
@@ -55,7 +57,7 @@ def test_other_looks_of_the_people_on_a_photo_are_other_results(shoot: Path, tmp
 
 
 @pytest.mark.parametrize(
-    ("words", "warned"),
+    ("arguments", "warned"),
     [
         ([], False),
         (["--jobs", "2"], True),
@@ -65,17 +67,17 @@ def test_other_looks_of_the_people_on_a_photo_are_other_results(shoot: Path, tmp
     ],
 )
 def test_several_processes_that_do_not_know_of_each_others_people_are_warned_of(
-    shoot: Path, tmp_path: Path, run: Run, words: list[str], warned: bool
+    shoot: Path, tmp_path: Path, run: Run, arguments: list[str], warned: bool
 ) -> None:
-    plan = (shoot, "-o", tmp_path / "out", "--dry-run", "--no-detect", *words)
-    said = Message("people-in-processes").text()
+    plan = (shoot, "-o", tmp_path / "out", "--dry-run", "--no-detect", *arguments)
+    sentence = Message("people-in-processes").text()
     assert run(*plan)[2] == ""
     code, _, err = run(*plan, "--looks", tmp_path / "people" / "looks.toml")
-    assert (code, said in err) == (0, warned)
+    assert (code, sentence in err) == (0, warned)
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("arguments", "sentence"),
     [
         (["--only-people", "1"], "--looks"),
         (["--looks", "people/looks.toml", "--skip-people", "anna"], Message("people-not-named", value="anna").text()),
@@ -83,9 +85,9 @@ def test_several_processes_that_do_not_know_of_each_others_people_are_warned_of(
         (["--looks", "other/looks.toml"], Message("people-not-listed", path=str(Path("other/faces.json"))).text()),
     ],
 )
-def test_who_is_not_there_can_not_be_chosen(
-    shoot: Path, tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch, words: list[str], said: str
+def test_unknown_people_cannot_be_chosen(
+    shoot: Path, tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch, arguments: list[str], sentence: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    code, _, err = run(shoot, "-o", tmp_path / "out", *words)
-    assert code == 2 and said in err and not (tmp_path / "out").exists()
+    code, _, err = run(shoot, "-o", tmp_path / "out", *arguments)
+    assert code == 2 and sentence in err and not (tmp_path / "out").exists()

@@ -20,7 +20,7 @@ from tests.batch.darken import JOB, darken, save
 
 
 def with_process(items: Iterable[Item], job: Job, control: Control) -> Generator[Outcome, None, None]:
-    """Darkens, says in which process, and dies of what is called so: always, or the first time."""
+    """Darkens and notes its process; dies of photos named ``deadly``, and once of ``once``."""
     for outcome in darken(items, job, control):
         deadly = Path(outcome.item.path)
         if deadly.stem == "deadly" or (deadly.stem == "once" and not deadly.with_suffix(".died").exists()):
@@ -41,62 +41,62 @@ def make_items(folder: Path, *names: str) -> list[Item]:
     return [Item(number, str(path), path.name) for number, path in enumerate(paths)]
 
 
-def control(store: ModelStore, cancel: CancelToken | None = None) -> Control:
+def make_control(store: ModelStore, cancel: CancelToken | None = None) -> Control:
     return Control(lambda: store, cancel or CancelToken())
 
 
 def test_photos_are_shared_out_and_each_comes_back_once(tmp_path: Path, store: ModelStore) -> None:
     items = make_items(tmp_path, *(f"{number}" for number in range(12)))
-    found = list(protect_in_processes(2, with_process)(iter(items), JOB, control(store)))
-    assert sorted(outcome.item.number for outcome in found) == list(range(12))
-    assert len({outcome.report["process"] for outcome in found}) == 2
-    assert os.getpid() not in {outcome.report["process"] for outcome in found}
+    outcomes = list(protect_in_processes(2, with_process)(iter(items), JOB, make_control(store)))
+    assert sorted(outcome.item.number for outcome in outcomes) == list(range(12))
+    assert len({outcome.report["process"] for outcome in outcomes}) == 2
+    assert os.getpid() not in {outcome.report["process"] for outcome in outcomes}
 
 
 def test_a_process_that_dies_costs_nothing_but_the_photo_that_kills_it(tmp_path: Path, store: ModelStore) -> None:
     items = make_items(tmp_path, "a", "once", "b", "deadly", "c", "d")
-    found = {o.item.place: o for o in protect_in_processes(2, with_process)(iter(items), JOB, control(store))}
-    assert {place: outcome.state for place, outcome in found.items() if outcome.state != "done"} == {
+    outcomes = {o.item.place: o for o in protect_in_processes(2, with_process)(iter(items), JOB, make_control(store))}
+    assert {place: outcome.state for place, outcome in outcomes.items() if outcome.state != "done"} == {
         "deadly.png": "failed"
     }
-    assert len(found) == 6
-    error = found["deadly.png"].report["error"]
+    assert len(outcomes) == 6
+    error = outcomes["deadly.png"].report["error"]
     assert (error["code"], error["fields"]["reason"]) == ("process-ended", "SIGKILL")
 
 
-def test_earlier_results_are_asked_for_in_the_first_process(tmp_path: Path, store: ModelStore) -> None:
+def test_earlier_results_are_looked_up_in_the_first_process(tmp_path: Path, store: ModelStore) -> None:
     items = make_items(tmp_path, "a", "b")
-    asking = Control(lambda: store, CancelToken(), reuse=lambda item, digest: Reuse(7) if item.number else None)
-    found = {outcome.item.number: outcome for outcome in protect_in_processes(1, darken)(iter(items), JOB, asking)}
-    assert (found[0].state, found[1].state, found[1].reuse) == ("done", "known", Reuse(7))
+    asking = Control(lambda: store, CancelToken(), find_reuse=lambda item, digest: Reuse(7) if item.number else None)
+    outcomes = {outcome.item.number: outcome for outcome in protect_in_processes(1, darken)(iter(items), JOB, asking)}
+    assert (outcomes[0].state, outcomes[1].state, outcomes[1].reuse) == ("done", "known", Reuse(7))
 
 
 def test_a_cancelled_run_ends_soon(tmp_path: Path, store: ModelStore) -> None:
     items, cancel = make_items(tmp_path, *(f"{number}" for number in range(30))), CancelToken()
-    found = []
-    for outcome in protect_in_processes(2, with_process)(iter(items), JOB, control(store, cancel)):
-        found.append(outcome)
+    outcomes = []
+    for outcome in protect_in_processes(2, with_process)(iter(items), JOB, make_control(store, cancel)):
+        outcomes.append(outcome)
         cancel.cancel()
-    assert 1 <= len(found) < 12
+    assert 1 <= len(outcomes) < 12
 
 
-def test_what_no_process_can_do_without_ends_the_run(tmp_path: Path, store: ModelStore) -> None:
+def test_a_missing_model_ends_the_run(tmp_path: Path, store: ModelStore) -> None:
     with pytest.raises(ModelUnavailable) as error:
-        list(protect_in_processes(1, without_models)(iter(make_items(tmp_path, "a")), JOB, control(store)))
+        list(protect_in_processes(1, without_models)(iter(make_items(tmp_path, "a")), JOB, make_control(store)))
     assert error.value.code == "model-missing"
 
 
-def test_photos_that_come_back_go_out_first_and_what_kills_again_is_named_as_it_is() -> None:
+def test_requeued_photos_go_out_first_and_one_that_kills_again_has_failed() -> None:
     items = [Item(number, f"s3://shoot/{number}.png", f"{number}.png") for number in range(4)]
     backlog = Backlog(iter(items), 2)
-    has = [backlog.take(), backlog.take()]
-    assert list(backlog.give_back(items[:2], "SIGKILL")) == [] and backlog.count(9) == 4
-    assert [backlog.take(), backlog.take()] == has == items[:2]
-    (failed,) = backlog.give_back(items[:2], "SIGKILL")
+    taken = [backlog.take(), backlog.take()]
+    assert list(backlog.requeue(items[:2], "SIGKILL")) == [] and backlog.count(9) == 4
+    assert [backlog.take(), backlog.take()] == taken == items[:2]
+    (failed,) = backlog.requeue(items[:2], "SIGKILL")
     assert (failed.item, failed.report["photo"]) == (items[0], "s3://shoot/0.png")
     assert [backlog.take() for _ in range(4)] == [*items[1:], None] and backlog.empty
 
 
 def test_a_photo_whose_machine_went_is_not_at_fault() -> None:
     backlog, item = Backlog(iter(()), 1), Item(0, "a.png", "a.png")
-    assert list(backlog.give_back([item], "gone", at_fault=False)) == [] and backlog.take() == item
+    assert list(backlog.requeue([item], "gone", at_fault=False)) == [] and backlog.take() == item

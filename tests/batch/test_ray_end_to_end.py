@@ -28,18 +28,18 @@ def encode(picture: Image.Image, kind: str) -> bytes:
     return file.getvalue()
 
 
-def workers(address: str) -> list[psutil.Process]:
+def find_workers(address: str) -> list[psutil.Process]:
     """The processes of actors of a cluster."""
-    found = []
+    processes = []
     for process in psutil.process_iter():
         try:
-            words = process.cmdline()
-            mine = words and words[0].startswith("ray::Protector")
+            command_line = process.cmdline()
+            mine = command_line and command_line[0].startswith("ray::Protector")
             if mine and any(address in " ".join(parent.cmdline()) for parent in process.parents()):
-                found.append(process)
+                processes.append(process)
         except psutil.NoSuchProcess:
             continue
-    return found
+    return processes
 
 
 @pytest.mark.slow
@@ -49,21 +49,21 @@ def test_every_photo_is_done_once_though_a_worker_is_killed(tmp_path: Path, monk
     with serve_s3() as bucket, start_ray(cores=2) as address:
         for number in range(5):
             put(bucket, f"shoot/{number}.png", encode(portrait.crop((0, 0, 400 + 20 * number, 400)), "PNG"))
-        words = ["batch", f"{bucket}/shoot", "-o", f"{bucket}/out", "--steps", "2", "--json", "--no-report"]
-        words += ["--engine", "ray", "--address", address, "--cores", "1"]
+        arguments = ["batch", f"{bucket}/shoot", "-o", f"{bucket}/out", "--steps", "2", "--json", "--no-report"]
+        arguments += ["--engine", "ray", "--address", address, "--cores", "1"]
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "plugin"), *sys.path])}
-        with (tmp_path / "said").open("w+") as said, (tmp_path / "told").open("w+") as told:
+        with (tmp_path / "stdout").open("w+") as stdout, (tmp_path / "stderr").open("w+") as stderr:
             process = subprocess.Popen(
-                [sys.executable, "-m", "c2p_core", *words], stdout=said, stderr=told, env=environment
+                [sys.executable, "-m", "c2p_core", *arguments], stdout=stdout, stderr=stderr, env=environment
             )
             while not results(f"{bucket}/out"):
-                assert process.poll() is None, (tmp_path / "told").read_text()
+                assert process.poll() is None, (tmp_path / "stderr").read_text()
                 time.sleep(0.1)
-            alive = workers(address)
+            alive = find_workers(address)
             assert len(alive) == 2
             os.kill(alive[0].pid, signal.SIGKILL)
-            assert process.wait(120) == 0, (tmp_path / "told").read_text()
-            summary = json.loads((tmp_path / "said").read_text())
+            assert process.wait(120) == 0, (tmp_path / "stderr").read_text()
+            summary = json.loads((tmp_path / "stdout").read_text())
         assert (summary["protected"], summary["faces"], summary["failed"], summary["remaining"]) == (5, 5, [], 0)
         assert sorted(results(f"{bucket}/out")) == [f"{number}.png" for number in range(5)]
         rows = [

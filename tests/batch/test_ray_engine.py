@@ -34,48 +34,50 @@ def make_items(folder: Path, *names: str) -> list[Item]:
     return [Item(number, str(path), path.name) for number, path in enumerate(paths)]
 
 
-def job(marks: Path) -> Job:
+def make_job(marks: Path) -> Job:
     return Job({**JOB.options, "marks": str(marks)})
 
 
-def control(store: ModelStore, cancel: CancelToken | None = None) -> Control:
+def make_control(store: ModelStore, cancel: CancelToken | None = None) -> Control:
     return Control(lambda: store, cancel or CancelToken())
 
 
 def test_photos_are_shared_out_and_each_comes_back_once(tmp_path: Path, store: ModelStore, cluster: Cluster) -> None:
     items = make_items(tmp_path, *(f"{number}" for number in range(20)))
-    found = list(protect_on_ray(cluster, with_process)(iter(items), job(tmp_path), control(store)))
-    assert sorted(outcome.item.number for outcome in found) == list(range(20))
-    assert len({outcome.report["process"] for outcome in found} - {os.getpid()}) == 2
-    assert all(outcome.data and outcome.digest and outcome.stamp[0] > 0 for outcome in found)
+    outcomes = list(protect_on_ray(cluster, with_process)(iter(items), make_job(tmp_path), make_control(store)))
+    assert sorted(outcome.item.number for outcome in outcomes) == list(range(20))
+    assert len({outcome.report["process"] for outcome in outcomes} - {os.getpid()}) == 2
+    assert all(outcome.data and outcome.digest and outcome.stamp[0] > 0 for outcome in outcomes)
 
 
 def test_an_actor_that_dies_costs_nothing_but_the_photo_that_kills_several(
     tmp_path: Path, store: ModelStore, cluster: Cluster
 ) -> None:
     items = make_items(tmp_path, "a", "once", "b", "deadly", "c", "d")
-    found = list(protect_on_ray(cluster, with_process)(iter(items), job(tmp_path), control(store)))
-    assert Counter(o.item.place for o in found) == Counter(item.place for item in items)
-    states = {o.item.place: o.state for o in found}
+    outcomes = list(protect_on_ray(cluster, with_process)(iter(items), make_job(tmp_path), make_control(store)))
+    assert Counter(o.item.place for o in outcomes) == Counter(item.place for item in items)
+    states = {o.item.place: o.state for o in outcomes}
     assert {place: state for place, state in states.items() if state != "done"} == {"deadly.png": "failed"}
-    (failed,) = (o for o in found if o.state == "failed")
+    (failed,) = (o for o in outcomes if o.state == "failed")
     assert failed.report["error"]["code"] == "process-ended"
 
 
 def test_the_photos_of_a_machine_that_dies_are_done_by_others(tmp_path: Path, store: ModelStore) -> None:
     items = make_items(tmp_path, *(f"{number}" for number in range(40)))
     with start_ray(cores=1) as address, join_cluster(address, 1, tmp_path) as machine:
-        run = protect_on_ray(Cluster(address, cores=1), with_process)(iter(items), job(tmp_path), control(store))
-        found = []
+        run = protect_on_ray(Cluster(address, cores=1), with_process)(
+            iter(items), make_job(tmp_path), make_control(store)
+        )
+        outcomes = []
         for outcome in run:
-            found.append(outcome)
-            if machine.is_running() and len({outcome.report["process"] for outcome in found}) == 2:
+            outcomes.append(outcome)
+            if machine.is_running() and len({outcome.report["process"] for outcome in outcomes}) == 2:
                 for process in (*machine.children(recursive=True), machine):
                     process.kill()
                 machine.wait()
-                before = len(found)
-    assert [outcome.state for outcome in found] == ["done"] * 40 and before < 34
-    assert sorted(outcome.item.number for outcome in found) == list(range(40))
+                before = len(outcomes)
+    assert [outcome.state for outcome in outcomes] == ["done"] * 40 and before < 34
+    assert sorted(outcome.item.number for outcome in outcomes) == list(range(40))
 
 
 def test_an_actor_has_three_photos_at_most(tmp_path: Path, store: ModelStore, cluster: Cluster) -> None:
@@ -87,26 +89,26 @@ def test_an_actor_has_three_photos_at_most(tmp_path: Path, store: ModelStore, cl
             taken.append(item.number)
             yield item
 
-    outcomes = protect_on_ray(cluster, with_process)(watch(items), job(tmp_path), control(store))
-    most = 0
+    outcomes = protect_on_ray(cluster, with_process)(watch(items), make_job(tmp_path), make_control(store))
+    max_pending = 0
     for finished, _ in enumerate(outcomes):
-        most = max(most, len(taken) - finished)
-    assert len(taken) == 20 and most <= 2 * 3
+        max_pending = max(max_pending, len(taken) - finished)
+    assert len(taken) == 20 and max_pending <= 2 * 3
 
 
-def test_earlier_results_are_asked_for_where_the_journal_is(
+def test_earlier_results_are_looked_up_where_the_journal_is(
     tmp_path: Path, store: ModelStore, cluster: Cluster
 ) -> None:
     items = make_items(tmp_path, "a", "b")
-    asking = Control(lambda: store, CancelToken(), reuse=lambda item, digest: Reuse(7) if item.number else None)
-    found = {o.item.number: o for o in protect_on_ray(cluster, darken)(iter(items), JOB, asking)}
-    assert (found[0].state, found[1].state, found[1].reuse) == ("done", "known", Reuse(7))
+    asking = Control(lambda: store, CancelToken(), find_reuse=lambda item, digest: Reuse(7) if item.number else None)
+    outcomes = {o.item.number: o for o in protect_on_ray(cluster, darken)(iter(items), JOB, asking)}
+    assert (outcomes[0].state, outcomes[1].state, outcomes[1].reuse) == ("done", "known", Reuse(7))
 
 
 def test_a_photo_that_cannot_be_read_fails_alone(tmp_path: Path, store: ModelStore, cluster: Cluster) -> None:
     items = [*make_items(tmp_path, "a"), Item(1, str(tmp_path / "gone.png"), "gone.png")]
-    found = {o.item.number: o for o in protect_on_ray(cluster, darken)(iter(items), JOB, control(store))}
-    assert (found[0].state, found[1].report["error"]["code"]) == ("done", "image-missing")
+    outcomes = {o.item.number: o for o in protect_on_ray(cluster, darken)(iter(items), JOB, make_control(store))}
+    assert (outcomes[0].state, outcomes[1].report["error"]["code"]) == ("done", "image-missing")
 
 
 def test_an_error_that_nobody_foresaw_while_a_photo_is_read_fails_it_alone(
@@ -120,28 +122,28 @@ def test_an_error_that_nobody_foresaw_while_a_photo_is_read_fails_it_alone(
         return read_photo(item.path)
 
     reading = Control(lambda: store, CancelToken(), read=read)
-    found = {o.item.number: o for o in protect_on_ray(cluster, darken)(iter(items), JOB, reading)}
-    assert [found[number].state for number in range(3)] == ["done", "failed", "done"]
-    assert found[1].report["error"]["code"] == "unexpected-error"
+    outcomes = {o.item.number: o for o in protect_on_ray(cluster, darken)(iter(items), JOB, reading)}
+    assert [outcomes[number].state for number in range(3)] == ["done", "failed", "done"]
+    assert outcomes[1].report["error"]["code"] == "unexpected-error"
 
 
 def test_a_cancelled_run_ends_soon(tmp_path: Path, store: ModelStore, cluster: Cluster) -> None:
     items, cancel = make_items(tmp_path, *(f"{number}" for number in range(60))), CancelToken()
-    found = []
-    for outcome in protect_on_ray(cluster, with_process)(iter(items), job(tmp_path), control(store, cancel)):
-        found.append(outcome)
+    outcomes = []
+    for outcome in protect_on_ray(cluster, with_process)(iter(items), make_job(tmp_path), make_control(store, cancel)):
+        outcomes.append(outcome)
         cancel.cancel()
-    assert 1 <= len(found) < 20
+    assert 1 <= len(outcomes) < 20
 
 
-def test_what_no_actor_can_do_without_ends_the_run(tmp_path: Path, store: ModelStore, cluster: Cluster) -> None:
+def test_a_missing_model_ends_the_run(tmp_path: Path, store: ModelStore, cluster: Cluster) -> None:
     with pytest.raises(ModelUnavailable) as error:
-        list(protect_on_ray(cluster, without_models)(iter(make_items(tmp_path, "a")), JOB, control(store)))
+        list(protect_on_ray(cluster, without_models)(iter(make_items(tmp_path, "a")), JOB, make_control(store)))
     assert error.value.code == "model-missing"
 
 
-def test_a_cluster_that_is_not_there_is_told(tmp_path: Path, store: ModelStore) -> None:
+def test_an_unreachable_cluster_is_reported(tmp_path: Path, store: ModelStore) -> None:
     nowhere = partial(protect_on_ray, Cluster("127.0.0.1:1"))
     with pytest.raises(BadRequest) as error:
-        list(nowhere()(iter(make_items(tmp_path, "a")), JOB, control(store)))
+        list(nowhere()(iter(make_items(tmp_path, "a")), JOB, make_control(store)))
     assert error.value.code == "ray-not-reached"

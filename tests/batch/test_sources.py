@@ -22,7 +22,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def places(*arguments: str, listed: bytes = b"", out: Path = OUT) -> list[str]:
+def find_places(*arguments: str, listed: bytes = b"", out: Path = OUT) -> list[str]:
     """Where the results of what is found go."""
     return [item.place.replace(os.sep, "/") for item in plan_items(find_sources(arguments, out, lambda: listed))]
 
@@ -35,58 +35,58 @@ def touch(*names: str) -> None:
 
 def test_a_folder_keeps_its_layout_and_only_pictures_are_taken_from_it() -> None:
     touch("shoot/b.JPG", "shoot/day 1/a.tif", "shoot/day 1/notes.txt", "shoot/raw.cr3", "shoot/raw2.CR3")
-    found = find_sources(["shoot"], OUT, bytes)
-    assert [item.place for item in plan_items(found)] == ["b.JPG", "day 1/a.tif"]
-    assert found.left_out == {".cr3": 2, ".txt": 1} and found.raw == 2
+    selection = find_sources(["shoot"], OUT, bytes)
+    assert [item.place for item in plan_items(selection)] == ["b.JPG", "day 1/a.tif"]
+    assert selection.left_out == {".cr3": 2, ".txt": 1} and selection.raw == 2
 
 
 def test_camera_raw_that_a_pattern_or_list_names_is_counted_and_no_failure() -> None:
     touch("shoot/a.jpg", "shoot/a.NEF", "shoot/b.dng")
-    found = find_sources(["shoot/*", "-"], OUT, lambda: b"shoot/a.NEF\n")
-    assert [item.place for item in plan_items(found)] == ["a.jpg"] and found.raw == 2
+    selection = find_sources(["shoot/*", "-"], OUT, lambda: b"shoot/a.NEF\n")
+    assert [item.place for item in plan_items(selection)] == ["a.jpg"] and selection.raw == 2
     with raising(BadRequest, "sources-only-raw", count=1):
         find_sources(["shoot/b.dng"], OUT, bytes)
 
 
 def test_several_sources_keep_their_layout_below_the_folder_that_they_share() -> None:
     touch("shoot/day1/a.jpg", "shoot/day2/a.jpg")
-    assert places("shoot/day1", "shoot/day2/a.jpg") == ["day1/a.jpg", "day2/a.jpg"]
+    assert find_places("shoot/day1", "shoot/day2/a.jpg") == ["day1/a.jpg", "day2/a.jpg"]
 
 
 def test_a_file_that_is_named_is_taken_whatever_its_ending_and_once() -> None:
     touch("shoot/scan.photo", "shoot/a.jpg")
-    assert places("shoot/scan.photo", "shoot", "shoot/a.jpg") == ["scan.photo.png", "a.jpg"]
+    assert find_places("shoot/scan.photo", "shoot", "shoot/a.jpg") == ["scan.photo.png", "a.jpg"]
 
 
 def test_a_pattern_is_expanded_here_too_but_a_name_with_its_letters_is_a_name() -> None:
     touch("shoot/a1.jpg", "shoot/b/a2.jpg", "shoot/a[1].jpg")
-    assert places("shoot/**/a?.jpg") == ["a1.jpg", "b/a2.jpg"]
-    assert places("shoot/a[1].jpg") == ["a[1].jpg"]
+    assert find_places("shoot/**/a?.jpg") == ["a1.jpg", "b/a2.jpg"]
+    assert find_places("shoot/a[1].jpg") == ["a[1].jpg"]
 
 
 @pytest.mark.parametrize("data", [b"shoot/a b.jpg\r\nshoot/c.jpg\n\n", b"shoot/a b.jpg\0shoot/c.jpg\0"])
 def test_a_list_comes_from_standard_input_or_a_file(data: bytes) -> None:
     touch("shoot/a b.jpg", "shoot/c.jpg")
-    assert places("-", listed=data) == ["a b.jpg", "c.jpg"]
+    assert find_places("-", listed=data) == ["a b.jpg", "c.jpg"]
     Path("list.txt").write_bytes(data)
-    assert places("@list.txt") == ["a b.jpg", "c.jpg"]
+    assert find_places("@list.txt") == ["a b.jpg", "c.jpg"]
 
 
-def test_what_is_missing_is_planned_so_that_the_report_names_it() -> None:
+def test_missing_files_are_planned_so_that_the_report_names_them() -> None:
     touch("shoot/a.jpg")
-    assert places("shoot/a.jpg", "shoot/gone.jpg") == ["a.jpg", "gone.jpg"]
+    assert find_places("shoot/a.jpg", "shoot/gone.jpg") == ["a.jpg", "gone.jpg"]
 
 
 def test_hidden_files_and_the_systems_own_folders_are_left_out() -> None:
     touch("shoot/.hidden.jpg", "shoot/._a.jpg", "shoot/.trash/a.jpg", "shoot/@eaDir/a.jpg", "shoot/a.jpg")
-    assert places("shoot") == ["a.jpg"]
+    assert find_places("shoot") == ["a.jpg"]
 
 
 def test_results_are_no_sources(here: Path) -> None:
     touch("shoot/a.jpg", "shoot/out/b.jpg", "shoot/earlier/.c2p/journal.sqlite", "shoot/earlier/c.jpg")
-    found = find_sources(["shoot"], Path("shoot/out"), bytes)
-    assert [source.path for source in found.files] == [str(here / "shoot" / "a.jpg")]
-    assert found.results == [str(here / "shoot" / "earlier")]
+    selection = find_sources(["shoot"], Path("shoot/out"), bytes)
+    assert [source.path for source in selection.files] == [str(here / "shoot" / "a.jpg")]
+    assert selection.results == [str(here / "shoot" / "earlier")]
 
 
 @pytest.mark.parametrize("sources", [["shoot"], ["shoot/a.jpg"], ["shoot/one", "shoot/two"]])
@@ -120,7 +120,7 @@ def test_links_are_followed_once_and_in_no_circle() -> None:
         "shoot/broken.jpg": "nowhere",
     }.items():
         Path(link).symlink_to(Path(target).absolute())
-    assert places("shoot") == ["a.jpg", "broken.jpg", "far/b.jpg"]
+    assert find_places("shoot") == ["a.jpg", "broken.jpg", "far/b.jpg"]
 
 
 def test_a_folder_that_may_not_be_read_stops_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -133,8 +133,8 @@ def test_a_folder_that_may_not_be_read_stops_nothing(monkeypatch: pytest.MonkeyP
         return scandir(folder)
 
     monkeypatch.setattr(os, "scandir", refuse)
-    found = find_sources(["shoot"], OUT, bytes)
-    assert len(found.files) == 1 and [message.code for message in found.unreadable] == ["folder-not-readable"]
+    selection = find_sources(["shoot"], OUT, bytes)
+    assert len(selection.files) == 1 and [message.code for message in selection.unreadable] == ["folder-not-readable"]
 
 
 def test_photos_that_would_become_one_name_are_both_kept_whatever_their_order() -> None:
@@ -150,11 +150,11 @@ def test_awkward_names_stay_as_they_are() -> None:
     if os.name == "posix":
         names.append(os.fsdecode(b"caf\xe9.jpg"))  # not UTF-8
     touch(*(f"shoot/{name}" for name in names))
-    assert sorted(places("shoot")) == sorted(names)
+    assert sorted(find_places("shoot")) == sorted(names)
 
 
 def test_a_name_that_gets_another_ending_is_cut_to_what_disks_allow() -> None:
     name = "x" * 250 + ".mpo2"
     touch(f"shoot/{name}")
-    (place,) = places(f"shoot/{name}")
+    (place,) = find_places(f"shoot/{name}")
     assert place.endswith(".png") and len(place) == 255

@@ -114,7 +114,7 @@ def test_the_writer_is_measured_with_small_pictures_and_asked_whether_photos_are
     def reuse(item: Item, digest: str) -> None:
         asked.append((item.path, digest))
 
-    control = Control(ModelStore, CancelToken(), reuse=reuse, read=lambda item: (b"", (2, 3)))
+    control = Control(ModelStore, CancelToken(), find_reuse=reuse, read=lambda item: (b"", (2, 3)))
     (sent,) = send_back(outcome, [Item(7, "/b.jpg", "b.jpg")], Job({}), control)
     assert asked == [("/b.jpg", f"{7:064x}")]
     assert (sent.item.number, sent.stamp, sent.data, sent.thumbnails) == (7, (2, 3), b"result", (b"before", b"after"))

@@ -25,7 +25,7 @@ Host = TypeVar("Host", Gimp, Gimp210)
 
 @pytest.fixture(scope="session")
 def gimp() -> Iterator[Gimp]:
-    with in_a_share(host.prepared, "GIMP") as prepared:
+    with in_a_share(host.prepare_gimp, "GIMP") as prepared:
         yield prepared
 
 

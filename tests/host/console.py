@@ -39,19 +39,19 @@ class Console:
         """
         before = self._log.stat().st_size if self._log.exists() else 0
         if self._running is None:
-            self._running = self._started(start)
+            self._running = self._start_process(start)
         _, connection = self._running
         connection.sendall(f"{script}\n".encode())
         try:
             answer = connection.recv(1)
         except TimeoutError:
             answer = b""
-        words = self._log.read_bytes()[before:].decode(errors="replace")
+        output = self._log.read_bytes()[before:].decode(errors="replace")
         if not answer:
             self.close(seconds=0)
-            words += f"GIMP ended, or the script took longer than {SECONDS} s."
-        assert answer == b"+", words
-        return words
+            output += f"GIMP ended, or the script took longer than {SECONDS} s."
+        assert answer == b"+", output
+        return output
 
     def close(self, seconds: float = 30) -> None:
         """Lets GIMP end, by force when that takes longer."""
@@ -66,7 +66,7 @@ class Console:
             process.kill()
             process.wait()
 
-    def _started(
+    def _start_process(
         self, start: Callable[[IO[bytes]], subprocess.Popen[bytes]]
     ) -> tuple[subprocess.Popen[bytes], socket.socket]:
         with socket.socket(socket.AF_UNIX) as listener:
@@ -75,13 +75,13 @@ class Console:
             listener.settimeout(0.5)
             with self._log.open("ab") as output:
                 process = start(output)
-            until = time.monotonic() + SECONDS
+            deadline = time.monotonic() + SECONDS
             while True:
                 try:
                     connection, _ = listener.accept()
                     break
                 except TimeoutError:
-                    assert process.poll() is None and time.monotonic() < until, self._log.read_text(errors="replace")
+                    assert process.poll() is None and time.monotonic() < deadline, self._log.read_text(errors="replace")
         self.address.unlink()
         connection.settimeout(SECONDS)
         return process, connection

@@ -24,7 +24,7 @@ from hatch_build import compile_all
 from installer import plug_in
 from tests.fetchable import bundle_with_fetchable
 from tests.host.console import SECONDS, SERVE, Console
-from tests.host.root import GIMP3, NoRoot, beside, inside, root_of
+from tests.host.root import GIMP3, NoRoot, find_root, make_joining_command, make_root_command
 
 CHECKOUT = Path(__file__).resolve().parent.parent.parent
 # Only these of GIMP's own plug-ins are needed; it starts faster without the others.
@@ -40,12 +40,12 @@ class Outcome:
     """How a script ended.
 
     Attributes:
-        told: what it handed to ``tell``.
-        words: what GIMP printed.
+        results: what it handed to ``report``.
+        output: what GIMP printed.
     """
 
-    told: dict[str, Any]
-    words: str
+    results: dict[str, Any]
+    output: str
 
 
 @dataclass(frozen=True)
@@ -81,18 +81,18 @@ class Gimp:
         Raises:
             AssertionError: the script raised; with what GIMP printed.
         """
-        told = self._told()
-        words = self.console.run(self._write(text), self._start_console)
-        return _outcome(told, words)
+        results = self._clear_results()
+        output = self.console.run(self._write(text), self._start_console)
+        return _read_outcome(results, output)
 
     def script_alone(self, text: str) -> Outcome:
         """The same in a GIMP of its own, which is started for it."""
-        told = self._told()
+        results = self._clear_results()
         process = self.start(text)
-        output, _ = process.communicate(timeout=SECONDS)
-        words = output.decode(errors="replace")
-        assert process.returncode == 0, words
-        return _outcome(told, words)
+        printed, _ = process.communicate(timeout=SECONDS)
+        output = printed.decode(errors="replace")
+        assert process.returncode == 0, output
+        return _read_outcome(results, output)
 
     def script_fu(self, command: str) -> str:
         """Runs Script-Fu in GIMP's console; what it printed."""
@@ -107,7 +107,7 @@ class Gimp:
         return output.decode(errors="replace")
 
     def start(self, text: str, **environment: str) -> subprocess.Popen[bytes]:
-        """Starts a GIMP on a script; ``TOLD`` names another file in the share for what it tells."""
+        """Starts a GIMP on a script; ``RESULTS`` names another file in the share for what it reports."""
         return self._start(f"exec(open('{self._write(text)}').read())", subprocess.PIPE, environment)
 
     def program(
@@ -123,12 +123,12 @@ class Gimp:
             "SHARE": str(self.share),
             **environment,
         }
-        words = ["env", "-i", *(f"{name}={value}" for name, value in variables.items()), *command]
-        return subprocess.Popen([*self.prefix, *words], stdout=output, stderr=subprocess.STDOUT)
+        arguments = ["env", "-i", *(f"{name}={value}" for name, value in variables.items()), *command]
+        return subprocess.Popen([*self.prefix, *arguments], stdout=output, stderr=subprocess.STDOUT)
 
     def beside(self, process: int) -> Gimp:
         """The same GIMP, whose programs start sooner while that process of it runs."""
-        return self if self.root is None else replace(self, prefix=beside(self.root, process))
+        return self if self.root is None else replace(self, prefix=make_joining_command(self.root, process))
 
     def _start_console(self, output: IO[bytes]) -> subprocess.Popen[bytes]:
         serve = shutil.copy(SERVE, self.share)
@@ -144,39 +144,39 @@ class Gimp:
         script.write_text(_PRELUDE.read_text(encoding="utf-8") + textwrap.dedent(text), encoding="utf-8")
         return script
 
-    def _told(self) -> Path:
-        told = self.share / "told.json"
-        told.unlink(missing_ok=True)
-        return told
+    def _clear_results(self) -> Path:
+        results = self.share / "results.json"
+        results.unlink(missing_ok=True)
+        return results
 
 
-def _outcome(told: Path, words: str) -> Outcome:
-    return Outcome(json.loads(told.read_text(encoding="utf-8")) if told.exists() else {}, words)
+def _read_outcome(results: Path, output: str) -> Outcome:
+    return Outcome(json.loads(results.read_text(encoding="utf-8")) if results.exists() else {}, output)
 
 
-def prepared(share: Path) -> Gimp:
+def prepare_gimp(share: Path) -> Gimp:
     """A GIMP with the plug-in in a fresh profile.
 
     Raises:
         NoRoot: there is no GIMP 3 here and none can be had.
     """
-    gimp = _found(share)
+    gimp = _find_gimp(share)
     _write_profile(gimp)
     _install(gimp)
     return gimp
 
 
-def _found(share: Path) -> Gimp:
+def _find_gimp(share: Path) -> Gimp:
     console = Console(share, "gimp3")
     if shutil.which("gimp-console-3.0"):
         folders = sorted(Path("/usr/lib").glob("**/gimp/3.0/plug-ins"))
         if folders:
             return Gimp(None, [], share, folders[0], console)
-    root = root_of(GIMP3)
+    root = find_root(GIMP3)
     folders = sorted((root / "usr" / "lib").glob("*/gimp/3.0/plug-ins"))
     if not folders:
         raise NoRoot(f"{root} has no GIMP 3 in it")
-    return Gimp(root, inside(root, share), share, Path("/") / folders[0].relative_to(root), console)
+    return Gimp(root, make_root_command(root, share), share, Path("/") / folders[0].relative_to(root), console)
 
 
 def _write_profile(gimp: Gimp) -> None:
@@ -201,12 +201,12 @@ def add_saboteur(gimp: Gimp) -> None:
     (folder / "saboteur.py").chmod(0o755)
 
 
-def jobs(gimp: Gimp) -> int:
+def count_jobs(gimp: Gimp) -> int:
     """How many jobs wait or run in the worker."""
-    return jobs_and_done(gimp)[0]
+    return count_jobs_and_done(gimp)[0]
 
 
-def jobs_and_done(gimp: Gimp) -> tuple[int, int]:
+def count_jobs_and_done(gimp: Gimp) -> tuple[int, int]:
     """How many jobs wait or run in the worker, and how many it has done; none when there is no worker."""
     location = WorkerLocation("tests", [], str(gimp.run_folder), {})
     if read_endpoint(location.run_folder) is None:
@@ -216,21 +216,21 @@ def jobs_and_done(gimp: Gimp) -> tuple[int, int]:
         return status["queue"], status["jobs_done"]
 
 
-def endpoint(gimp: Gimp) -> dict[str, Any]:
+def read_endpoint_file(gimp: Gimp) -> dict[str, Any]:
     """What the running worker says of itself in its run folder."""
     return dict(json.loads((gimp.run_folder / "worker.json").read_text()))
 
 
-def computing(gimp: Gimp) -> psutil.Process:
+def find_compute_process(gimp: Gimp) -> psutil.Process:
     """The worker's process that computes."""
-    (process,) = psutil.Process(endpoint(gimp)["pid"]).children()
+    (process,) = psutil.Process(read_endpoint_file(gimp)["pid"]).children()
     return process
 
 
 @contextmanager
-def suspended(gimp: Gimp) -> Iterator[None]:
+def suspend_search(gimp: Gimp) -> Iterator[None]:
     """The worker's process that computes stands still meanwhile, so that no search can win."""
-    process = computing(gimp)
+    process = find_compute_process(gimp)
     process.suspend()
     try:
         yield
@@ -238,11 +238,11 @@ def suspended(gimp: Gimp) -> Iterator[None]:
         process.resume()
 
 
-def plug_ins(folder: Path) -> list[psutil.Process]:
+def find_plug_in_processes(folder: Path) -> list[psutil.Process]:
     """The processes of the plug-in that lies in a folder."""
     program = str(folder / f"{folder.name}.py")
-    found = psutil.process_iter(["cmdline"])
-    return [process for process in found if any(program in word for word in process.info["cmdline"] or [])]
+    processes = psutil.process_iter(["cmdline"])
+    return [process for process in processes if any(program in word for word in process.info["cmdline"] or [])]
 
 
 def _install(gimp: Gimp) -> None:
@@ -253,11 +253,11 @@ def _install(gimp: Gimp) -> None:
         target.write_bytes(body)
         if plug_in.is_program(3, path):
             target.chmod(0o755)
-    content = pointer(gimp.run_folder, in_root=bool(gimp.prefix))
+    content = make_pointer(gimp.run_folder, in_root=bool(gimp.prefix))
     (gimp.plug_in / "protect-face-worker.json").write_text(content)
 
 
-def checkout_with_missing_models(folder: Path) -> Path:
+def copy_checkout_with_missing_models(folder: Path) -> Path:
     """A copy in ``folder`` of what the worker needs, whose manifest also has two models that have to be fetched."""
     shutil.copytree(CHECKOUT / "c2p_core", folder / "c2p_core")
     shutil.copytree(CHECKOUT / "plugin" / "worker_client", folder / "plugin" / "worker_client")
@@ -265,7 +265,7 @@ def checkout_with_missing_models(folder: Path) -> Path:
     return folder
 
 
-def pointer(run_folder: Path, *, in_root: bool, checkout: Path = CHECKOUT) -> str:
+def make_pointer(run_folder: Path, *, in_root: bool, checkout: Path = CHECKOUT) -> str:
     """Content of the file that leads a plug-in to a worker on these tests' own Python.
 
     Args:

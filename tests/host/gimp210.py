@@ -16,7 +16,7 @@ from installer import plug_in
 from installer.gimps import Profile
 from tests.host import gimp as host
 from tests.host.console import SECONDS, SERVE, Console
-from tests.host.root import GIMP210, inside, root_of
+from tests.host.root import GIMP210, find_root, make_root_command
 
 PRELUDE = """
 import json, os, struct
@@ -24,9 +24,9 @@ from gimpfu import *
 SHARE = os.environ["SHARE"]
 pdb.gimp_plugin_enable_precision()
 
-def tell(**found):
-    with open(os.path.join(SHARE, "told.json"), "w") as stream:
-        json.dump(found, stream)
+def report(**results):
+    with open(os.path.join(SHARE, "results.json"), "w") as stream:
+        json.dump(results, stream)
 
 def keep(name, drawable):
     # Pixels for the test, as they are.
@@ -100,21 +100,21 @@ class Gimp210:
             "SHARE": str(self.share),
             **more,
         }
-        words = ["env", "-i", *(f"{name}={value}" for name, value in variables.items())]
-        return [*self.prefix, *words, "gimp-console-2.10"]
+        arguments = ["env", "-i", *(f"{name}={value}" for name, value in variables.items())]
+        return [*self.prefix, *arguments, "gimp-console-2.10"]
 
     def script(self, text: str) -> tuple[dict[str, Any], str]:
-        """Runs Python 2.7 in a GIMP in which other scripts ran before; what it told, and what GIMP printed."""
-        told = self._told()
-        words = self.console.run(self._write(text), self._start_console)
-        return _outcome(told, words)
+        """Runs Python 2.7 in a GIMP in which other scripts ran before; what it reported, and what GIMP printed."""
+        results = self._clear_results()
+        output = self.console.run(self._write(text), self._start_console)
+        return _read_outcome(results, output)
 
     def script_alone(self, text: str, **more: str) -> tuple[dict[str, Any], str]:
         """The same in a GIMP of its own, with ``more`` in its environment."""
-        told = self._told()
+        results = self._clear_results()
         process = self._start(f"execfile('{self._write(text)}')", subprocess.PIPE, more)
         output, _ = process.communicate(timeout=SECONDS)
-        return _outcome(told, output.decode(errors="replace"))
+        return _read_outcome(results, output.decode(errors="replace"))
 
     def _start_console(self, output: IO[bytes]) -> subprocess.Popen[bytes]:
         serve = shutil.copy(SERVE, self.share)
@@ -131,31 +131,31 @@ class Gimp210:
         script.write_text(PRELUDE + text, encoding="utf-8")
         return script
 
-    def _told(self) -> Path:
-        told = self.share / "told.json"
-        told.unlink(missing_ok=True)
-        return told
+    def _clear_results(self) -> Path:
+        results = self.share / "results.json"
+        results.unlink(missing_ok=True)
+        return results
 
     def pixels(self, name: str, dtype: str, channels: int, size: tuple[int, int] = (512, 512)) -> np.ndarray[Any, Any]:
         """What ``keep`` wrote, (height, width, channels)."""
         return np.fromfile(self.share / name, dtype).reshape(size[1], size[0], channels)
 
 
-def _outcome(told: Path, words: str) -> tuple[dict[str, Any], str]:
+def _read_outcome(results: Path, output: str) -> tuple[dict[str, Any], str]:
     # A GIMP of its own ends with 0 also when its script fails.
-    assert told.exists(), words
-    return json.loads(told.read_text()), words
+    assert results.exists(), output
+    return json.loads(results.read_text()), output
 
 
-def prepared(share: Path) -> Gimp210:
+def prepare_gimp210(share: Path) -> Gimp210:
     """A GIMP 2.10 with the plug-in, installed by the installer, in a fresh profile.
 
     Raises:
         NoRoot: there is none here and none can be had.
     """
-    root = root_of(GIMP210)
+    root = find_root(GIMP210)
     profile = share / ".config" / "GIMP" / "2.10"
     profile.mkdir(parents=True)
-    content = host.pointer(share / "run", in_root=True)
+    content = host.make_pointer(share / "run", in_root=True)
     plug_in.write(Profile(profile, "2.10"), ("protect-face-worker.json", content.encode()), compile_all(host.CHECKOUT))
-    return Gimp210(inside(root, share), share, Console(share, "gimp210"))
+    return Gimp210(make_root_command(root, share), share, Console(share, "gimp210"))

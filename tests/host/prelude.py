@@ -1,4 +1,4 @@
-"""Runs in GIMP's own Python before every script of the host tests: short words for what they all need."""
+"""Runs in GIMP's own Python before every script of the host tests: helpers that they share."""
 
 import json
 import os
@@ -15,9 +15,9 @@ SHARE = Path(os.environ["SHARE"])
 U8 = "R'G'B'A u8"
 
 
-def tell(**found):
+def report(**results):
     """Hands values to the test."""
-    (SHARE / os.environ.get("TOLD", "told.json")).write_text(json.dumps(found))
+    (SHARE / os.environ.get("RESULTS", "results.json")).write_text(json.dumps(results))
 
 
 def call(name, image=None, layers=None, **arguments):
@@ -88,9 +88,9 @@ def fill(drawable, name, data):
 def visible(image, name=U8):
     """Bytes of what the image looks like."""
     layer = Gimp.Layer.new_from_visible(image, image, "visible")
-    seen = pixels(layer, name)
+    visible_pixels = pixels(layer, name)
     layer.delete()
-    return seen
+    return visible_pixels
 
 
 def names(image):

@@ -50,7 +50,7 @@ class Recipe:
     sources: str = ""
 
 
-def _gimp3() -> Recipe:
+def _make_gimp3_recipe() -> Recipe:
     """The current GIMP, with what its window needs; built in 80 s."""
     suite = "trixie"
     packages = (
@@ -64,7 +64,7 @@ def _gimp3() -> Recipe:
     return Recipe("gimp3-root", suite, script, f"{suite} {packages}", "C2P_TEST_GIMP_ROOT")
 
 
-def _gimp210() -> Recipe:
+def _make_gimp210_recipe() -> Recipe:
     """GIMP 2.10 with real Python-Fu, which no current system has."""
     script = Path(__file__).with_name("gimp210.sh").read_text(encoding="utf-8")
     # Debian 11 has the libraries; its source of GIMP is no longer served, Debian 12's is.
@@ -73,19 +73,19 @@ def _gimp210() -> Recipe:
     return Recipe("gimp210-root", suite, script, script, "C2P_TEST_GIMP210", 4, sources)
 
 
-GIMP3 = _gimp3()
-GIMP210 = _gimp210()
+GIMP3 = _make_gimp3_recipe()
+GIMP210 = _make_gimp210_recipe()
 
 
-def root_of(recipe: Recipe) -> Path:
+def find_root(recipe: Recipe) -> Path:
     """The recipe's root folder, built when it is not there.
 
     Raises:
         NoRoot: there is none, and it can't be built here or nobody asked for it.
     """
-    given = os.environ.get(recipe.variable, "")
-    if given not in ("", "build"):
-        return Path(given)
+    setting = os.environ.get(recipe.variable, "")
+    if setting not in ("", "build"):
+        return Path(setting)
     if os.geteuid() != 0:
         raise NoRoot("a root folder needs the rights of root")
     fingerprint = hashlib.sha256(recipe.identity.encode()).hexdigest()[:12]
@@ -93,7 +93,7 @@ def root_of(recipe: Recipe) -> Path:
     root = cache / f"{recipe.name}-{fingerprint}"
     with _locked(cache / f"{recipe.name}.lock"):
         if not (root / _READY).exists():
-            if recipe.minutes and given != "build":
+            if recipe.minutes and setting != "build":
                 raise NoRoot(f"set {recipe.variable}=build to have it built ({recipe.minutes} minutes, once)")
             _check_system()
             for stale in cache.glob(f"{recipe.name}-*/"):
@@ -102,7 +102,7 @@ def root_of(recipe: Recipe) -> Path:
     return root
 
 
-def inside(root: Path, share: Path) -> list[str]:
+def make_root_command(root: Path, share: Path) -> list[str]:
     """The beginning of a command that runs in the root folder.
 
     Args:
@@ -117,15 +117,15 @@ def inside(root: Path, share: Path) -> list[str]:
         f"mount --rbind / '{root}/host'",
         f"exec chroot '{root}' \"$@\"",
     ]
-    return _in_a_namespace("; ".join(mounts))
+    return _make_namespace_command("; ".join(mounts))
 
 
-def beside(root: Path, process: int) -> list[str]:
+def make_joining_command(root: Path, process: int) -> list[str]:
     """The same, with the mounts of a process that was started so and still runs: sooner, by those of a new one."""
     return ["nsenter", f"--target={process}", "--mount", "chroot", str(root)]
 
 
-def _in_a_namespace(commands: str) -> list[str]:
+def _make_namespace_command(commands: str) -> list[str]:
     """The beginning of a command: shell with "$@", whose mounts only it sees, and which go with it."""
     return ["unshare", "--mount", "--propagation", "private", "bash", "-ec", commands, "inside"]
 
@@ -142,7 +142,7 @@ def _build(recipe: Recipe, root: Path) -> None:
         f"mount --rbind /dev '{root}/dev'",
         f"chroot '{root}' bash -c \"$1\"",
     ]
-    command = [*_in_a_namespace("\n".join(steps)), recipe.script]
+    command = [*_make_namespace_command("\n".join(steps)), recipe.script]
     with log.open("w") as output:
         if subprocess.run(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, check=False).returncode:
             raise NoRoot(f"building it failed; its words are in {log}")
@@ -163,7 +163,7 @@ def _check_system() -> None:
         subprocess.run(["apt-get", "install", "-y", "-qq", "debootstrap"], check=False, capture_output=True)
     if missing := [name for name in _PROGRAMS if shutil.which(name) is None]:
         raise NoRoot(f"there is no {', '.join(missing)} here")
-    if subprocess.run(_in_a_namespace("true"), check=False, capture_output=True).returncode:
+    if subprocess.run(_make_namespace_command("true"), check=False, capture_output=True).returncode:
         raise NoRoot("this system lets nobody mount anything")
 
 
@@ -180,7 +180,7 @@ def main() -> None:
     installed = shutil.which("gimp-console-3.0") is not None
     for recipe in (GIMP210,) if installed else (GIMP3, GIMP210):
         with suppress(NoRoot):
-            root_of(recipe)
+            find_root(recipe)
 
 
 if __name__ == "__main__":

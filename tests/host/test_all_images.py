@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from worker_client.messages import Message
 
-from tests.host.gimp import Gimp, jobs, jobs_and_done, suspended
+from tests.host.gimp import Gimp, count_jobs, count_jobs_and_done, suspend_search
 from tests.host.test_interruptions import kill_plug_in, wait_until
 
 pytestmark = pytest.mark.host
@@ -35,13 +35,13 @@ def test_each_open_image_gets_its_layer_and_one_without_a_face_is_named_with_the
         json.loads(bytes(image.get_layers()[at].get_parasite("protect-face").get_data()))["wishes"]
         for image, at in ((front, 0), (other, 1))
     ]
-    tell(status=status, error=error, names=list(map(names, three)), same=kept[0] == kept[1])
+    report(status=status, error=error, names=list(map(names, three)), same=kept[0] == kept[1])
     """
     )
-    assert outcome.told["status"] == "success", outcome.told["error"]
-    first, second, third = outcome.told["names"]
+    assert outcome.results["status"] == "success", outcome.results["error"]
+    first, second, third = outcome.results["names"]
     assert first == ["red lipstick", "Background"] and second == ["cover", "red lipstick", "Background"]
-    assert third == ["sky"] and outcome.told["same"]
+    assert third == ["sky"] and outcome.results["same"]
     assert "Images with a new layer: 2 of 3." in outcome.words
     assert f"Left out: {Message('no-face').text()}" in outcome.words
 
@@ -56,48 +56,56 @@ def test_repeat_runs_over_all_open_images_again(gimp: Gimp) -> None:
             + """
     repeat = {"run-mode": Gimp.RunMode.WITH_LAST_VALS}
     status, error, _ = call("plug-in-protect-face", front, [source], **repeat)
-    tell(status=status, error=error, names=list(map(names, three)))
+    report(status=status, error=error, names=list(map(names, three)))
     """
         )
     finally:
         last.unlink()
-    assert outcome.told["names"] == [["pink lipstick", "Background"], ["cover", "pink lipstick", "Background"], ["sky"]]
+    assert outcome.results["names"] == [
+        ["pink lipstick", "Background"],
+        ["cover", "pink lipstick", "Background"],
+        ["sky"],
+    ]
     assert "Images with a new layer: 2 of 3." in outcome.words
 
 
 def test_when_none_can_be_protected_the_run_fails_and_says_why_of_each(gimp: Gimp) -> None:
-    told = gimp.script(
+    results = gimp.script(
         THREE
         + """
     for image in (front, other):
         image.convert_indexed(Gimp.ConvertDitherType.NONE, Gimp.ConvertPaletteType.GENERATE, 64, False, False, "")
     status, error = protect(empty, sky, **everywhere)
-    tell(status=status, error=error, names=list(map(names, three)))
+    report(status=status, error=error, names=list(map(names, three)))
     """
-    ).told
-    assert told["status"] == "execution-error" and told["error"].startswith("None of the open images was protected.")
-    assert told["error"].count(Message("image-indexed").text()) == 2 and Message("no-face").text() in told["error"]
-    assert told["names"] == [["Background"], ["cover", "Background"], ["sky"]]
+    ).results
+    assert results["status"] == "execution-error" and results["error"].startswith(
+        "None of the open images was protected."
+    )
+    assert (
+        results["error"].count(Message("image-indexed").text()) == 2 and Message("no-face").text() in results["error"]
+    )
+    assert results["names"] == [["Background"], ["cover", "Background"], ["sky"]]
 
 
 def test_when_it_is_cancelled_what_is_done_stays_and_the_rest_is_as_it_was(gimp: Gimp) -> None:
     gimp.script("call('plug-in-protect-face-worker', do='status')")  # which starts the worker
-    _, before = jobs_and_done(gimp)
+    _, before = count_jobs_and_done(gimp)
     with ThreadPoolExecutor(1) as pool:
         run = pool.submit(
             gimp.script,
             THREE
             + """
     status, error = protect(front, source, steps=20, **everywhere)
-    tell(status=status, names=list(map(names, three)), images=len(Gimp.get_images()))
+    report(status=status, names=list(map(names, three)), images=len(Gimp.get_images()))
     """,
         )
         # The search of the second image comes after the looks for faces in both and the search of the first.
-        wait_until(lambda: run.done() or jobs_and_done(gimp) == (1, before + 3), 120)
-        with suspended(gimp):
-            assert jobs(gimp) == 1, "it was over before it could be cancelled"
+        wait_until(lambda: run.done() or count_jobs_and_done(gimp) == (1, before + 3), 120)
+        with suspend_search(gimp):
+            assert count_jobs(gimp) == 1, "it was over before it could be cancelled"
             kill_plug_in(gimp)  # as GIMP's Cancel does
-        told = run.result().told
-    assert told["status"] != "success" and told["images"] == 3
-    assert sorted(told["names"]) == [["cover", "Background"], ["natural makeup", "Background"], ["sky"]]
-    wait_until(lambda: not jobs(gimp), 30)
+        results = run.result().results
+    assert results["status"] != "success" and results["images"] == 3
+    assert sorted(results["names"]) == [["cover", "Background"], ["natural makeup", "Background"], ["sky"]]
+    wait_until(lambda: not count_jobs(gimp), 30)

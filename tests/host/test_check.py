@@ -42,19 +42,19 @@ def protected(gimp: Gimp) -> None:
 
 @pytest.mark.usefixtures("protected")
 def test_its_figures_are_those_of_the_command_line(gimp: Gimp) -> None:
-    told = gimp.script(
+    results = gimp.script(
         PROTECTED
         + """
     status, error, (figures,) = call("plug-in-protect-face-check", image, [result])
     (SHARE / "protected.raw").write_bytes(visible(image, "R'G'B' u8"))
-    tell(status=status, error=error, figures=json.loads(figures))
+    report(status=status, error=error, figures=json.loads(figures))
     """
-    ).told
+    ).results
     protected = gimp.share / "protected.png"
     Image.frombytes("RGB", (512, 512), (gimp.share / "protected.raw").read_bytes()).save(protected)
     printed = CliRunner().invoke(c2p, ["check", str(gimp.share / "astronaut.png"), str(protected), "--json"]).stdout
     (face,) = json.loads(printed)["photos"][0]["faces"]
-    (ours,) = told["figures"]["faces"]
+    (ours,) = results["figures"]["faces"]
     assert len(ours["similarities"]) == len(face["similarities"]) == 6
     for mine, theirs in zip(ours["similarities"], face["similarities"], strict=True):
         assert mine["recogniser"] == theirs["recogniser"] and mine["verdict"] == theirs["verdict"]
@@ -63,7 +63,7 @@ def test_its_figures_are_those_of_the_command_line(gimp: Gimp) -> None:
 
 @pytest.mark.usefixtures("protected")
 def test_it_judges_what_the_user_made_of_it(gimp: Gimp) -> None:
-    told = gimp.script(
+    results = gimp.script(
         PROTECTED
         + """
     def after():
@@ -79,11 +79,11 @@ def test_it_judges_what_the_user_made_of_it(gimp: Gimp) -> None:
     image.insert_layer(other, None, 2)
     other.brightness_contrast(0.1, 0)
     refused = [call("plug-in-protect-face-check", image, [source], **named)[:2] for named in ({}, {"original": other})]
-    tell(strong=strong, faded=faded, refused=refused)
+    report(strong=strong, faded=faded, refused=refused)
     """
-    ).told
-    assert all(strong < faded > 0.99 for strong, faded in zip(told["strong"], told["faded"], strict=True))
-    assert told["refused"] == [
+    ).results
+    assert all(strong < faded > 0.99 for strong, faded in zip(results["strong"], results["faded"], strict=True))
+    assert results["refused"] == [
         ["execution-error", render("pictures-the-same", {})],
         ["execution-error", render("original-judged", {"name": "Background copy"})],
     ]
@@ -91,43 +91,43 @@ def test_it_judges_what_the_user_made_of_it(gimp: Gimp) -> None:
 
 @pytest.mark.usefixtures("protected")
 def test_it_adds_the_upload_and_writes_a_report_on_request(gimp: Gimp) -> None:
-    told = gimp.script(
+    results = gimp.script(
         PROTECTED
         + """
     wishes = {"upload": True, "report": str(SHARE / "report.txt")}
     status, error, (figures,) = call("plug-in-protect-face-check", image, [result], **wishes)
-    tell(status=status, error=error, upload=json.loads(figures)["upload"])
+    report(status=status, error=error, upload=json.loads(figures)["upload"])
     """
-    ).told
+    ).results
     report = (gimp.share / "report.txt").read_text()
-    assert told["upload"]["width"] == 1080 and told["upload"]["quality"] == 75
+    assert results["upload"]["width"] == 1080 and results["upload"]["quality"] == 75
     assert "After a typical upload (JPEG 75, 1080 pixels wide)" in report and "mobileface" in report
     assert "No protection holds against every present or future recogniser." in report
 
 
 def test_a_report_that_cannot_be_written_gets_a_sentence(gimp: Gimp) -> None:
-    told = gimp.script(
+    results = gimp.script(
         """
     image, source = portrait()
     print(protect(image, source))
-    tell(said=call("plug-in-protect-face-check", image, [source], report="/nowhere/report.txt")[:2])
+    report(said=call("plug-in-protect-face-check", image, [source], report="/nowhere/report.txt")[:2])
     """
-    ).told
-    assert told["said"][0] == "execution-error" and "choose another file" in told["said"][1]
+    ).results
+    assert results["said"][0] == "execution-error" and "choose another file" in results["said"][1]
 
 
 def test_an_image_that_was_never_protected_asks_for_the_original(gimp: Gimp) -> None:
-    told = gimp.script(
+    results = gimp.script(
         """
     image, source = portrait()
-    tell(said=call("plug-in-protect-face-check", image, [source])[:2])
+    report(said=call("plug-in-protect-face-check", image, [source])[:2])
     """
-    ).told
-    assert told["said"][0] == "execution-error" and "original" in told["said"][1]
+    ).results
+    assert results["said"][0] == "execution-error" and "original" in results["said"][1]
 
 
 def test_in_a_duplicate_of_the_image_the_photo_is_known_by_its_pixels(gimp: Gimp) -> None:
-    told = gimp.script(
+    results = gimp.script(
         """
     image, source = portrait()
     # So that layers get other numbers in the duplicate.
@@ -141,22 +141,22 @@ def test_in_a_duplicate_of_the_image_the_photo_is_known_by_its_pixels(gimp: Gimp
     figures = [json.loads(call("plug-in-protect-face-check", duplicate, [one])[2][0]) for one in (result, photo)]
     photo.get_buffer().set(Gegl.Rectangle.new(225, 120, 1, 1), "R'G'B' u8", bytes(3))
     touched = call("plug-in-protect-face-check", duplicate, [result])[:2]
-    tell(
+    report(
         originals=[each["original"] for each in figures],
         touched=touched,
         protected=protect(duplicate, result),
         names=names(duplicate),
     )
     """
-    ).told
-    assert told["originals"] == 2 * [{"name": "Background", "known": True, "layer": "Background"}]
-    assert told["touched"][0] == "execution-error" and "name it in the argument 'original'" in told["touched"][1]
-    assert told["protected"][0] == "execution-error" and "select the layer with the photo" in told["protected"][1]
-    assert told["names"] == ["natural makeup", "Background"]
+    ).results
+    assert results["originals"] == 2 * [{"name": "Background", "known": True, "layer": "Background"}]
+    assert results["touched"][0] == "execution-error" and "name it in the argument 'original'" in results["touched"][1]
+    assert results["protected"][0] == "execution-error" and "select the layer with the photo" in results["protected"][1]
+    assert results["names"] == ["natural makeup", "Background"]
 
 
 def test_the_figures_of_a_run_under_a_selection_are_those_of_what_is_seen(gimp: Gimp) -> None:
-    told = gimp.script(
+    results = gimp.script(
         """
     image, source = portrait()
     image.select_rectangle(Gimp.ChannelOps.REPLACE, 200, 130, 40, 60)
@@ -165,16 +165,16 @@ def test_the_figures_of_a_run_under_a_selection_are_those_of_what_is_seen(gimp: 
     (figures,) = call("plug-in-protect-face-check", image, [result])[2]
     kept = json.loads(bytes(result.get_parasite("protect-face").get_data()))
     both = [figures["faces"][0]["similarities"] for figures in (kept, json.loads(figures))]
-    tell(error=error, said=[[row["after"] for row in rows] for rows in both])
+    report(error=error, said=[[row["after"] for row in rows] for rows in both])
     """
-    ).told
-    said, seen = told["said"]
-    assert said == pytest.approx(seen, abs=0.02), told["error"]
+    ).results
+    said, seen = results["said"]
+    assert said == pytest.approx(seen, abs=0.02), results["error"]
 
 
 @pytest.mark.usefixtures("protected")
 def test_strengthen_adds_a_layer_on_top_that_keeps_the_users_edits(gimp: Gimp) -> None:
-    told = gimp.script(
+    results = gimp.script(
         PROTECTED
         + """
     paint = Gimp.Layer.new(image, "edit", 20, 20, Gimp.ImageType.RGB_IMAGE, 100, Gimp.LayerMode.NORMAL)
@@ -183,19 +183,19 @@ def test_strengthen_adds_a_layer_on_top_that_keeps_the_users_edits(gimp: Gimp) -
     paint.set_offsets(215, 100)
     green = 4 * (110 * 512 + 225)
     status, error, _ = call("plug-in-protect-face-strengthen", image, [result], steps=2)
-    tell(status=status, error=error, names=names(image), green=list(visible(image)[green : green + 3]))
+    report(status=status, error=error, names=names(image), green=list(visible(image)[green : green + 3]))
     """
-    ).told
-    assert told["status"] == "success", told["error"]
-    assert told["names"][:3] == ["red lipstick (strengthened)", "edit", "red lipstick"]
-    red, green, blue = told["green"]
+    ).results
+    assert results["status"] == "success", results["error"]
+    assert results["names"][:3] == ["red lipstick (strengthened)", "edit", "red lipstick"]
+    red, green, blue = results["green"]
     assert green > 100 and red < 100 and blue < 100
 
 
 def test_strengthen_after_brushing_goes_no_farther_from_the_photo_than_its_strength_allows(
     gimp: Gimp, astronaut_face: Face, store: ModelStore
 ) -> None:
-    told = gimp.script("""
+    results = gimp.script("""
     image, source = portrait()
     print(protect(image, source, prompt="red lipstick", strength=0.4, steps=10))
     result = image.get_layers()[0]
@@ -205,9 +205,9 @@ def test_strengthen_after_brushing_goes_no_farther_from_the_photo_than_its_stren
     brushed.flush()
     status, error, _ = call("plug-in-protect-face-strengthen", image, [result], steps=10)
     (SHARE / "strengthened.raw").write_bytes(visible(image, "R'G'B' u8"))
-    tell(status=status, error=error)
-    """).told
-    assert told["status"] == "success", told["error"]
+    report(status=status, error=error)
+    """).results
+    assert results["status"] == "success", results["error"]
     shown = np.frombuffer((gimp.share / "strengthened.raw").read_bytes(), np.uint8).reshape(512, 512, 3)
     (face,) = find_faces(Photo(shown), store)
     moved = np.linalg.norm(face.mesh - astronaut_face.mesh, axis=1) / astronaut_face.eye_distance
@@ -215,7 +215,7 @@ def test_strengthen_after_brushing_goes_no_farther_from_the_photo_than_its_stren
 
 
 def test_strengthen_takes_the_faces_of_every_run_on_the_photo(gimp: Gimp) -> None:
-    told = gimp.script(
+    results = gimp.script(
         """
     image, twice = two_portraits()
     kept = []
@@ -228,15 +228,15 @@ def test_strengthen_takes_the_faces_of_every_run_on_the_photo(gimp: Gimp) -> Non
     kept += image.get_selected_layers()
     memories = [json.loads(bytes(layer.get_parasite("protect-face").get_data())) for layer in kept]
     assert all(layer.get_visible() for layer in kept)
-    tell(faces=[sorted(face["number"] for face in memory["faces"] if face["similarities"]) for memory in memories])
+    report(faces=[sorted(face["number"] for face in memory["faces"] if face["similarities"]) for memory in memories])
     """
-    ).told
-    first, second, both = told["faces"]
+    ).results
+    first, second, both = results["faces"]
     assert len(first) == len(second) == 1 and both == sorted(first + second) == [1, 2]
 
 
 def test_another_look_from_check_protects_the_faces_that_were_protected_and_no_others(gimp: Gimp) -> None:
-    told = gimp.script(
+    results = gimp.script(
         """
     import sys
 
@@ -248,36 +248,36 @@ def test_another_look_from_check_protects_the_faces_that_were_protected_and_no_o
     status, error = protect(image, twice)
     assert status == "success", error
     Gimp.Selection.none(image)
-    record = originals.own_run_record(layers.source_of(image, image.get_selected_layers()))
-    again = layers.photo_of(image, image.get_selected_layers())
-    settings = run_settings.grant(run_settings.restore_settings(record["wishes"]), run_settings.ANOTHER)
+    record = originals.get_run_record(layers.make_source(image, image.get_selected_layers()))
+    again = layers.find_photo(image, image.get_selected_layers())
+    settings = run_settings.apply_offer(run_settings.restore_settings(record["wishes"]), run_settings.ANOTHER)
     check.run_and_show(Gimp.RunMode.NONINTERACTIVE, again, settings, check.choose_again(record, again))
     new = layers.read_run_record(image.get_selected_layers()[0])
-    tell(faces=[[face["number"] for face in one["faces"]] for one in (record, new)], asked=record["wishes"]["faces"])
+    report(faces=[[face["number"] for face in one["faces"]] for one in (record, new)], asked=record["wishes"]["faces"])
     """
-    ).told
-    first, second = told["faces"]
-    assert len(first) == 1 and first == second and told["asked"] == "all"
+    ).results
+    first, second = results["faces"]
+    assert len(first) == 1 and first == second and results["asked"] == "all"
 
 
 def test_a_photo_without_a_result_is_not_judged_by_that_of_another(gimp: Gimp) -> None:
-    told = gimp.script(
+    results = gimp.script(
         """
     image, source = portrait()
     other = source.copy()
     image.insert_layer(other, None, 1)
     other.brightness_contrast(0.1, 0)
     print(protect(image, source))
-    tell(said=[call("plug-in-protect-face-check", image, [layer])[:2] for layer in (source, other)])
+    report(said=[call("plug-in-protect-face-check", image, [layer])[:2] for layer in (source, other)])
     """
-    ).told
-    protected, bare = told["said"]
+    ).results
+    protected, bare = results["said"]
     assert protected == ["success", ""]
     assert bare[0] == "execution-error" and "Which layer is the original is not known" in bare[1]
 
 
 def test_a_face_outside_of_the_canvas_does_not_keep_the_others_from_being_judged(gimp: Gimp) -> None:
-    told = gimp.script(
+    results = gimp.script(
         """
     image, source = portrait()
     # Two of her side by side, as large as what is not sent whole.
@@ -293,16 +293,16 @@ def test_a_face_outside_of_the_canvas_does_not_keep_the_others_from_being_judged
     image.insert_layer(darker, None, 0)
     checked = call("plug-in-protect-face-check", image, [twice], original=twice)
     strengthened = call("plug-in-protect-face-strengthen", image, [twice], original=twice, steps=2)[:2]
-    tell(error=checked[1], figures=json.loads(checked[2][0]), strengthened=strengthened)
+    report(error=checked[1], figures=json.loads(checked[2][0]), strengthened=strengthened)
     """
-    ).told
-    assert len(told["figures"]["faces"]) == 1, told["error"]
-    assert told["strengthened"] == ["success", ""]
+    ).results
+    assert len(results["figures"]["faces"]) == 1, results["error"]
+    assert results["strengthened"] == ["success", ""]
 
 
 @pytest.mark.usefixtures("protected")
 def test_the_original_may_be_a_file_or_another_image_and_of_another_size(gimp: Gimp) -> None:
-    told = gimp.script(
+    results = gimp.script(
         PROTECTED
         + """
     def figures(image, layer, **named):
@@ -327,10 +327,10 @@ def test_the_original_may_be_a_file_or_another_image_and_of_another_size(gimp: G
     refused = call("plug-in-protect-face-check", image, [result], **{"original-file": none})[:2]
     flat.crop(400, 512, 0, 0)
     cut = call("plug-in-protect-face-check", flat, flat.get_layers(), **{"original-file": photo})[:2]
-    tell(looks=[inside, file, exported, open_image], refused=refused, cut=cut, images=len(Gimp.get_images()))
+    report(looks=[inside, file, exported, open_image], refused=refused, cut=cut, images=len(Gimp.get_images()))
     """
-    ).told
-    values, originals = zip(*told["looks"], strict=True)
+    ).results
+    values, originals = zip(*results["looks"], strict=True)
     assert values[1] == pytest.approx(values[0], abs=1e-4) and values[2] == pytest.approx(values[0], abs=1e-4)
     assert values[3] == pytest.approx(values[0], abs=0.05)
     assert originals == (
@@ -339,14 +339,14 @@ def test_the_original_may_be_a_file_or_another_image_and_of_another_size(gimp: G
         {"name": "astronaut.png", "known": False, "layer": None},
         {"name": "Background", "known": False, "layer": None},
     )
-    assert told["refused"][0] == "execution-error" and "none.png can't be opened" in told["refused"][1]
-    assert told["cut"] == ["execution-error", render("proportions-differ", {})]
-    assert told["images"] == 3, "a file that was compared is still open"
+    assert results["refused"][0] == "execution-error" and "none.png can't be opened" in results["refused"][1]
+    assert results["cut"] == ["execution-error", render("proportions-differ", {})]
+    assert results["images"] == 3, "a file that was compared is still open"
 
 
 @pytest.mark.usefixtures("protected")
 def test_an_image_that_was_scaled_turned_or_cropped_since_has_its_face_and_no_other(gimp: Gimp) -> None:
-    told = gimp.script(
+    results = gimp.script(
         PROTECTED
         + """
     def faces():
@@ -364,29 +364,29 @@ def test_an_image_that_was_scaled_turned_or_cropped_since_has_its_face_and_no_ot
     ):
         change()
         found[name] = faces()
-    tell(found=found, strengthened=call("plug-in-protect-face-strengthen", image, [source], steps=1)[:2])
+    report(found=found, strengthened=call("plug-in-protect-face-strengthen", image, [source], steps=1)[:2])
     """
-    ).told
-    assert told["found"] == {name: [[None, 6]] for name in told["found"]} and len(told["found"]) == 7
-    assert told["strengthened"] == ["success", ""]
+    ).results
+    assert results["found"] == {name: [[None, 6]] for name in results["found"]} and len(results["found"]) == 7
+    assert results["strengthened"] == ["success", ""]
 
 
 @pytest.mark.usefixtures("protected")
 def test_it_works_while_the_mask_is_edited_and_refuses_a_result_as_the_original(gimp: Gimp) -> None:
-    told = gimp.script(
+    results = gimp.script(
         PROTECTED
         + """
     result.set_edit_mask(True)
     status, error, (figures,) = call("plug-in-protect-face-check", image, [result.get_mask()], what="layer")
     strengthened = call("plug-in-protect-face-strengthen", image, [result.get_mask()], steps=1)[:2]
     refused = call("plug-in-protect-face-check", image, [source], original=result)[:2]
-    tell(checked=status, error=error, figures=json.loads(figures), strengthened=strengthened, refused=refused)
+    report(checked=status, error=error, figures=json.loads(figures), strengthened=strengthened, refused=refused)
     """
-    ).told
-    assert told["checked"] == "success", told["error"]
-    assert all(row["after"] < 0.99 for row in told["figures"]["faces"][0]["similarities"])
-    assert told["strengthened"] == ["success", ""]
-    assert told["refused"] == ["execution-error", render("original-protected", {"name": "red lipstick"})]
+    ).results
+    assert results["checked"] == "success", results["error"]
+    assert all(row["after"] < 0.99 for row in results["figures"]["faces"][0]["similarities"])
+    assert results["strengthened"] == ["success", ""]
+    assert results["refused"] == ["execution-error", render("original-protected", {"name": "red lipstick"})]
 
 
 @pytest.mark.parametrize("name", ["check", "strengthen"])
@@ -398,7 +398,7 @@ def test_when_it_is_cancelled_no_copies_stay_in_gimp(gimp: Gimp, name: str) -> N
     dies = f'if self._kind != "find":\n            os.kill(os.getpid(), 9)\n        {waits}'
     module.write_text(right.replace(waits, dies, 1).replace("job = Job(", "Job._kind = kind\n            job = Job("))
     try:
-        told = gimp.script(f"""
+        results = gimp.script(f"""
             def newest():
                 item = Gimp.Layer.new(image, "", 1, 1, Gimp.ImageType.RGB_IMAGE, 100, Gimp.LayerMode.NORMAL)
                 number = item.get_id()
@@ -411,25 +411,27 @@ def test_when_it_is_cancelled_no_copies_stay_in_gimp(gimp: Gimp, name: str) -> N
             named = named if "{name}" == "check" else {{"original": source}}
             status = call("plug-in-protect-face-{name}", image, [source], **named)[0]
             left = [number for number in range(before, newest()) if Gimp.Item.id_is_valid(number)]
-            tell(status=status, left=left, images=len(Gimp.get_images()))
-        """).told
+            report(status=status, left=left, images=len(Gimp.get_images()))
+        """).results
     finally:
         module.write_text(right)
-    assert told["status"] != "success" and told["left"] == [] and told["images"] == 1
+    assert results["status"] != "success" and results["left"] == [] and results["images"] == 1
 
 
 def test_restart_gives_another_process(gimp: Gimp) -> None:
-    told = gimp.script(
+    results = gimp.script(
         """
     def pid(do):
         return json.loads(call("plug-in-protect-face-worker", do=do)[2][0])["pid"]
 
-    tell(before=pid("status"), after=pid("restart"), again=pid("status"))
+    report(before=pid("status"), after=pid("restart"), again=pid("status"))
     """
-    ).told
-    assert told["before"] != told["after"] == told["again"]
+    ).results
+    assert results["before"] != results["after"] == results["again"]
 
 
 def test_the_diagnosis_says_how_the_worker_is_found(gimp: Gimp) -> None:
-    told = gimp.script('tell(**json.loads(call("plug-in-protect-face-worker", do="diagnose")[2][0]))').told
-    assert told["found by"] == str(gimp.plug_in / "protect-face-worker.json") and Path(told["run folder"]).is_dir()
+    results = gimp.script('report(**json.loads(call("plug-in-protect-face-worker", do="diagnose")[2][0]))').results
+    assert (
+        results["found by"] == str(gimp.plug_in / "protect-face-worker.json") and Path(results["run folder"]).is_dir()
+    )

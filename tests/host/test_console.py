@@ -12,7 +12,7 @@ pytestmark = pytest.mark.host
 # What a script could find of another one.
 LOOK = """
     colour = list(Gimp.context_get_foreground().get_rgba())[:3]
-    tell(images=len(Gimp.get_images()), colour=colour, names="left_over" in globals())
+    report(images=len(Gimp.get_images()), colour=colour, names="left_over" in globals())
 """
 
 
@@ -21,7 +21,7 @@ def test_a_script_finds_neither_images_nor_colours_nor_names_of_an_earlier_one(g
     left_over, _ = portrait()
     Gimp.context_set_foreground(Gegl.Color.new("red"))
     """
-    found = [gimp.script(text).told for text in (LOOK + left, LOOK)]
+    found = [gimp.script(text).results for text in (LOOK + left, LOOK)]
     assert found == [{"images": 0, "colour": [0.0, 0.0, 0.0], "names": False}] * 2
 
 
@@ -33,4 +33,4 @@ def test_a_script_that_raises_fails_with_its_words(gimp: Gimp) -> None:
 def test_after_a_script_that_ended_gimp_the_next_one_gets_another(gimp: Gimp) -> None:
     with pytest.raises(AssertionError, match="GIMP ended"):
         gimp.script("os.kill(os.getppid(), 9)")
-    assert gimp.script("tell(images=len(Gimp.get_images()))").told == {"images": 0}
+    assert gimp.script("report(images=len(Gimp.get_images()))").results == {"images": 0}

@@ -55,7 +55,7 @@ ONE_KIND = """
     mask = pixels(shown, "Y u8", canvas)
     step = len(before) // len(mask)
     same = [before[i * step : (i + 1) * step] == after[i * step : (i + 1) * step] for i in range(len(mask))]
-    tell(
+    report(
         status=status, error=error, name=result.get_name(), same_source=own == pixels(source),
         same_place=list(result.get_offsets()) == list(source.get_offsets()),
         same_size=[result.get_width(), result.get_height()] == [source.get_width(), source.get_height()],
@@ -67,15 +67,15 @@ ONE_KIND = """
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_face_changes_and_nothing_else(gimp: Gimp, kind: str) -> None:
-    told = gimp.script(ONE_KIND.replace("{kind}", KINDS[kind])).told
-    assert told["status"] == "success", told["error"]
-    assert told["name"] == "natural makeup" and told["has_alpha"] and told["grey"] == told["should_be_grey"]
-    assert told["same_source"] and told["same_place"] and told["same_size"]
-    assert told["changed"] > 1000 and told["spoilt"] == 0
+    results = gimp.script(ONE_KIND.replace("{kind}", KINDS[kind])).results
+    assert results["status"] == "success", results["error"]
+    assert results["name"] == "natural makeup" and results["has_alpha"] and results["grey"] == results["should_be_grey"]
+    assert results["same_source"] and results["same_place"] and results["same_size"]
+    assert results["changed"] > 1000 and results["spoilt"] == 0
 
 
 def test_the_whole_layer_is_exact_outside_of_the_face_at_full_precision(gimp: Gimp) -> None:
-    told = gimp.script("""
+    results = gimp.script("""
         image, source = portrait()
         image.convert_precision(Gimp.Precision.DOUBLE_LINEAR)
         before = pixels(source)
@@ -83,14 +83,14 @@ def test_the_whole_layer_is_exact_outside_of_the_face_at_full_precision(gimp: Gi
         after = pixels(image.get_layers()[0])
         step = len(before) // (512 * 512)
         rows = [y for y in range(512) if before[y * 512 * step:][: 512 * step] != after[y * 512 * step:][: 512 * step]]
-        tell(first=rows[0], last=rows[-1])
-    """).told
+        report(first=rows[0], last=rows[-1])
+    """).results
     # The face lies between these rows; any rounding would show in all of them.
-    assert told["first"] > 20 and told["last"] < 230
+    assert results["first"] > 20 and results["last"] < 230
 
 
 def test_colours_beyond_srgb_are_not_clipped(gimp: Gimp) -> None:
-    told = gimp.script("""
+    results = gimp.script("""
         image, source = portrait()
         image.set_color_profile(Gimp.ColorProfile.new_rgb_adobe())
         protect(image, source, strength=0.2)
@@ -99,14 +99,14 @@ def test_colours_beyond_srgb_are_not_clipped(gimp: Gimp) -> None:
         inside = pixels(result, Babl.get_name(Babl.format_with_space("R'G'B'A u8", space)))
         original = pixels(source, Babl.get_name(Babl.format_with_space("R'G'B'A u8", space)))
         near = [abs(inside[i] - original[i]) for i in range(0, len(inside), 4) if inside[i + 3]]
-        tell(mean=sum(near) / len(near))
-    """).told
+        report(mean=sum(near) / len(near))
+    """).results
     # Read as sRGB, the reds of an AdobeRGB face would be off by far more than light makeup changes.
-    assert told["mean"] < 25
+    assert results["mean"] < 25
 
 
 def test_the_selection_limits_the_change_with_its_feather(gimp: Gimp) -> None:
-    told = gimp.script("""
+    results = gimp.script("""
         image, source = portrait()
         image.select_rectangle(Gimp.ChannelOps.REPLACE, 0, 0, 226, 512)
         Gimp.Selection.feather(image, 40)
@@ -114,14 +114,15 @@ def test_the_selection_limits_the_change_with_its_feather(gimp: Gimp) -> None:
         status, error = protect(image, source)
         mask = pixels(image.get_layers()[0].get_mask(), "Y u8")
         wrong = sum(m not in (0, s) for m, s in zip(mask, selection))
-        tell(status=status, error=error, wrong=wrong, between=sum(0 < m < 255 for m in mask), kept=sum(map(bool, mask)))
-    """).told
-    assert told["status"] == "success", told["error"]
-    assert told["wrong"] == 0 and told["between"] > 500 and told["kept"] > 1000
+        between, kept = sum(0 < m < 255 for m in mask), sum(map(bool, mask))
+        report(status=status, error=error, wrong=wrong, between=between, kept=kept)
+    """).results
+    assert results["status"] == "success", results["error"]
+    assert results["wrong"] == 0 and results["between"] > 500 and results["kept"] > 1000
 
 
 def test_a_layers_own_mask_hides_the_change_too(gimp: Gimp) -> None:
-    told = gimp.script("""
+    results = gimp.script("""
         image, source = portrait()
         own = source.create_mask(Gimp.AddMaskType.BLACK)
         buffer = own.get_buffer()
@@ -132,28 +133,28 @@ def test_a_layers_own_mask_hides_the_change_too(gimp: Gimp) -> None:
         status, error = protect(image, source)
         after = visible(image)
         hidden = [after[4 * (y * 512 + x) + 3] for y in range(60, 180) for x in range(230, 300)]
-        tell(status=status, error=error, hidden=max(hidden), changed=before != after)
-    """).told
-    assert told["status"] == "success", told["error"]
-    assert told["hidden"] == 0 and told["changed"]
+        report(status=status, error=error, hidden=max(hidden), changed=before != after)
+    """).results
+    assert results["status"] == "success", results["error"]
+    assert results["hidden"] == 0 and results["changed"]
 
 
 def test_a_group_is_protected_as_it_looks(gimp: Gimp) -> None:
-    told = gimp.script("""
+    results = gimp.script("""
         image, source = portrait()
         group = Gimp.GroupLayer.new(image, "group")
         image.insert_layer(group, None, 0)
         image.reorder_item(source, group, 0)
         status, error = protect(image, group)
-        tell(status=status, error=error, names=names(image))
-    """).told
-    assert told["names"] == ["natural makeup", "group"], told["error"]
+        report(status=status, error=error, names=names(image))
+    """).results
+    assert results["names"] == ["natural makeup", "group"], results["error"]
 
 
 @pytest.mark.parametrize("kind", ["layer", "group"])
 @pytest.mark.parametrize("output", ["layer", "whole"])
 def test_a_layer_with_effects_is_protected_as_it_looks(gimp: Gimp, kind: str, output: str) -> None:
-    told = gimp.script(f"""
+    results = gimp.script(f"""
         image, source = portrait()
         if {kind == "group"}:
             group = Gimp.GroupLayer.new(image, "group")
@@ -168,12 +169,12 @@ def test_a_layer_with_effects_is_protected_as_it_looks(gimp: Gimp, kind: str, ou
         status, error = protect(image, source, output={output!r}, strength=0.2)
         after = visible(image)
         changed = [abs(a - b) for a, b in zip(after, before) if a != b]
-        tell(
+        report(
             status=status, error=error, share=len(changed) / len(before), mean=sum(changed) / max(1, len(changed)),
             same_source=own == pixels(source), effects=len(source.get_filters()), images=len(Gimp.get_images()),
         )
-    """).told
-    assert told["status"] == "success", told["error"]
+    """).results
+    assert results["status"] == "success", results["error"]
     # The effect adds about 60 to every value that is not white yet.
-    assert 0.001 < told["share"] < 0.3 and told["mean"] < 20
-    assert told["same_source"] and told["effects"] == 1 and told["images"] == 1
+    assert 0.001 < results["share"] < 0.3 and results["mean"] < 20
+    assert results["same_source"] and results["effects"] == 1 and results["images"] == 1

@@ -23,9 +23,9 @@ def home(gimp: Gimp, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder.mkdir()
     (folder / "bin").mkdir()
     variables = {"HOME": str(folder), "LANG": "C.UTF-8", "PATH": "/usr/bin:/bin"}
-    words = [*gimp.prefix, "env", "-i", *(f"{name}={value}" for name, value in variables.items()), "gimp-console-3.0"]
+    output = [*gimp.prefix, "env", "-i", *(f"{name}={value}" for name, value in variables.items()), "gimp-console-3.0"]
     console = folder / "bin" / "gimp-console-3.0"
-    console.write_text(f'#!/bin/sh\nPATH=/usr/sbin:/usr/bin:/sbin:/bin\nexec {shlex.join(words)} "$@"\n')
+    console.write_text(f'#!/bin/sh\nPATH=/usr/sbin:/usr/bin:/sbin:/bin\nexec {shlex.join(output)} "$@"\n')
     console.chmod(0o755)
     # What is uninstalled at the end must not be the models and faces of whoever runs the tests.
     move_into(folder, folder / "bin", monkeypatch)

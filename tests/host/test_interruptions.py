@@ -1,4 +1,4 @@
-"""What happens to a run when the user, GIMP or the system gets in its way: the image is never half-changed."""
+"""Runs that the user, GIMP or the system interrupts: the image is never half-changed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,16 @@ import psutil
 import pytest
 from worker_client.messages import Message
 
-from tests.host.gimp import Gimp, add_saboteur, computing, endpoint, jobs, jobs_and_done, plug_ins, suspended
+from tests.host.gimp import (
+    Gimp,
+    add_saboteur,
+    count_jobs,
+    count_jobs_and_done,
+    find_compute_process,
+    find_plug_in_processes,
+    read_endpoint_file,
+    suspend_search,
+)
 
 pytestmark = pytest.mark.host
 
@@ -29,7 +38,7 @@ A_RUN = """
     seen = visible(image) if there and image.get_layers() else b""
     for layer in image.get_layers()[:-1] if there else []:
         layer.set_visible(False)
-    tell(
+    report(
         changed=sum(a != b for a, b in zip(seen, visible(image) if seen else b"")),
         status=status, error=error, images=len(Gimp.get_images()), names=names(image) if there else [],
         offsets=list(image.get_layers()[0].get_offsets())[1:] if there else [],
@@ -57,8 +66,8 @@ def run_while(gimp: Gimp, sabotage: str, **arguments: Any) -> dict[str, Any]:
     done.unlink(missing_ok=True)
 
     def interfere() -> None:
-        with suspended(gimp):
-            assert jobs(gimp) == 1, "the search was over before anything could happen to the image"
+        with suspend_search(gimp):
+            assert count_jobs(gimp) == 1, "the search was over before anything could happen to the image"
             (gimp.share / "go").touch()
             wait_until(done.exists, 60)
 
@@ -66,21 +75,21 @@ def run_while(gimp: Gimp, sabotage: str, **arguments: Any) -> dict[str, Any]:
 
 
 def test_when_the_source_is_deleted_the_result_goes_on_top(watched: Gimp) -> None:
-    told = run_while(watched, "image.remove_layer(image.get_layers()[0])")
-    assert told["status"] == "success", told["error"]
-    assert told["names"] == ["natural makeup"]
+    results = run_while(watched, "image.remove_layer(image.get_layers()[0])")
+    assert results["status"] == "success", results["error"]
+    assert results["names"] == ["natural makeup"]
 
 
 def test_a_whole_layer_of_a_deleted_source_shows_what_changed(watched: Gimp) -> None:
-    told = run_while(watched, "image.remove_layer(image.get_layers()[0])", output="whole")
-    assert told["status"] == "success", told["error"]
-    assert told["names"] == ["natural makeup"]
+    results = run_while(watched, "image.remove_layer(image.get_layers()[0])", output="whole")
+    assert results["status"] == "success", results["error"]
+    assert results["names"] == ["natural makeup"]
 
 
 def test_when_the_source_is_moved_the_result_follows_it(watched: Gimp) -> None:
-    told = run_while(watched, "image.get_layers()[0].set_offsets(12, 34)")
-    assert told["status"] == "success", told["error"]
-    assert told["offsets"] == [12, 34]
+    results = run_while(watched, "image.get_layers()[0].set_offsets(12, 34)")
+    assert results["status"] == "success", results["error"]
+    assert results["offsets"] == [12, 34]
 
 
 @pytest.mark.parametrize(
@@ -94,57 +103,57 @@ def test_when_the_source_is_moved_the_result_follows_it(watched: Gimp) -> None:
 def test_when_the_source_gets_another_size_the_user_is_told_to_run_it_again(
     watched: Gimp, edit: str, output: str
 ) -> None:
-    told = run_while(watched, edit, output=output, prompt=MADE_UP)
-    assert told["status"] == "execution-error" and told["error"] == Message("layer-resized").text()
-    assert told["names"] == ["Background"]
+    results = run_while(watched, edit, output=output, prompt=MADE_UP)
+    assert results["status"] == "execution-error" and results["error"] == Message("layer-resized").text()
+    assert results["names"] == ["Background"]
 
 
 def test_when_the_source_is_flipped_the_user_is_told_to_run_it_again(watched: Gimp) -> None:
-    told = run_while(watched, "image.flip(Gimp.OrientationType.HORIZONTAL)")
-    assert told["status"] == "execution-error" and told["error"] == Message("layer-turned").text()
-    assert told["names"] == ["Background"]
+    results = run_while(watched, "image.flip(Gimp.OrientationType.HORIZONTAL)")
+    assert results["status"] == "execution-error" and results["error"] == Message("layer-turned").text()
+    assert results["names"] == ["Background"]
 
 
 def test_a_source_that_is_locked_meanwhile_does_not_matter(watched: Gimp) -> None:
-    told = run_while(watched, "image.get_layers()[0].set_lock_content(True)")
-    assert told["status"] == "success", told["error"]
-    assert told["names"][0] == "natural makeup"
+    results = run_while(watched, "image.get_layers()[0].set_lock_content(True)")
+    assert results["status"] == "success", results["error"]
+    assert results["names"][0] == "natural makeup"
 
 
 def test_an_image_that_is_closed_meanwhile_stays_closed(watched: Gimp) -> None:
     """GIMP keeps it until the procedure ends, or the plug-in says that it was closed; either way nothing is left."""
-    told = run_while(watched, "image.delete()")
-    assert told["status"] == "success" or told["error"].startswith("The image was closed during the run;")
-    assert told["images"] == 0
+    results = run_while(watched, "image.delete()")
+    assert results["status"] == "success" or results["error"].startswith("The image was closed during the run;")
+    assert results["images"] == 0
 
 
 def test_an_image_that_becomes_indexed_meanwhile_gets_a_sentence(watched: Gimp) -> None:
     convert = (
         "image.convert_indexed(Gimp.ConvertDitherType.NONE, Gimp.ConvertPaletteType.GENERATE, 64, False, False, '')"
     )
-    told = run_while(watched, convert)
-    assert told["status"] == "execution-error" and told["error"] == Message("image-became-indexed").text()
-    assert len(told["names"]) == 1
+    results = run_while(watched, convert)
+    assert results["status"] == "execution-error" and results["error"] == Message("image-became-indexed").text()
+    assert len(results["names"]) == 1
 
 
 def test_an_image_that_becomes_grey_meanwhile_gets_its_products_in_grey(watched: Gimp) -> None:
-    told = run_while(watched, "image.convert_grayscale()", output="products", prompt=MADE_UP)
-    assert told["status"] == "success", told["error"]
-    assert told["changed"] > 2000
+    results = run_while(watched, "image.convert_grayscale()", output="products", prompt=MADE_UP)
+    assert results["status"] == "success", results["error"]
+    assert results["changed"] > 2000
 
 
 def test_cancel_kills_the_plug_in_and_leaves_image_and_worker_in_order(gimp: Gimp) -> None:
     """GIMP's Cancel is SIGKILL to the plug-in. How soon the worker has stopped then is what the benchmark measures."""
 
     def cancel() -> None:
-        process = computing(gimp)
+        process = find_compute_process(gimp)
         kill_plug_in(gimp)
-        wait_until(lambda: not jobs(gimp), 30)
+        wait_until(lambda: not count_jobs(gimp), 30)
         # It stopped by itself, within a step: by force its models would be gone too.
-        assert computing(gimp).pid == process.pid
+        assert find_compute_process(gimp).pid == process.pid
 
-    told = during_a_run(gimp, cancel, steps=5000)
-    assert told["status"] != "success" and told["names"] == ["Background"]
+    results = during_a_run(gimp, cancel, steps=5000)
+    assert results["status"] != "success" and results["names"] == ["Background"]
 
 
 MOMENTS = """
@@ -160,7 +169,7 @@ MOMENTS = """
         outcomes.append([status, names(image)])
         for layer in image.get_layers()[:-1]:
             image.remove_layer(layer)
-    tell(outcomes=outcomes, images=len(Gimp.get_images()))
+    report(outcomes=outcomes, images=len(Gimp.get_images()))
 """
 
 
@@ -171,7 +180,7 @@ def test_cancelled_at_any_moment_there_is_a_whole_result_or_none(gimp: Gimp) -> 
         for number, moment in enumerate(moments):
             ended = gimp.share / f"ended-{number}"
             (gimp.share / f"go-{number}").touch()
-            wait_until(lambda: plug_ins(gimp.plug_in), 60)
+            wait_until(lambda: find_plug_in_processes(gimp.plug_in), 60)
             time.sleep(moment)
             kill_plug_in(gimp)  # unless a quick machine was done before the moment came
             wait_until(ended.exists, 60)
@@ -179,40 +188,40 @@ def test_cancelled_at_any_moment_there_is_a_whole_result_or_none(gimp: Gimp) -> 
     with ThreadPoolExecutor(1) as pool:
         cancelling = pool.submit(cancel)
         script = MOMENTS.replace("{count}", str(len(moments))).replace("{prompt!r}", repr(MADE_UP))
-        told = gimp.script(script).told
+        results = gimp.script(script).results
         cancelling.result()
-    assert told["images"] == 1
-    for status, layers in told["outcomes"]:
+    assert results["images"] == 1
+    for status, layers in results["outcomes"]:
         assert layers == ([MADE_UP, "Background"] if status == "success" else ["Background"])
-    assert any(status != "success" for status, _ in told["outcomes"])
-    wait_until(lambda: not jobs(gimp), 30)
+    assert any(status != "success" for status, _ in results["outcomes"])
+    wait_until(lambda: not count_jobs(gimp), 30)
 
 
 def test_a_killed_worker_gets_a_sentence_and_the_next_run_works(gimp: Gimp) -> None:
-    told = during_a_run(gimp, lambda: os.kill(endpoint(gimp)["pid"], signal.SIGKILL), steps=5000)
-    assert told["status"] == "execution-error" and told["error"] == Message("worker-gone").text()
-    assert told["names"] == ["Background"]
-    assert gimp.script("tell(said=protect(*portrait()))").told["said"][0] == "success"
+    results = during_a_run(gimp, lambda: os.kill(read_endpoint_file(gimp)["pid"], signal.SIGKILL), steps=5000)
+    assert results["status"] == "execution-error" and results["error"] == Message("worker-gone").text()
+    assert results["names"] == ["Background"]
+    assert gimp.script("report(said=protect(*portrait()))").results["said"][0] == "success"
 
 
 def test_when_gimp_itself_is_killed_nothing_goes_on(gimp: Gimp) -> None:
     process = gimp.start(A_RUN.replace("{arguments}", repr({"steps": 5000})))
-    wait_until(lambda: jobs(gimp) == 1, 60)
+    wait_until(lambda: count_jobs(gimp) == 1, 60)
     process.kill()
     process.communicate(timeout=30)
     # Of a search that would take many minutes.
-    wait_until(lambda: not jobs(gimp), 30)
-    wait_until(lambda: not plug_ins(gimp.plug_in), 30)
+    wait_until(lambda: not count_jobs(gimp), 30)
+    wait_until(lambda: not find_plug_in_processes(gimp.plug_in), 30)
 
 
 def test_two_gimps_at_once_both_get_their_layer(gimp: Gimp) -> None:
     script = A_RUN.replace("{arguments}", "{}")
-    both = {name: gimp.start(script, TOLD=name) for name in ("first.json", "second.json")}
+    both = {name: gimp.start(script, RESULTS=name) for name in ("first.json", "second.json")}
     for name, process in both.items():
-        words, _ = process.communicate(timeout=120)
-        assert process.returncode == 0, words
-        told = json.loads((gimp.share / name).read_text())
-        assert told["status"] == "success" and told["names"] == ["natural makeup", "Background"], told
+        output, _ = process.communicate(timeout=120)
+        assert process.returncode == 0, output
+        results = json.loads((gimp.share / name).read_text())
+        assert results["status"] == "success" and results["names"] == ["natural makeup", "Background"], results
 
 
 def wait_until(true: Callable[[], object], seconds: float) -> None:
@@ -224,18 +233,18 @@ def wait_until(true: Callable[[], object], seconds: float) -> None:
 
 def during_a_run(gimp: Gimp, action: Callable[[], object], **arguments: Any) -> dict[str, Any]:
     """A run of the plug-in, with ``action`` done during its search, which is its second job."""
-    _, before = jobs_and_done(gimp)
+    _, before = count_jobs_and_done(gimp)
     with ThreadPoolExecutor(1) as pool:
         run = pool.submit(gimp.script, A_RUN.replace("{arguments}", repr(arguments)))
         until = time.monotonic() + 60
-        while jobs_and_done(gimp) != (1, before + 1):
+        while count_jobs_and_done(gimp) != (1, before + 1):
             assert time.monotonic() < until and not run.done(), run
             time.sleep(0.05)
         action()
-        return run.result().told
+        return run.result().results
 
 
 def kill_plug_in(gimp: Gimp) -> None:
-    for process in plug_ins(gimp.plug_in):
+    for process in find_plug_in_processes(gimp.plug_in):
         with contextlib.suppress(psutil.NoSuchProcess):  # it may just have ended
             process.kill()

@@ -30,7 +30,7 @@ RUNS = """
         sizes.append([result.get_width(), result.get_height(), *list(result.get_offsets())[1:]])
         (SHARE / f"mask-{number}").write_bytes(pixels(result.get_mask(), "Y u8"))
         image.delete()
-    tell(sizes=sizes)
+    report(sizes=sizes)
 """
 
 
@@ -42,7 +42,7 @@ def test_the_protected_layer_lies_on_the_face_in_all_eight(gimp: Gimp, turns: bo
         exif[0x0112] = number
         stored = photo.transpose(STORED[number]) if number in STORED else photo
         stored.save(gimp.share / f"turned-{number}.jpg", exif=exif, quality=95)
-    sizes = gimp.script(RUNS.replace("{turns}", str(turns))).told["sizes"]
+    sizes = gimp.script(RUNS.replace("{turns}", str(turns))).results["sizes"]
     masks = []
     for number, (width, height, x, y) in enumerate(sizes, 1):
         assert (width, height) == ((WIDTH, HEIGHT) if turns or number < 5 else (HEIGHT, WIDTH))

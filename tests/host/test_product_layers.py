@@ -28,7 +28,7 @@ BOTH = """
 
 
 @pytest.fixture(scope="module")
-def told(gimp: Gimp) -> dict[str, Any]:
+def results(gimp: Gimp) -> dict[str, Any]:
     return gimp.script(
         BOTH
         + """
@@ -40,24 +40,24 @@ def told(gimp: Gimp) -> dict[str, Any]:
     without = visible(image)
     where = [i // 4 for i, (a, b) in enumerate(zip(shown[1], without)) if a != b]
     outside = [i for i in where if not (box[0] <= i % 512 < box[2] and box[1] <= i // 512 < box[3])]
-    tell(
+    report(
         name=group.get_name(), children=[layer.get_name() for layer in group.get_children()], worst=worst(shown),
         mask=group.get_mask() is not None, parasite=group.get_parasite("protect-face") is not None,
         names=names(image), changed=len(set(where)), outside=len(outside),
     )
     """
-    ).told
+    ).results
 
 
-def test_the_group_shows_what_the_single_layer_shows(told: dict[str, Any]) -> None:
-    assert told["worst"] <= 1
-    assert told["names"][0] == told["name"] == "red lipstick and smoky eyes" and len(told["names"]) == 2
-    assert told["children"][-1] == "Reshaped skin" and {"Lipstick", "Eyeshadow"} <= set(told["children"])
-    assert told["mask"] and told["parasite"]
+def test_the_group_shows_what_the_single_layer_shows(results: dict[str, Any]) -> None:
+    assert results["worst"] <= 1
+    assert results["names"][0] == results["name"] == "red lipstick and smoky eyes" and len(results["names"]) == 2
+    assert results["children"][-1] == "Reshaped skin" and {"Lipstick", "Eyeshadow"} <= set(results["children"])
+    assert results["mask"] and results["parasite"]
 
 
-def test_a_product_can_be_turned_off_and_the_others_stay(told: dict[str, Any]) -> None:
-    assert told["changed"] > 20 and told["outside"] == 0
+def test_a_product_can_be_turned_off_and_the_others_stay(results: dict[str, Any]) -> None:
+    assert results["changed"] > 20 and results["outside"] == 0
 
 
 @pytest.mark.parametrize(
@@ -69,7 +69,7 @@ def test_a_product_can_be_turned_off_and_the_others_stay(told: dict[str, Any]) -
     ],
 )
 def test_so_it_does_in_other_images(gimp: Gimp, prepare: str) -> None:
-    told = gimp.script(
-        BOTH + f"    image, group, shown = both(lambda image, source: {prepare})\n    tell(worst=worst(shown))"
-    ).told
-    assert told["worst"] <= 1
+    results = gimp.script(
+        BOTH + f"    image, group, shown = both(lambda image, source: {prepare})\n    report(worst=worst(shown))"
+    ).results
+    assert results["worst"] <= 1

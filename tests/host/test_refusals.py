@@ -61,20 +61,20 @@ CASES = {
 @pytest.mark.parametrize("case", CASES)
 def test_one_sentence_and_no_change(gimp: Gimp, case: str) -> None:
     action, code = CASES[case]
-    told = gimp.script(f"""
+    results = gimp.script(f"""
         image, source = portrait()
         chosen, settings = [source], {{"steps": 2}}
         {action}
         before = len(image.get_layers())
         status, error, _ = call("plug-in-protect-face", image, chosen, **settings)
-        tell(status=status, error=error, added=len(image.get_layers()) - before)
-    """).told
-    assert told["status"] == "execution-error" and told["added"] == 0
-    assert sentence(code).fullmatch(told["error"])
+        report(status=status, error=error, added=len(image.get_layers()) - before)
+    """).results
+    assert results["status"] == "execution-error" and results["added"] == 0
+    assert sentence(code).fullmatch(results["error"])
 
 
 def test_a_face_in_a_layer_of_30000_pixels_is_protected(gimp: Gimp) -> None:
-    told = gimp.script("""
+    results = gimp.script("""
         image, source = portrait()
         source.scale(1024, 1024, False)
         wide = Gimp.Layer.new(image, "wide", 30000, 1024, Gimp.ImageType.RGB_IMAGE, 100, Gimp.LayerMode.NORMAL)
@@ -83,13 +83,13 @@ def test_a_face_in_a_layer_of_30000_pixels_is_protected(gimp: Gimp) -> None:
         source.get_buffer().copy(rect(source), Gegl.AbyssPolicy.NONE, buffer, Gegl.Rectangle.new(20000, 0, 1024, 1024))
         buffer.flush()
         status, error = protect(image, wide)
-        tell(status=status, error=error, names=names(image))
-    """).told
-    assert told["names"][0] == "natural makeup", told["error"]
+        report(status=status, error=error, names=names(image))
+    """).results
+    assert results["names"][0] == "natural makeup", results["error"]
 
 
 def test_a_locked_layer_in_a_locked_group_is_protected_all_the_same(gimp: Gimp) -> None:
-    told = gimp.script("""
+    results = gimp.script("""
         image, source = portrait()
         group = Gimp.GroupLayer.new(image, "group")
         image.insert_layer(group, None, 0)
@@ -102,19 +102,19 @@ def test_a_locked_layer_in_a_locked_group_is_protected_all_the_same(gimp: Gimp) 
         before = pixels(source)
         status, error = protect(image, source)
         inside = [layer.get_name() for layer in group.get_children()]
-        tell(status=status, error=error, inside=inside, same=before == pixels(source))
-    """).told
-    assert told["inside"] == ["natural makeup", "Background"] and told["same"], told["error"]
+        report(status=status, error=error, inside=inside, same=before == pixels(source))
+    """).results
+    assert results["inside"] == ["natural makeup", "Background"] and results["same"], results["error"]
 
 
 def test_without_an_installed_worker_the_user_is_told_to_install_it(gimp: Gimp) -> None:
     pointer = gimp.plug_in / "protect-face-worker.json"
     hidden = pointer.rename(pointer.with_suffix(".hidden"))
     try:
-        told = gimp.script("tell(said=protect(*portrait()))").told
+        results = gimp.script("report(said=protect(*portrait()))").results
     finally:
         hidden.rename(pointer)
-    assert told["said"] == ["execution-error", Message("worker-not-installed").text()]
+    assert results["said"] == ["execution-error", Message("worker-not-installed").text()]
 
 
 def test_a_worker_of_another_version_is_named(gimp: Gimp) -> None:
@@ -122,7 +122,7 @@ def test_a_worker_of_another_version_is_named(gimp: Gimp) -> None:
     right = pointer.read_text()
     pointer.write_text(right.replace(f'"protocol": {PROTOCOL}', '"protocol": 7'))
     try:
-        status, error = gimp.script("tell(said=protect(*portrait()))").told["said"]
+        status, error = gimp.script("report(said=protect(*portrait()))").results["said"]
     finally:
         pointer.write_text(right)
     differs = Message("installed-protocol-differs", plug_in=PROTOCOL, worker=7)
@@ -136,21 +136,21 @@ def test_missing_models_are_offered_with_their_sizes_and_the_others_do(
     right = pointer.read_text()
     monkeypatch.setenv("C2P_MODELS", str(bare / "models"))
     monkeypatch.setenv("C2P_OFFLINE", "1")
-    checkout = host.checkout_with_missing_models(bare / "checkout")
-    pointer.write_text(host.pointer(bare / "run", in_root=bool(gimp.prefix), checkout=checkout))
+    checkout = host.copy_checkout_with_missing_models(bare / "checkout")
+    pointer.write_text(host.make_pointer(bare / "run", in_root=bool(gimp.prefix), checkout=checkout))
     try:
-        told = gimp.script("""
+        results = gimp.script("""
             _status, _error, (answer,) = call("plug-in-protect-face-worker", do="status")
             fetched = call("plug-in-protect-face-worker", do="fetch")[:2]
-            tell(missing=json.loads(answer)["hello"]["models"]["missing"], fetched=fetched, said=protect(*portrait()))
-        """).told
+            report(missing=json.loads(answer)["hello"]["models"]["missing"], fetched=fetched, said=protect(*portrait()))
+        """).results
     finally:
         pointer.write_text(right)
         stop_worker(bare / "run")
         shutil.rmtree(bare)
-    assert {model["name"]: model["size"] for model in told["missing"]} == {"one": SIZE, "two": SIZE}
-    assert told["fetched"][0] == "execution-error" and sentence("model-offline").fullmatch(told["fetched"][1])
-    assert told["said"] == ["success", ""]
+    assert {model["name"]: model["size"] for model in results["missing"]} == {"one": SIZE, "two": SIZE}
+    assert results["fetched"][0] == "execution-error" and sentence("model-offline").fullmatch(results["fetched"][1])
+    assert results["said"] == ["success", ""]
 
 
 def test_a_layer_that_is_deleted_while_the_dialog_is_open_gets_a_sentence(gimp: Gimp) -> None:
@@ -158,31 +158,33 @@ def test_a_layer_that_is_deleted_while_the_dialog_is_open_gets_a_sentence(gimp: 
     right = dialog.read_text()
     dialog.write_text("def ask(_procedure, _config, source):\n    return source.image.remove_layer(source.layer)\n")
     try:
-        told = gimp.script("""
+        results = gimp.script("""
             image, source = portrait()
             interactive = {"run-mode": Gimp.RunMode.INTERACTIVE}
-            tell(said=call("plug-in-protect-face", image, [source], **interactive)[:2])
-        """).told
+            report(said=call("plug-in-protect-face", image, [source], **interactive)[:2])
+        """).results
     finally:
         dialog.write_text(right)
-    assert told["said"][0] == "execution-error" and told["said"][1] == Message("layer-deleted").text()
+    assert results["said"][0] == "execution-error" and results["said"][1] == Message("layer-deleted").text()
 
 
 def test_an_error_after_the_layer_is_in_says_that_it_is(gimp: Gimp) -> None:
     module = gimp.plug_in / "worker_client" / "report.py"
     right = module.read_text()
-    module.write_text(right.replace("def summary(", "def summary(_):\n    return {}['unheard']\n\n\ndef unused(", 1))
+    module.write_text(
+        right.replace("def summarise_result(", "def summarise_result(_):\n    return {}['unheard']\n\n\ndef unused(", 1)
+    )
     try:
-        told = gimp.script("""
+        results = gimp.script("""
             image, source = portrait()
             status, error = protect(image, source)
-            tell(status=status, error=error, names=names(image))
-        """).told
+            report(status=status, error=error, names=names(image))
+        """).results
     finally:
         module.write_text(right)
-    assert told["names"] == ["natural makeup", "Background"]
-    assert told["status"] == "execution-error" and "KeyError" in told["error"]
-    assert told["error"].startswith("The new layer is there") and "nothing was changed" not in told["error"]
+    assert results["names"] == ["natural makeup", "Background"]
+    assert results["status"] == "execution-error" and "KeyError" in results["error"]
+    assert results["error"].startswith("The new layer is there") and "nothing was changed" not in results["error"]
     assert "unheard" in (gimp.share / "profile" / "protect-face.log").read_text()
 
 
@@ -191,15 +193,15 @@ def test_an_error_while_the_layer_goes_in_takes_it_out_again(gimp: Gimp) -> None
     right = module.read_text()
     module.write_text(right.replace("            image.set_selected_layers([layer])\n", "            1 / 0\n", 1))
     try:
-        told = gimp.script("""
+        results = gimp.script("""
             image, source = portrait()
             status, error = protect(image, source, prompt="red lipstick", output="products")
-            tell(status=status, error=error, names=names(image))
-        """).told
+            report(status=status, error=error, names=names(image))
+        """).results
     finally:
         module.write_text(right)
-    assert told["status"] == "execution-error" and "ZeroDivisionError" in told["error"]
-    assert "nothing was changed" in told["error"] and told["names"] == ["Background"]
+    assert results["status"] == "execution-error" and "ZeroDivisionError" in results["error"]
+    assert "nothing was changed" in results["error"] and results["names"] == ["Background"]
 
 
 def test_an_unexpected_error_is_a_sentence_too_and_leaves_a_log(gimp: Gimp) -> None:
@@ -207,7 +209,7 @@ def test_an_unexpected_error_is_a_sentence_too_and_leaves_a_log(gimp: Gimp) -> N
     right = module.read_text()
     module.write_text(right.replace("def detect(", "def detect(*_):\n    return 1 / 0\n\n\ndef unused(", 1))
     try:
-        status, error = gimp.script("tell(said=protect(*portrait()))").told["said"]
+        status, error = gimp.script("report(said=protect(*portrait()))").results["said"]
     finally:
         module.write_text(right)
     log = gimp.share / "profile" / "protect-face.log"

@@ -10,39 +10,39 @@ pytestmark = pytest.mark.host
 
 
 def test_gimp_registers_every_procedure_in_the_privacy_menu_protect_first(gimp: Gimp) -> None:
-    told = gimp.script_alone("""
+    results = gimp.script_alone("""
         pdb = Gimp.get_pdb()
         found = pdb.query_procedures("plug-in-protect-face.*", *[".*"] * 7)
-        tell(menus={name: pdb.lookup_procedure(name).get_menu_paths() for name in found})
-    """).told
+        report(menus={name: pdb.lookup_procedure(name).get_menu_paths() for name in found})
+    """).results
     # GIMP sorts by place and label.
     parts = ("", "-check", "-strengthen", "-worker")
-    assert told["menus"] == {
+    assert results["menus"] == {
         f"plug-in-protect-face{part}": [f"<Image>/Filters/Privacy/[{place}]"] for place, part in enumerate(parts, 1)
     }
 
 
 def test_defaults_are_those_of_the_worker(gimp: Gimp) -> None:
-    told = gimp.script("""
+    results = gimp.script("""
         config = Gimp.get_pdb().lookup_procedure("plug-in-protect-face").create_config()
         ours = {name: config.get_property(name) for name in ("prompt", "strength", "mode", "prior")}
         ours["keep_expression"] = config.get_property("keep-expression")
         _status, _error, (answer,) = call("plug-in-protect-face-worker", do="status")
-        tell(ours=ours, theirs=json.loads(answer)["hello"]["defaults"])
-    """).told
-    assert told["ours"].items() <= told["theirs"].items()
+        report(ours=ours, theirs=json.loads(answer)["hello"]["defaults"])
+    """).results
+    assert results["ours"].items() <= results["theirs"].items()
 
 
 def test_registration_prints_no_complaint_of_ours(gimp: Gimp) -> None:
-    words = gimp.script_alone("tell()").words
-    assert "plug-in-protect-face" not in words and "Traceback" not in words
+    output = gimp.script_alone("report()").output
+    assert "plug-in-protect-face" not in output and "Traceback" not in output
 
 
 def test_script_fu_can_call_it(gimp: Gimp) -> None:
-    words = gimp.script_fu(f"""
+    output = gimp.script_fu(f"""
         (let* ((image (car (gimp-file-load RUN-NONINTERACTIVE "{gimp.share}/astronaut.png")))
                (layers (car (gimp-image-get-layers image))))
           (plug-in-protect-face #:run-mode RUN-NONINTERACTIVE #:image image #:drawables layers #:steps 2)
           (gimp-message (number->string (vector-length (car (gimp-image-get-layers image))))))
     """)
-    assert "Warning: 2\n" in words
+    assert "Warning: 2\n" in output

@@ -21,7 +21,7 @@ ONE_RUN = """
         (SHARE / "mask.raw").write_bytes(pixels(mask, "Y u8"))
     (SHARE / "result.raw").write_bytes(pixels(result, U8))
     parasite = result.get_parasite("protect-face")
-    tell(
+    report(
         status=status, error=error, names=names(image), same_source=before == pixels(source),
         kind=result.type().value_nick, edit_mask=bool(mask) and result.get_edit_mask(),
         selected=[layer.get_name() for layer in image.get_selected_layers()],
@@ -31,7 +31,7 @@ ONE_RUN = """
 
 
 def one_run(gimp: Gimp, arguments: str = "") -> dict[str, object]:
-    return gimp.script(ONE_RUN.replace("{arguments}", arguments)).told
+    return gimp.script(ONE_RUN.replace("{arguments}", arguments)).results
 
 
 def raw(gimp: Gimp, name: str, channels: int) -> np.ndarray:
@@ -39,22 +39,22 @@ def raw(gimp: Gimp, name: str, channels: int) -> np.ndarray:
 
 
 @pytest.fixture(scope="module")
-def told(gimp: Gimp) -> dict[str, object]:
+def results(gimp: Gimp) -> dict[str, object]:
     return one_run(gimp)
 
 
-def test_a_layer_named_after_the_prompt_lies_above_the_untouched_source(told: dict[str, object]) -> None:
-    assert told["status"] == "success", told["error"]
-    assert told["names"][0] == "red lipstick" and len(told["names"]) == 2 and told["same_source"]
-    assert told["selected"] == ["red lipstick"]
+def test_a_layer_named_after_the_prompt_lies_above_the_untouched_source(results: dict[str, object]) -> None:
+    assert results["status"] == "success", results["error"]
+    assert results["names"][0] == "red lipstick" and len(results["names"]) == 2 and results["same_source"]
+    assert results["selected"] == ["red lipstick"]
 
 
-def test_it_has_an_alpha_channel(told: dict[str, object]) -> None:
-    assert told["kind"] == "rgba-image"
+def test_it_has_an_alpha_channel(results: dict[str, object]) -> None:
+    assert results["kind"] == "rgba-image"
 
 
 def test_every_result_has_the_sources_place_and_opacity(gimp: Gimp) -> None:
-    told = gimp.script("""
+    results = gimp.script("""
         def shown(layer):
             width = layer.get_width()
             mask = pixels(layer.get_mask(), "Y u8")
@@ -71,40 +71,40 @@ def test_every_result_has_the_sources_place_and_opacity(gimp: Gimp) -> None:
             print(protect(image, source, prompt="red lipstick", output=output))
             made += image.get_selected_layers()
         layer, products, whole = made
-        tell(
+        report(
             opacities=[round(result.get_opacity()) for result in made], shown=[shown(layer), shown(products)],
             places=[list(made.get_offsets())[1:] + [made.get_width(), made.get_height()] for made in (layer, whole)],
         )
-    """).told
-    assert told["opacities"] == [80, 80, 80]
-    assert told["places"] == [[37, -20, 512, 512]] * 2
-    assert told["shown"][0] == told["shown"][1]
+    """).results
+    assert results["opacities"] == [80, 80, 80]
+    assert results["places"] == [[37, -20, 512, 512]] * 2
+    assert results["shown"][0] == results["shown"][1]
 
 
-def test_brushes_paint_on_the_layer_and_not_on_its_mask(told: dict[str, object]) -> None:
-    assert told["edit_mask"] is False
+def test_brushes_paint_on_the_layer_and_not_on_its_mask(results: dict[str, object]) -> None:
+    assert results["edit_mask"] is False
 
 
-def test_pixels_outside_of_the_mask_are_bit_identical(gimp: Gimp, told: dict[str, object]) -> None:
+def test_pixels_outside_of_the_mask_are_bit_identical(gimp: Gimp, results: dict[str, object]) -> None:
     changed = (raw(gimp, "visible", 3) != data.astronaut()).any(-1)
     mask = raw(gimp, "mask", 1)[..., 0]
     assert changed.sum() > 2000 and not changed[mask == 0].any()
     assert set(np.unique(mask)) == {0, 255}
 
 
-def test_the_layer_is_transparent_where_nothing_changed(gimp: Gimp, told: dict[str, object]) -> None:
+def test_the_layer_is_transparent_where_nothing_changed(gimp: Gimp, results: dict[str, object]) -> None:
     alpha, mask = raw(gimp, "result", 4)[..., 3], raw(gimp, "mask", 1)[..., 0]
     assert np.array_equal(alpha, mask)
 
 
-def test_its_settings_are_kept_with_it(told: dict[str, object]) -> None:
-    kept = told["settings"]
-    assert kept["source"] == told["tattoo"]
+def test_its_settings_are_kept_with_it(results: dict[str, object]) -> None:
+    kept = results["settings"]
+    assert kept["source"] == results["tattoo"]
     assert kept["wishes"]["prompt"] == kept["settings"]["prompt"] == "red lipstick"
     assert kept["faces"][0]["similarities"]
 
 
-def test_the_whole_layer_shows_the_same_without_a_mask(gimp: Gimp, told: dict[str, object]) -> None:
+def test_the_whole_layer_shows_the_same_without_a_mask(gimp: Gimp, results: dict[str, object]) -> None:
     shown = raw(gimp, "visible", 3).copy()
     whole = one_run(gimp, 'output="whole"')
     assert whole["kind"] == "rgb-image" and whole["edit_mask"] is False
@@ -117,7 +117,7 @@ def test_the_last_values_of_the_dialog_are_used_again(gimp: Gimp) -> None:
     last = gimp.share / "profile" / "plug-in-settings" / "GimpProcedureConfigRun-plug-in-protect-face.last"
     last.parent.mkdir(exist_ok=True)
     last.write_text('(prompt "pink lipstick")\n(output "whole")\n(keep-expression no)\n(steps 3)\n')
-    told = gimp.script("""
+    results = gimp.script("""
         image, source = portrait()
         procedure = Gimp.get_pdb().lookup_procedure("plug-in-protect-face")
         config = procedure.create_config()
@@ -126,15 +126,15 @@ def test_the_last_values_of_the_dialog_are_used_again(gimp: Gimp) -> None:
         config.set_property("run-mode", Gimp.RunMode.WITH_LAST_VALS)
         procedure.run(config)
         kept = json.loads(bytes(image.get_layers()[0].get_parasite("protect-face").get_data()))
-        tell(names=names(image), wishes=kept["wishes"], kept=kept["settings"]["keep_expression"])
-    """).told
-    assert told["names"] == ["pink lipstick", "Background"]
-    assert told["wishes"]["output"] == "whole" and told["wishes"]["steps"] == 3
-    assert told["wishes"]["keep_expression"] is False and told["kept"] is False
+        report(names=names(image), wishes=kept["wishes"], kept=kept["settings"]["keep_expression"])
+    """).results
+    assert results["names"] == ["pink lipstick", "Background"]
+    assert results["wishes"]["output"] == "whole" and results["wishes"]["steps"] == 3
+    assert results["wishes"]["keep_expression"] is False and results["kept"] is False
 
 
 def test_settings_survive_in_the_xcf_file(gimp: Gimp) -> None:
-    told = gimp.script("""
+    results = gimp.script("""
         image, source = portrait()
         protect(image, source)
         there = Gio.File.new_for_path(str(SHARE / "kept.xcf"))
@@ -142,13 +142,13 @@ def test_settings_survive_in_the_xcf_file(gimp: Gimp) -> None:
         again = Gimp.file_load(Gimp.RunMode.NONINTERACTIVE, there)
         result, source = again.get_layers()
         kept = json.loads(bytes(result.get_parasite("protect-face").get_data()))
-        tell(found=again.get_layer_by_tattoo(kept["source"]).get_name(), source=source.get_name())
-    """).told
-    assert told["found"] == told["source"]
+        report(found=again.get_layer_by_tattoo(kept["source"]).get_name(), source=source.get_name())
+    """).results
+    assert results["found"] == results["source"]
 
 
 def test_a_run_on_a_result_protects_the_photo_again_and_lies_above(gimp: Gimp) -> None:
-    told = gimp.script("""
+    results = gimp.script("""
         image, source = portrait()
         for prompt, output in (("red lipstick", "products"), ("blush", "layer")):
             (layer,) = image.get_selected_layers()
@@ -157,14 +157,14 @@ def test_a_run_on_a_result_protects_the_photo_again_and_lies_above(gimp: Gimp) -
             status, error = protect(image, layer, prompt=prompt, output=output)
             assert status == "success", error
         kept = json.loads(bytes(image.get_layers()[0].get_parasite("protect-face").get_data()))
-        tell(names=names(image), source=kept["source"], photo=source.get_tattoo())
-    """).told
-    assert told["names"] == ["blush", "red lipstick", "Background"]
-    assert told["source"] == told["photo"]
+        report(names=names(image), source=kept["source"], photo=source.get_tattoo())
+    """).results
+    assert results["names"] == ["blush", "red lipstick", "Background"]
+    assert results["source"] == results["photo"]
 
 
 def test_a_further_run_lies_above_every_earlier_result_of_its_faces_and_hides_them(gimp: Gimp) -> None:
-    told = gimp.script("""
+    results = gimp.script("""
         image, source = portrait()
         for prompt in ("red lipstick", "blush", "plum lipstick"):
             status, error = protect(image, source, prompt=prompt)
@@ -173,10 +173,10 @@ def test_a_further_run_lies_above_every_earlier_result_of_its_faces_and_hides_th
         kept = json.loads(bytes(result.get_parasite("protect-face").get_data()))
         (figures,) = call("plug-in-protect-face-check", image, [result])[2]
         both = [figures["faces"][0]["similarities"] for figures in (kept, json.loads(figures))]
-        tell(names=names(image), visible=[layer.get_visible() for layer in image.get_layers()],
+        report(names=names(image), visible=[layer.get_visible() for layer in image.get_layers()],
              said=[[row["after"] for row in rows] for rows in both])
-    """).told
-    assert told["names"] == ["plum lipstick", "blush", "red lipstick", "Background"]
-    assert told["visible"] == [True, False, False, True]
-    said, seen = told["said"]
+    """).results
+    assert results["names"] == ["plum lipstick", "blush", "red lipstick", "Background"]
+    assert results["visible"] == [True, False, False, True]
+    said, seen = results["said"]
     assert said == pytest.approx(seen, abs=0.02)

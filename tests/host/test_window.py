@@ -24,7 +24,14 @@ from worker_client.settings import PRESETS
 
 from tests.host import gimp as host
 from tests.host.conftest import stop_worker
-from tests.host.gimp import Gimp, endpoint, jobs, jobs_and_done, plug_ins, suspended
+from tests.host.gimp import (
+    Gimp,
+    count_jobs,
+    count_jobs_and_done,
+    find_plug_in_processes,
+    read_endpoint_file,
+    suspend_search,
+)
 
 pytestmark = [pytest.mark.host, pytest.mark.slow]
 
@@ -69,10 +76,10 @@ WORDS = """
 import os as _os
 from pathlib import Path as _Path
 
-_show_error = _error
+_show_error = _make_error
 
 
-def _error(procedure, words):
+def _make_error(procedure, words):
     (_Path(_os.environ["SHARE"]) / "said.txt").write_text(words)
     return _show_error(procedure, words)
 """
@@ -82,8 +89,8 @@ TWO_STEPS = """
 _strengthen = strengthen
 
 
-def strengthen(selected, photo, more, steps):
-    return _strengthen(selected, photo, more, 2)
+def strengthen(selected, photo, stronger, steps):
+    return _strengthen(selected, photo, stronger, 2)
 """
 # Added to the dialogs of Check and of the worker: keeps what they show.
 SHOWN = """
@@ -117,7 +124,8 @@ _sort = sort_for_reading
 def sort_for_reading(outcomes):
     share, rows = _Path(_os.environ["SHARE"]), _sort(outcomes)
     _Gimp.Display.get_by_id(int((share / "display").read_text())).delete()
-    (share / "shown.part").write_text(_json.dumps([[row.name, row.result is not None, verdict(row)] for row in rows]))
+    lines = [[row.name, row.result is not None, describe_outcome(row)] for row in rows]
+    (share / "shown.part").write_text(_json.dumps(lines))
     (share / "shown.part").rename(share / "shown.txt")
     return rows
 """
@@ -125,7 +133,7 @@ ADDED = {
     "dialog": DRIVER,
     "images_dialog": LISTED,
     "procedures": WORDS,
-    "check_dialog": SHOWN.replace("{name}", "_content"),
+    "check_dialog": SHOWN.replace("{name}", "_build_content"),
     "worker_dialog": SHOWN.replace("{name}", "_perform_and_describe"),
     "check": TWO_STEPS,
 }
@@ -369,7 +377,7 @@ def test_a_user_protects_with_one_key_undoes_redoes_and_checks(window: Window) -
 
 
 # Whether the dialog has asked the worker and counted the faces.
-READY = "found['ready'] = dialog._button.get_sensitive()"
+READY = "found['ready'] = dialog._quick_button.get_sensitive()"
 PROMPTS = "found['prompts'] = [row[0] for row in dialog._prompts.get_model()]"
 
 
@@ -478,7 +486,7 @@ def test_less_of_an_amount_is_drawn_and_measured_without_another_search(
     assert 0 < light < whole
 
 
-def test_settings_that_have_changed_since_are_told_of_and_going_back_takes_that_back(
+def test_a_note_says_that_settings_have_changed_until_they_are_changed_back(
     window: Window, previewed: tuple[float, dict[str, Any]]
 ) -> None:
     _, found = drawn(window, "dialog._config.set_property('seed', dialog._config.get_property('seed') + 1)")
@@ -582,13 +590,13 @@ def test_a_face_is_left_out_by_a_click_and_chosen_by_another(window: Window) -> 
     place = window.ask("""
 shown, full = dialog._preview._photo
 left, top, width, _height = dialog._preview._drawn
-x0, y0, x1, y1 = dialog._usable()[0]["box"]
+x0, y0, x1, y1 = dialog._list_usable_faces()[0]["box"]
 scale = width / full[0]
 _, x, y = dialog._preview.get_window().get_origin()
 found["at"] = [round(x + left + (x0 + x1) / 2 * scale), round(y + top + (y0 + 2 * y1) / 3 * scale)]
 """)["at"]
     window.shoot(DIALOG, "faces")
-    chosen = "found['chosen'] = sorted(dialog._chosen); found['ready'] = dialog._button.get_sensitive()"
+    chosen = "found['chosen'] = sorted(dialog._chosen); found['ready'] = dialog._quick_button.get_sensitive()"
     window.do("xdotool", "mousemove", *map(str, place))
     # A double click is two clicks, however fast.
     for clicks, expected in ((1, []), (1, [1]), (2, [1]), (1, [])):
@@ -716,13 +724,13 @@ def test_repeat_after_a_cancelled_run_takes_the_settings_of_that_run(window: Win
     window.open_dialog()
     assert [window.ask(STEPS.format(steps))["text"] for steps in (40, 0)] == ["40", "usual"]
     window.ask("dialog._config.set_property('prompt', 'plum “lipstick”'); dialog._config.set_property('steps', 1)")
-    with suspended(window.gimp):
+    with suspend_search(window.gimp):
         window.keys("Return")
         folder = window.gimp.share / "profile-window" / "plug-ins" / "protect-face"
-        window.wait(60, lambda _titles: jobs(window.gimp) == 1)
-        for cancelled in plug_ins(folder):
+        window.wait(60, lambda _titles: count_jobs(window.gimp) == 1)
+        for cancelled in find_plug_in_processes(folder):
             cancelled.kill()  # as GIMP's Cancel does
-    window.wait(30, lambda titles: "GIMP Message" in titles and not jobs(window.gimp))
+    window.wait(30, lambda titles: "GIMP Message" in titles and not count_jobs(window.gimp))
     window.do("wmctrl", "-c", "GIMP Message")
     window.do("wmctrl", "-a", "astronaut")
     window.keys("ctrl+f")
@@ -816,29 +824,29 @@ def test_enter_in_the_question_for_the_original_answers_it(window: Window) -> No
     window.wait(30, lambda titles: "GIMP Message" not in titles)
 
 
-def test_the_workers_window_tells_restarts_and_examines(window: Window) -> None:
+def test_the_workers_window_shows_its_state_restarts_and_diagnoses(window: Window) -> None:
     window.find("Protect Face Worker", "Protect Face Worker")
     window.wait_for_words("It has been running for", "All models are here.")
-    before = endpoint(window.gimp)["pid"]
+    before = read_endpoint_file(window.gimp)["pid"]
     window.keys("alt+r")
     window.wait_for_words("It has been running for")
-    assert endpoint(window.gimp)["pid"] != before
+    assert read_endpoint_file(window.gimp)["pid"] != before
     window.keys("alt+d")
     window.wait_for_words("run folder: ", "found by: ")
     window.do("wmctrl", "-c", "Protect Face Worker")
     window.wait(30, lambda titles: "Protect Face Worker" not in titles)
 
 
-def test_a_worker_that_hangs_is_told_of_at_once_and_restarted(window: Window) -> None:
+def test_a_worker_that_hangs_is_reported_at_once_and_can_be_restarted(window: Window) -> None:
     window.gimp.script("call('plug-in-protect-face-worker', do='status')")  # which starts one
-    hung = psutil.Process(endpoint(window.gimp)["pid"])
+    hung = psutil.Process(read_endpoint_file(window.gimp)["pid"])
     hung.suspend()
     window.choose("Protect Face Worker", "Protect Face Worker")
     window.wait_for_words("The worker does not answer; restart it.")
     time.sleep(1)  # its button becomes usable when the words are there
     window.keys("alt+r")
     window.wait_for_words("It has been running for")
-    assert endpoint(window.gimp)["pid"] != hung.pid
+    assert read_endpoint_file(window.gimp)["pid"] != hung.pid
     window.do("wmctrl", "-c", "Protect Face Worker")
     window.wait(30, lambda titles: "Protect Face Worker" not in titles)
 
@@ -867,7 +875,7 @@ found["line"] = dialog._status.get_text()
 def test_a_preview_of_a_layer_that_has_gone_says_so_and_can_be_tried_again(window: Window) -> None:
     window.open_dialog()
     window.ask("dialog._source.image.remove_layer(dialog._source.layer)")
-    for start in ("dialog._button.clicked()", "dialog._start_detection()"):
+    for start in ("dialog._quick_button.clicked()", "dialog._start_detection()"):
         window.ask(f"dialog._status.set_text(''); {start}")
         line = "found['line'] = dialog._status.get_text(); " + READY
         found = window.ask_until(line, lambda found: bool(found["line"]))
@@ -884,10 +892,10 @@ def test_a_preview_of_a_layer_that_has_gone_says_so_and_can_be_tried_again(windo
 @contextmanager
 def searching(window: Window) -> Iterator[None]:
     """Presses Enter in the dialog; the search, which comes after the look for faces, then stands still meanwhile."""
-    _, before = jobs_and_done(window.gimp)
+    _, before = count_jobs_and_done(window.gimp)
     window.keys("Return")
-    window.wait(60, lambda _titles: jobs_and_done(window.gimp) == (1, before + 1))
-    with suspended(window.gimp):
+    window.wait(60, lambda _titles: count_jobs_and_done(window.gimp) == (1, before + 1))
+    with suspend_search(window.gimp):
         yield
 
 
@@ -920,7 +928,7 @@ def test_a_dialog_that_is_closed_while_it_connects_asks_the_worker_no_more(windo
         (window.gimp.share / "go-on").touch()
         window.wait(30, lambda _titles: (window.gimp.share / "connected").exists())
         time.sleep(1)
-        assert jobs(window.gimp) == 1
+        assert count_jobs(window.gimp) == 1
     window.wait_for_result(2)
 
 
@@ -932,8 +940,8 @@ def bare_models(window: Window, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pat
     right = pointer.read_text()
     monkeypatch.setenv("C2P_MODELS", str(bare / "models"))
     monkeypatch.setenv("C2P_OFFLINE", "1")
-    checkout = host.checkout_with_missing_models(bare / "checkout")
-    pointer.write_text(host.pointer(bare / "run", in_root=bool(window.gimp.prefix), checkout=checkout))
+    checkout = host.copy_checkout_with_missing_models(bare / "checkout")
+    pointer.write_text(host.make_pointer(bare / "run", in_root=bool(window.gimp.prefix), checkout=checkout))
     yield bare / "models"
     pointer.write_text(right)
     stop_worker(bare / "run")
@@ -965,10 +973,10 @@ def test_missing_models_are_offered_with_their_size_and_the_button_asks_for_them
 ) -> None:
     window.choose("Protect Face", DIALOG)
     label = window.ask_until(
-        "b = dialog._fetch; found['label'] = b.get_visible() and b.get_sensitive() and b.get_label()",
+        "b = dialog._fetch_button; found['label'] = b.get_visible() and b.get_sensitive() and b.get_label()",
         lambda found: bool(found["label"]),
     )["label"]
-    window.ask("dialog._fetch.clicked()")
+    window.ask("dialog._fetch_button.clicked()")
     # Without a network nothing comes; the sentence that says so is the worker's answer to the button.
     window.ask_until("found['line'] = dialog._status.get_text()", lambda found: "once with a network" in found["line"])
     window.dismiss()
@@ -979,7 +987,7 @@ def test_when_the_image_is_closed_during_a_run_the_user_reads_so_and_nothing_is_
     window.open_dialog()
     window.ask("dialog._config.set_property('steps', 40)")
     with searching(window):
-        assert jobs(window.gimp) == 1, "the search was over before the image could be closed"
+        assert count_jobs(window.gimp) == 1, "the search was over before the image could be closed"
         window.do("wmctrl", "-a", "astronaut")
         window.keys("ctrl+w")
         window.wait(30, lambda _titles: window.layers() == 0)
@@ -988,4 +996,4 @@ def test_when_the_image_is_closed_during_a_run_the_user_reads_so_and_nothing_is_
     assert (window.gimp.share / "said.txt").read_text() == "The image was closed during the run; open it and try again."
     assert window.titles().count("GIMP Message") == 1 and DIALOG not in window.titles()
     folder = window.gimp.share / "profile-window" / "plug-ins" / "protect-face"
-    window.wait(10, lambda _titles: not plug_ins(folder) and jobs(window.gimp) == 0)
+    window.wait(10, lambda _titles: not find_plug_in_processes(folder) and count_jobs(window.gimp) == 0)

@@ -59,8 +59,8 @@ class FakeC2p:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         self.path = folder / "c2p"
-        words = _PROGRAM.format(python=sys.executable, here=str(folder), no_face=NO_FACE, damaged=DAMAGED)
-        self.path.write_text(words)
+        program = _PROGRAM.format(python=sys.executable, here=str(folder), no_face=NO_FACE, damaged=DAMAGED)
+        self.path.write_text(program)
         self.path.chmod(0o755)
 
     def calls(self) -> list[list[str]]:

@@ -35,8 +35,8 @@ def script(tmp_path: Path, c2p: FakeC2p) -> Path:
     """The storage as it is installed."""
     system = integrations.System({"HOME": str(tmp_path), "XDG_CONFIG_HOME": str(tmp_path / "config")}, "linux")
     (tmp_path / "config" / "darktable").mkdir(parents=True)
-    (found,) = integrations.find(Installation(c2p.folder.parent, tmp_path / "my models"), system)
-    (file,) = found.files
+    (integration,) = integrations.find(Installation(c2p.folder.parent, tmp_path / "my models"), system)
+    (file,) = integration.files
     file.path.parent.mkdir()
     file.path.write_bytes(file.body)
     return file.path
@@ -74,7 +74,7 @@ def make_images(folder: Path, *names: str) -> list[Path]:
     return [folder / name for name in names]
 
 
-def said(happened: list[list[str]], what: str) -> list[list[str]]:
+def select_events(happened: list[list[str]], what: str) -> list[list[str]]:
     return [rest for first, *rest in happened if first == what]
 
 
@@ -86,10 +86,10 @@ def test_one_run_protects_all_images_and_each_result_is_imported_beside_its_orig
     happened = export(images)
     targets = [image.with_name(f"{image.stem}.protected.jpg") for image in images]
     assert [target.read_text() for target in targets] == [f"protected pixels of {image}" for image in images]
-    assert said(happened, "imported") == [
+    assert select_events(happened, "imported") == [
         [str(target), target.name.replace(".protected.jpg", ".CR2")] for target in targets
     ]
-    assert said(happened, "print") == [["Protect Face: 3 protected"]]
+    assert select_events(happened, "print") == [["Protect Face: 3 protected"]]
     (call,) = c2p.calls()
     assert call[:3] == ["--models", str(tmp_path / "my models"), "batch"]
     assert batch.make_context("batch", call[3:]).params["with_report"] is False
@@ -104,14 +104,22 @@ def test_prompt_strength_and_metadata_are_chosen_in_the_panel_and_kept(
     images = make_images(tmp_path / "roll", "a.CR2")
     change = "set = function(panel) panel[2].text = '  red lipstick '; panel[3].value = 0.3; panel[4].value = true end"
     happened = export(images, change)
-    assert said(happened, "widget")[1:] == [["entry", "natural makeup"], ["slider", "0.5"], ["check_button", "false"]]
-    kept = dict(said(happened, "preference"))
-    assert kept == {"prompt": "red lipstick", "strength": "0.30", "strip-personal": "yes"}
+    assert select_events(happened, "widget")[1:] == [
+        ["entry", "natural makeup"],
+        ["slider", "0.5"],
+        ["check_button", "false"],
+    ]
+    preferences = dict(select_events(happened, "preference"))
+    assert preferences == {"prompt": "red lipstick", "strength": "0.30", "strip-personal": "yes"}
     options = c2p.calls()[0][c2p.calls()[0].index("--no-report") + 1 :]
     assert options == ["--strength", "0.30", "--prompt", "red lipstick", "--strip-personal"]
-    saved = ", ".join(f"['protect_face/{name}'] = {quote(value)}" for name, value in kept.items())
+    saved = ", ".join(f"['protect_face/{name}'] = {quote(value)}" for name, value in preferences.items())
     happened = export(images, f"preferences = {{ {saved} }}")
-    assert said(happened, "widget")[1:] == [["entry", "red lipstick"], ["slider", "0.3"], ["check_button", "true"]]
+    assert select_events(happened, "widget")[1:] == [
+        ["entry", "red lipstick"],
+        ["slider", "0.3"],
+        ["check_button", "true"],
+    ]
 
 
 @needs_lua
@@ -125,7 +133,7 @@ def test_without_a_window_the_kept_settings_are_used(tmp_path: Path, c2p: FakeC2
 @needs_lua
 def test_only_formats_that_c2p_writes_are_offered(tmp_path: Path, export: Export) -> None:
     happened = export(make_images(tmp_path / "roll", "a.CR2"))
-    assert said(happened, "supported") == [["jpeg"], ["png"], ["tiff"], ["webp"], ["avif"]]
+    assert select_events(happened, "supported") == [["jpeg"], ["png"], ["tiff"], ["webp"], ["avif"]]
 
 
 @needs_lua
@@ -133,8 +141,8 @@ def test_photos_without_a_result_are_named_with_the_reason_and_the_others_arrive
     tmp_path: Path, export: Export
 ) -> None:
     images = make_images(tmp_path / "roll", f"{NO_FACE}.CR2", "b.CR2", f"{DAMAGED}.CR2")
-    ((words,),) = said(export(images), "print")
-    assert words == (
+    ((message,),) = select_events(export(images), "print")
+    assert message == (
         "Protect Face: 1 protected, 2 not:"
         f"|{NO_FACE}.jpg: No face was found.|{DAMAGED}.jpg: '{DAMAGED}.jpg' is damaged."
     )
@@ -143,10 +151,10 @@ def test_photos_without_a_result_are_named_with_the_reason_and_the_others_arrive
 
 
 @needs_lua
-def test_the_reason_of_a_run_that_fails_as_a_whole_is_told(tmp_path: Path, c2p: FakeC2p, export: Export) -> None:
+def test_the_reason_for_a_failed_run_is_shown(tmp_path: Path, c2p: FakeC2p, export: Export) -> None:
     c2p.fail("the strength must be from 0 to 1.")
-    ((words,),) = said(export(make_images(tmp_path / "roll", "a.CR2")), "print")
-    assert words.endswith("a.jpg: the strength must be from 0 to 1.")
+    ((message,),) = select_events(export(make_images(tmp_path / "roll", "a.CR2")), "print")
+    assert message.endswith("a.jpg: the strength must be from 0 to 1.")
     assert not list((tmp_path / "tmp").iterdir())
 
 
@@ -156,7 +164,7 @@ def test_results_of_earlier_exports_stay(tmp_path: Path, export: Export) -> None
     (tmp_path / "roll" / "a.protected.jpg").write_text("mine")
     (tmp_path / "roll" / "a.protected-2.jpg").write_text("mine too")
     happened = export(images)
-    assert said(happened, "imported") == [[str(tmp_path / "roll" / "a.protected-3.jpg"), "a.CR2"]]
+    assert select_events(happened, "imported") == [[str(tmp_path / "roll" / "a.protected-3.jpg"), "a.CR2"]]
     assert (tmp_path / "roll" / "a.protected.jpg").read_text() == "mine"
 
 
@@ -165,7 +173,7 @@ def test_cancelling_ends_c2p_and_keeps_what_is_finished(tmp_path: Path, c2p: Fak
     images = make_images(tmp_path / "roll", "a.CR2", "b.CR2")
     c2p.hang()
     happened = export(images, f"cancel_when = {quote(c2p.folder / 'hanging')}")
-    assert said(happened, "print") == [["Protect Face: 1 protected, cancelled"]]
+    assert select_events(happened, "print") == [["Protect Face: 1 protected, cancelled"]]
     assert sorted(path.name for path in (tmp_path / "roll").glob("*.jpg")) == ["a.protected.jpg"]
     assert not list((tmp_path / "tmp").iterdir())
 
@@ -173,16 +181,16 @@ def test_cancelling_ends_c2p_and_keeps_what_is_finished(tmp_path: Path, c2p: Fak
 @needs_lua
 def test_progress_is_that_of_finished_photos_and_the_job_ends(tmp_path: Path, export: Export) -> None:
     happened = export(make_images(tmp_path / "roll", "a.CR2", "b.CR2"))
-    assert said(happened, "job") == [["protecting faces in 2 photos"]]
-    assert said(happened, "job percent")
-    assert said(happened, "job valid") == [["false"]]
+    assert select_events(happened, "job") == [["protecting faces in 2 photos"]]
+    assert select_events(happened, "job percent")
+    assert select_events(happened, "job valid") == [["false"]]
 
 
 @needs_lua
-def test_a_program_that_is_gone_is_told(tmp_path: Path, c2p: FakeC2p, export: Export) -> None:
+def test_a_program_that_is_gone_is_reported(tmp_path: Path, c2p: FakeC2p, export: Export) -> None:
     c2p.path.unlink()
-    ((words,),) = said(export(make_images(tmp_path / "roll", "a.CR2")), "print")
-    assert str(c2p.path) in words and "install.py --integrations" in words
+    ((message,),) = select_events(export(make_images(tmp_path / "roll", "a.CR2")), "print")
+    assert str(c2p.path) in message and "install.py --integrations" in message
     assert not list((tmp_path / "tmp").iterdir())
 
 
@@ -191,7 +199,7 @@ def test_a_result_that_cannot_be_put_beside_its_original_is_kept_and_the_unprote
     tmp_path: Path, export: Export
 ) -> None:
     happened = export([tmp_path / "unplugged disk" / "a.CR2"])
-    assert [words.split(" (")[0] for (words,) in said(happened, "print")] == [
+    assert [message.split(" (")[0] for (message,) in select_events(happened, "print")] == [
         "Protect Face: 0 protected, 1 not:|a.jpg: it can't be put beside the original",
         f"Protect Face: results are in {next((tmp_path / 'tmp').iterdir())}/results",
     ]
@@ -204,8 +212,8 @@ def test_a_result_that_cannot_be_put_beside_its_original_is_kept_and_the_unprote
 def test_nothing_is_exported_where_no_folder_can_be_made(tmp_path: Path, c2p: FakeC2p, export: Export) -> None:
     (tmp_path / "tmp").write_text("a file")
     happened = export(make_images(tmp_path / "roll", "a.CR2"))
-    assert said(happened, "chosen") == [["0"]]
-    assert said(happened, "print") == [[f"Protect Face: no folder can be made in {tmp_path / 'tmp'}"]]
+    assert select_events(happened, "chosen") == [["0"]]
+    assert select_events(happened, "print") == [[f"Protect Face: no folder can be made in {tmp_path / 'tmp'}"]]
     assert c2p.calls() == []
 
 
@@ -278,9 +286,9 @@ end)
     )
     assert ended.returncode == 0, ended.stdout + ended.stderr
     assert len(c2p.calls()) == 1
-    seen = (tmp_path / "seen").read_text().splitlines()
+    rows = (tmp_path / "seen").read_text().splitlines()
     for photo in photos:
         target = photo.with_name("IMG 1.protected.jpg")
         assert target.read_bytes().startswith(b"protected \xff\xd8")
-        assert f"{target}\t{photo.parent}\t{photo.name}" in seen
+        assert f"{target}\t{photo.parent}\t{photo.name}" in rows
     assert not list((tmp_path / "tmp").iterdir())

@@ -41,19 +41,20 @@ def c2p(tmp_path: Path) -> FakeC2p:
     return FakeC2p(tmp_path / "it's mine" / "bin")
 
 
-def place(program: str, c2p: FakeC2p, system: integrations.System | None = None) -> list[Path]:
+def install_script(program: str, c2p: FakeC2p, system: integrations.System | None = None) -> list[Path]:
     """The files that a program gets, put where they belong."""
-    found = {
-        each.name: each for each in integrations.find(Installation(c2p.folder.parent, Path("/m")), system or _linux())
+    matches = {
+        integration.name: integration
+        for integration in integrations.find(Installation(c2p.folder.parent, Path("/m")), system or _make_linux())
     }
-    for file in found[program].files:
+    for file in matches[program].files:
         file.path.parent.mkdir(parents=True, exist_ok=True)
         file.path.write_bytes(file.body)
         file.path.chmod(0o755 if file.executable else 0o644)
-    return [file.path for file in found[program].files]
+    return [file.path for file in matches[program].files]
 
 
-def _linux() -> integrations.System:
+def _make_linux() -> integrations.System:
     home = Path(os.environ["HOME"])
     for name in ("digikam", "nautilus", "dolphin"):
         (home / ".local" / "share" / name).mkdir(parents=True, exist_ok=True)
@@ -64,7 +65,7 @@ def _linux() -> integrations.System:
 # output, takes it for a success if the file is there afterwards and the code is not 127, and kills sh after a minute.
 
 
-def digikam_line(script: Path, photo: Path, output: Path, options: str = "") -> list[str]:
+def make_digikam_command(script: Path, photo: Path, output: Path, options: str = "") -> list[str]:
     line = f"sh {shlex.quote(str(script))} $INPUT $OUTPUT {options}"
     line = line.replace("$INPUT", f'"{photo}"').replace("$OUTPUT", f'"{output}"')
     output.touch()
@@ -85,8 +86,8 @@ def output(photo: Path) -> Path:
 
 
 def test_digikams_script_protects_into_the_file_that_digikam_made(c2p: FakeC2p, photo: Path, output: Path) -> None:
-    (script,) = place("digiKam", c2p)
-    subprocess.run(digikam_line(script, photo, output, "--prompt 'red lipstick'"), check=True, timeout=60)
+    (script,) = install_script("digiKam", c2p)
+    subprocess.run(make_digikam_command(script, photo, output, "--prompt 'red lipstick'"), check=True, timeout=60)
     assert output.read_text() == "protected photo" and photo.read_text() == "photo"
     (call,) = c2p.calls()
     assert protect.make_context("protect", call[3:]).params["photos"] == (photo,)
@@ -98,19 +99,19 @@ def test_digikams_script_protects_into_the_file_that_digikam_made(c2p: FakeC2p, 
 def test_digikam_sees_a_failure_and_gets_no_unprotected_photo(
     c2p: FakeC2p, photo: Path, output: Path, name: str
 ) -> None:
-    (script,) = place("digiKam", c2p)
+    (script,) = install_script("digiKam", c2p)
     photo = photo.rename(photo.with_name(f"{name}.jpg"))
-    ended = subprocess.run(digikam_line(script, photo, output), capture_output=True, text=True, timeout=60)
-    assert ended.returncode == 127 and not output.exists()
-    assert name in ended.stderr
+    process = subprocess.run(make_digikam_command(script, photo, output), capture_output=True, text=True, timeout=60)
+    assert process.returncode == 127 and not output.exists()
+    assert name in process.stderr
 
 
 def test_a_search_that_digikam_gave_up_on_goes_on_and_is_fetched_by_the_next_run(
     c2p: FakeC2p, photo: Path, output: Path
 ) -> None:
-    (script,) = place("digiKam", c2p)
+    (script,) = install_script("digiKam", c2p)
     c2p.hang()
-    first = subprocess.Popen(digikam_line(script, photo, output))
+    first = subprocess.Popen(make_digikam_command(script, photo, output))
     _wait_for(c2p.folder / "hanging")
     first.send_signal(signal.SIGKILL)
     first.wait()
@@ -118,19 +119,19 @@ def test_a_search_that_digikam_gave_up_on_goes_on_and_is_fetched_by_the_next_run
     c2p.go_on()
     _wait_for(next((Path(os.environ["HOME"]) / ".cache" / "protect-face" / "digikam").glob("*.log")).with_suffix(""))
     assert not output.exists()
-    subprocess.run(digikam_line(script, photo, output), check=True, timeout=60)
+    subprocess.run(make_digikam_command(script, photo, output), check=True, timeout=60)
     assert output.read_text() == "protected photo"
     assert len(c2p.calls()) == 1
 
 
 def test_searches_for_digikam_take_turns(c2p: FakeC2p, photo: Path, output: Path) -> None:
-    (script,) = place("digiKam", c2p)
+    (script,) = install_script("digiKam", c2p)
     other = photo.with_name("other.jpg")
     other.write_text("other")
     c2p.hang()
-    first = subprocess.Popen(digikam_line(script, photo, output))
+    first = subprocess.Popen(make_digikam_command(script, photo, output))
     _wait_for(c2p.folder / "hanging")
-    second = subprocess.Popen(digikam_line(script, other, output.with_name("second.jpg")))
+    second = subprocess.Popen(make_digikam_command(script, other, output.with_name("second.jpg")))
     time.sleep(0.5)
     assert len(c2p.calls()) == 1
     c2p.go_on()
@@ -139,11 +140,11 @@ def test_searches_for_digikam_take_turns(c2p: FakeC2p, photo: Path, output: Path
 
 
 def test_a_turn_of_a_process_that_is_gone_is_void(c2p: FakeC2p, photo: Path, output: Path) -> None:
-    (script,) = place("digiKam", c2p)
+    (script,) = install_script("digiKam", c2p)
     folder = Path(os.environ["HOME"]) / ".cache" / "protect-face" / "digikam"
     folder.mkdir(parents=True)
     (folder / "turn").symlink_to("4194305")  # above the highest number of a process
-    subprocess.run(digikam_line(script, photo, output), check=True, timeout=60)
+    subprocess.run(make_digikam_command(script, photo, output), check=True, timeout=60)
     assert output.read_text() == "protected photo"
 
 
@@ -151,7 +152,7 @@ def test_a_turn_of_a_process_that_is_gone_is_void(c2p: FakeC2p, photo: Path, out
 
 
 @pytest.fixture
-def told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def notices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """What notify-send shows."""
     folder = tmp_path / "notify"
     folder.mkdir()
@@ -164,9 +165,9 @@ def told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_nautilus_protects_chosen_photos_in_one_run_and_folders_beside_themselves(
-    c2p: FakeC2p, photo: Path, told: Path
+    c2p: FakeC2p, photo: Path, notices: Path
 ) -> None:
-    (script,) = place("Nautilus", c2p)
+    (script,) = install_script("Nautilus", c2p)
     assert script == Path(os.environ["HOME"]) / ".local/share/nautilus/scripts/Protect Faces"
     (photo.parent / "-o b.jpg").write_text("dash")
     (photo.parent / "day 2").mkdir()
@@ -179,37 +180,37 @@ def test_nautilus_protects_chosen_photos_in_one_run_and_folders_beside_themselve
     for_folder, for_photos = c2p.calls()
     assert for_folder[2] == "batch" and batch.make_context("batch", for_folder[3:])
     assert for_photos[2] == "protect" and len(protect.make_context("protect", for_photos[3:]).params["photos"]) == 2
-    assert told.read_text().splitlines()[-1] == "Done."
+    assert notices.read_text().splitlines()[-1] == "Done."
 
 
-def test_a_file_manager_shows_why_a_photo_failed(c2p: FakeC2p, photo: Path, told: Path) -> None:
-    (script,) = place("Nautilus", c2p)
+def test_a_file_manager_shows_why_a_photo_failed(c2p: FakeC2p, photo: Path, notices: Path) -> None:
+    (script,) = install_script("Nautilus", c2p)
     c2p.fail("the photo is damaged.")
-    ended = subprocess.run([script, photo.name], cwd=photo.parent, timeout=60)
-    assert ended.returncode == 2
-    assert told.read_text().splitlines()[-1] == "c2p: the photo is damaged."
+    process = subprocess.run([script, photo.name], cwd=photo.parent, timeout=60)
+    assert process.returncode == 2
+    assert notices.read_text().splitlines()[-1] == "c2p: the photo is damaged."
 
 
-def test_without_a_chosen_file_nothing_is_run(c2p: FakeC2p, told: Path) -> None:
-    (script,) = place("Nautilus", c2p)
+def test_without_a_chosen_file_nothing_is_run(c2p: FakeC2p, notices: Path) -> None:
+    (script,) = install_script("Nautilus", c2p)
     assert subprocess.run([script], timeout=60).returncode == 2
-    assert c2p.calls() == [] and "Choose photos" in told.read_text()
+    assert c2p.calls() == [] and "Choose photos" in notices.read_text()
 
 
-def test_dolphins_entry_runs_the_script_with_whole_paths(c2p: FakeC2p, photo: Path, told: Path) -> None:
-    script, entry = place("Dolphin", c2p)
+def test_dolphins_entry_runs_the_script_with_whole_paths(c2p: FakeC2p, photo: Path, notices: Path) -> None:
+    script, entry = install_script("Dolphin", c2p)
     assert entry == Path(os.environ["HOME"]) / ".local/share/kio/servicemenus/protect-face.desktop"
     assert os.access(entry, os.X_OK)
     action = _read_entry(entry)["Desktop Action protect-faces"]
     # Read as the Desktop Entry Specification says: the escapes of a value, then the quotes of a command line.
-    words = shlex.split(action["Exec"].replace("\\\\", "\\"))
-    assert words[1:] == ["%F"] and words[0].replace("%%", "%") == str(script)
-    subprocess.run([words[0].replace("%%", "%"), photo], check=True, timeout=60)
+    command = shlex.split(action["Exec"].replace("\\\\", "\\"))
+    assert command[1:] == ["%F"] and command[0].replace("%%", "%") == str(script)
+    subprocess.run([command[0].replace("%%", "%"), photo], check=True, timeout=60)
     assert photo.with_name(f"{ODD}.protected.jpg").exists()
 
 
 def test_dolphins_entry_is_for_the_photos_that_c2p_reads(c2p: FakeC2p) -> None:
-    _, entry = place("Dolphin", c2p)
+    _, entry = install_script("Dolphin", c2p)
     head = _read_entry(entry)["Desktop Entry"]
     assert (head["Type"], head["X-KDE-ServiceTypes"]) == ("Service", "KonqPopupMenu/Plugin")
     assert head["Actions"].split(";")[:-1] == ["protect-faces"]
@@ -222,13 +223,13 @@ def test_dolphins_entry_is_for_the_photos_that_c2p_reads(c2p: FakeC2p) -> None:
 
 @pytest.mark.skipif(VALIDATE is None, reason="needs desktop-file-validate: apt install desktop-file-utils")
 def test_dolphins_entry_is_a_valid_desktop_file(c2p: FakeC2p, tmp_path: Path) -> None:
-    _, entry = place("Dolphin", c2p)
+    _, entry = install_script("Dolphin", c2p)
     # The validator knows the keys of applications only; a service has the same ones, and KDE's.
-    words = entry.read_text().replace("Type=Service\n", "Type=Application\nExec=true\n")
+    text = entry.read_text().replace("Type=Service\n", "Type=Application\nExec=true\n")
     copy = tmp_path / "copy.desktop"
-    copy.write_text(words)
-    ended = subprocess.run([str(VALIDATE), str(copy)], capture_output=True, text=True)
-    assert (ended.returncode, ended.stdout + ended.stderr) == (0, "")
+    copy.write_text(text)
+    process = subprocess.run([str(VALIDATE), str(copy)], capture_output=True, text=True)
+    assert (process.returncode, process.stdout + process.stderr) == (0, "")
 
 
 def _read_entry(path: Path) -> configparser.ConfigParser:
@@ -250,10 +251,10 @@ def _wait_for(path: Path) -> None:
 
 def test_lightrooms_batch_file_quotes_the_program_and_passes_the_photos_on(c2p: FakeC2p, home: Path) -> None:
     (home / "roaming" / "Adobe" / "Lightroom").mkdir(parents=True)
-    where = Installation(Path("C:/100% mine/venv"), Path("C:/my models"))
+    installation = Installation(Path("C:/100% mine/venv"), Path("C:/my models"))
     system = integrations.System({"APPDATA": str(home / "roaming")}, "win32")
-    (found,) = [each for each in integrations.find(where, system) if each.name == "Lightroom"]
-    (file,) = found.files
+    (integration,) = [match for match in integrations.find(installation, system) if match.name == "Lightroom"]
+    (file,) = integration.files
     assert file.path == home / "roaming/Adobe/Lightroom/Export Actions/Protect Faces.cmd"
     lines = file.body.decode().split("\r\n")
     assert lines[2].startswith('set C2P="C:/100%% mine/venv/') and lines[2].endswith(' "--models" "C:/my models"')

@@ -26,17 +26,17 @@ def make_people(counts: list[int], seed: int = 0, spread: float = 0.04) -> tuple
 
 def group(vectors: Embeddings, photos: list[int] | None = None, people: list[int] | None = None) -> list[int]:
     count = len(vectors)
-    found = group_faces(vectors, photos or list(range(count)), people or [0] * count, THRESHOLD)
-    return found.tolist()  # type: ignore[no-any-return]
+    groups = group_faces(vectors, photos or list(range(count)), people or [0] * count, THRESHOLD)
+    return groups.tolist()  # type: ignore[no-any-return]
 
 
-def same_parts(one: list[int], other: list[int]) -> bool:
+def is_same_partition(one: list[int], other: list[int]) -> bool:
     return len(set(zip(one, other, strict=True))) == len(set(one)) == len(set(other))
 
 
 def test_faces_of_a_person_form_a_group_and_a_stranger_stays_alone() -> None:
     vectors, people = make_people([12, 7, 3, 1, 1])
-    assert same_parts(group(vectors), people)
+    assert is_same_partition(group(vectors), people)
 
 
 def test_without_faces_or_with_one_there_is_nothing_to_group() -> None:
@@ -47,22 +47,22 @@ def test_without_faces_or_with_one_there_is_nothing_to_group() -> None:
 def test_two_faces_of_one_photo_are_two_people_however_alike() -> None:
     vectors, _ = make_people([2, 2], spread=0.001)
     twins = np.repeat(vectors[:1], 4, axis=0)
-    found = group(twins, photos=[0, 0, 1, 1])
-    assert found[0] != found[1] and found[2] != found[3]
-    assert len(set(found)) == 2
+    groups = group(twins, photos=[0, 0, 1, 1])
+    assert groups[0] != groups[1] and groups[2] != groups[3]
+    assert len(set(groups)) == 2
 
 
-def test_what_somebody_said_joins_even_on_one_photo_and_parts() -> None:
+def test_named_people_are_joined_even_on_one_photo_and_kept_apart() -> None:
     vectors, _ = make_people([6, 2], seed=3)
     far = [int(np.argmin(vectors @ vectors[0])), 0]
-    said = [0] * 8
-    for at in far:
-        said[at] = 4
-    joined = group(vectors, people=said)
+    people = [0] * 8
+    for index in far:
+        people[index] = 4
+    joined = group(vectors, people=people)
     assert joined[far[0]] == joined[0]
     assert group(vectors[far], photos=[0, 0], people=[4, 4]) == [0, 0]
-    alike = np.repeat(vectors[:1], 3, axis=0)
-    parted = group(alike, people=[1, 2, 0])
+    identical = np.repeat(vectors[:1], 3, axis=0)
+    parted = group(identical, people=[1, 2, 0])
     assert parted[0] != parted[1]
 
 
@@ -73,13 +73,13 @@ def test_groups_of_parts_are_joined_as_if_all_faces_had_been_compared_at_once(mo
     together = vectors + 1.2 * rng.normal(size=(1, 128)).astype(np.float32) / 128**0.5
     together /= np.linalg.norm(together, axis=1, keepdims=True)
     threshold = 0.8
-    whole = group_faces(together, range(len(people)), [0] * len(people), threshold)
-    monkeypatch.setattr(grouping, "MOST_AT_ONCE", 16)
+    at_once = group_faces(together, range(len(people)), [0] * len(people), threshold)
+    monkeypatch.setattr(grouping, "MAX_FACES_AT_ONCE", 16)
     monkeypatch.setattr(grouping, "find_connected", lambda vectors, *_: [np.arange(len(vectors))])
     parts = group_faces(together, range(len(people)), [0] * len(people), threshold)
-    assert same_parts(whole.tolist(), people) and same_parts(parts.tolist(), people)
+    assert is_same_partition(at_once.tolist(), people) and is_same_partition(parts.tolist(), people)
 
 
 def test_a_large_shoot_is_grouped_in_seconds() -> None:
     vectors, people = make_people([50] * 60 + [1] * 200)
-    assert same_parts(group(vectors), people)
+    assert is_same_partition(group(vectors), people)

@@ -53,8 +53,8 @@ def test_photos_are_named_from_the_list_so_that_both_can_move_together(tmp_path:
 
 def test_a_label_names_the_face_that_it_lies_in_the_nearest_of_two() -> None:
     # Both faces hold the second one, whose centres are 42 and 43 pixels away.
-    found, missing = find_labelled([FACES[1].label, FaceLabel("a.jpg", 92, 60), FaceLabel("b.jpg", 500, 500)], FACES)
-    assert found == {0, 1}
+    indices, missing = find_labelled([FACES[1].label, FaceLabel("a.jpg", 92, 60), FaceLabel("b.jpg", 500, 500)], FACES)
+    assert indices == {0, 1}
     assert FACES[1].label == FaceLabel("a.jpg", 135, 55)
     assert missing == [FaceLabel("b.jpg", 500, 500)]
 
@@ -79,7 +79,7 @@ def test_a_group_that_falls_apart_leaves_its_number_to_the_larger_part() -> None
     assert number_groups([0, 0, 0, 1, 1], [1] * 5, [0] * 5, ()) == [1, 1, 1, 2, 2]
 
 
-def test_what_somebody_said_decides_the_number_even_of_one_face() -> None:
+def test_a_named_person_decides_the_number_even_of_one_face() -> None:
     assert number_groups([0, 1, 1], [0, 4, 4], [4, 0, 0], ()) == [4, 5, 5]
 
 

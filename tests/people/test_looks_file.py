@@ -33,13 +33,13 @@ faces = ["x.jpg@1,2", "y.jpg@3,4"]
 """
 
 
-def test_everything_that_can_be_said_is_read() -> None:
+def test_all_options_are_read() -> None:
     looks = parse_looks(WRITTEN, "looks.toml")
     assert looks.people == {1: PersonLook("red lipstick", 0.7, 4, ("brows",)), 3: PersonLook()}
     assert looks.others == PersonLook(skip=True)
-    assert [looks.person(number) for number in (1, 3, 7, 9, 10, 12)] == [1, 3, 3, 3, 10, 10]
+    assert [looks.resolve_person(number) for number in (1, 3, 7, 9, 10, 12)] == [1, 3, 3, 3, 10, 10]
     assert looks.nobody == (FaceLabel("a/b@c.jpg", 812, 340),)
-    assert looks.said == {3: (FaceLabel("x.jpg", 1, 2), FaceLabel("y.jpg", 3, 4))}
+    assert looks.assigned == {3: (FaceLabel("x.jpg", 1, 2), FaceLabel("y.jpg", 3, 4))}
     assert looks.numbers == {1, 3, 7, 9, 10, 12}
 
 
@@ -47,7 +47,7 @@ def test_the_example_of_the_docs_can_be_read() -> None:
     (example,) = re.findall(r"```toml\n(.+?)```", (ROOT / "docs/people.md").read_text(encoding="utf-8"), re.DOTALL)
     looks = parse_looks(example, "looks.toml")
     assert looks.merged == {7: 3} and looks.others.skip and looks.people[1].prompt == "red lipstick"
-    assert len(looks.said[20]) == 2 and looks.nobody == (FaceLabel("../SHOOT/0412.jpg", 812, 340),)
+    assert len(looks.assigned[20]) == 2 and looks.nobody == (FaceLabel("../SHOOT/0412.jpg", 812, 340),)
 
 
 def test_two_numbers_alone_can_be_merged_without_a_second_pair_of_brackets() -> None:
@@ -68,7 +68,7 @@ def test_a_new_file_says_nothing_about_anybody_yet() -> None:
 def test_the_examples_of_a_new_file_have_a_meaning_once_they_are_no_comments() -> None:
     lines = add_people("", [1]).splitlines()
     looks = parse_looks("\n".join(line.removeprefix("# ") if " = " in line else line for line in lines), "looks.toml")
-    assert looks.merged == {7: 3} and looks.nobody == looks.said[1] != ()
+    assert looks.merged == {7: 3} and looks.nobody == looks.assigned[1] != ()
     assert looks.others == PersonLook(skip=True) and looks.people[1].skip and looks.people[1].locks == get_args(Part)
 
 
@@ -91,7 +91,7 @@ def test_the_examples_of_a_new_file_have_a_meaning_once_they_are_no_comments() -
         ("[others]\nskip = 'no'", "others.skip"),
     ],
 )
-def test_what_has_no_meaning_is_refused_with_its_place(text: str, key: str) -> None:
+def test_invalid_values_are_refused_with_their_keys(text: str, key: str) -> None:
     with raising(BadRequest, "looks-value-wrong", key=key):
         parse_looks(text, "looks.toml")
 
@@ -100,7 +100,7 @@ def test_what_has_no_meaning_is_refused_with_its_place(text: str, key: str) -> N
     ("text", "key"),
     [("merged = [1]", "merged"), ("[person.1]\ncolour = 1", "person.1.colour"), ("[others]\nfaces=[]", "others.faces")],
 )
-def test_a_key_that_nobody_knows_is_refused(text: str, key: str) -> None:
+def test_an_unknown_key_is_refused(text: str, key: str) -> None:
     with raising(BadRequest, "looks-key-unknown", key=key):
         parse_looks(text, "looks.toml")
 

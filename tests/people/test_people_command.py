@@ -30,13 +30,13 @@ def shoot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         store: Any,
         device: Any,
         warnings: list[Message],
-        tell: Callable[..., None],
+        report_progress: Callable[..., None],
     ) -> tuple[People, Looks]:
         assert [photo.name for photo in photos] == ["a.jpg", "b.jpg"]
-        tell(1)
+        report_progress(1)
         warnings.append(Message("label-unmatched", label="x.jpg@1,1"))
         groups = (("a.jpg", 4), ("b.jpg", 2), ("b.jpg", 1), ("b.jpg", 0))
-        faces = tuple(ListedFace(photo, at, (0, 0, 9, 9), group) for at, (photo, group) in enumerate(groups))
+        faces = tuple(ListedFace(photo, number, (0, 0, 9, 9), group) for number, (photo, group) in enumerate(groups))
         looks = parse_looks("merge = [4, 2]\n[person.1]\nskip = true", "looks.toml")
         return People(faces, (b"",) * 4, (1.0,) * 4, (), ()), looks
 
@@ -46,15 +46,15 @@ def shoot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_a_table_names_the_people_with_the_most_faces_first(shoot: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["people", str(shoot), "-o", str(shoot.parent / "people")]) == 0
-    told = capsys.readouterr().out
-    rows = [line.split() for line in told.splitlines() if line.strip()[:1].isdigit()]
+    output = capsys.readouterr().out
+    rows = [line.split() for line in output.splitlines() if line.strip()[:1].isdigit()]
     assert rows == [["2", "2", "2"], ["1", "1", "1", "skipped"]]
-    assert Message("label-unmatched", label="x.jpg@1,1").text() in told
-    assert str(shoot.parent / "people" / "people.html") in told
+    assert Message("label-unmatched", label="x.jpg@1,1").text() in output
+    assert str(shoot.parent / "people" / "people.html") in output
 
 
 def test_json_is_all_that_is_printed_when_it_is_asked_for(shoot: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["people", str(shoot), "-o", str(shoot.parent / "people"), "--json"]) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert told["people"] == [{"person": 2, "photos": 2, "faces": 2}, {"person": 1, "photos": 1, "faces": 1}]
-    assert told["others"] == 1 and [warning["code"] for warning in told["warnings"]] == ["label-unmatched"]
+    output = json.loads(capsys.readouterr().out)
+    assert output["people"] == [{"person": 2, "photos": 2, "faces": 2}, {"person": 1, "photos": 1, "faces": 1}]
+    assert output["others"] == 1 and [warning["code"] for warning in output["warnings"]] == ["label-unmatched"]

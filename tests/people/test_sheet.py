@@ -12,9 +12,9 @@ from c2p_core.people.sheet import draw_sheet
 
 def people() -> People:
     groups = [2, 2, 2, 1, 1, 0, 3]
-    faces = tuple(ListedFace(f"{at}<&>.jpg", 1, (0, 0, 10, 10), group) for at, group in enumerate(groups))
+    faces = tuple(ListedFace(f"{index}<&>.jpg", 1, (0, 0, 10, 10), group) for index, group in enumerate(groups))
     typical = (0.2, 0.9, 0.5, 1.0, 0.9, 1.0, 1.0)
-    return People(faces, tuple(b"jpeg%d" % at for at in range(7)), typical, (), ())
+    return People(faces, tuple(b"jpeg%d" % index for index in range(7)), typical, (), ())
 
 
 def test_the_largest_group_comes_first_its_most_typical_face_ahead_then_the_least() -> None:
@@ -25,7 +25,7 @@ def test_the_largest_group_comes_first_its_most_typical_face_ahead_then_the_leas
     assert labels == ["1", "0", "2", "3", "4", "6", "5"]
 
 
-def test_merged_people_are_one_and_looks_are_told() -> None:
+def test_merged_people_are_one_and_looks_are_shown() -> None:
     page = draw_sheet(people(), parse_looks('merge = [2, 1]\n[person.3]\nskip = true\n[person.1]\nprompt = "<b>"', "x"))
     assert re.findall(r"<h2 [^>]*>([^<]*)</h2>", page) == ["Person 1", "Person 3", "Nobody in particular"]
     assert "5 photos; &quot;&lt;b&gt;&quot;" in page and "1 photo; skipped" in page

@@ -62,7 +62,7 @@ def test_every_person_has_a_look_and_others_get_what_the_request_says(tmp_path: 
     assert chosen.looks == (FaceLook(1, "red lipstick", seed=3), FaceLook(2))
 
 
-def test_who_is_skipped_is_left_out_by_the_file_or_by_the_command(tmp_path: Path) -> None:
+def test_skipped_people_are_left_out_by_the_file_or_by_the_command(tmp_path: Path) -> None:
     skipping = make(tmp_path, "[person.1]\nskip = true\n[others]\nskip = true")
     chosen = choose(skipping, "a.jpg", tmp_path, 1, 2, 3)
     assert chosen is not None and chosen.faces == (2,)
@@ -86,12 +86,12 @@ def test_only_faces_that_the_request_names_are_chosen_and_unlisted_ones_are_nobo
     assert choose(looks, "new.jpg", tmp_path, 1).looks == (FaceLook(1, strength=0.9),)  # type: ignore[union-attr]
 
 
-def test_photos_that_nobody_was_looked_for_in_are_told_apart_from_those_without_a_face(tmp_path: Path) -> None:
+def test_photos_not_searched_for_people_differ_from_those_without_a_face(tmp_path: Path) -> None:
     paths = [str(tmp_path / name) for name in ("a.jpg", "empty.jpg", "new.jpg")]
     assert make(tmp_path).find_unlisted(paths) == paths[2:]
 
 
-def test_a_number_that_is_no_persons_is_refused(tmp_path: Path) -> None:
+def test_a_number_of_nobody_is_refused(tmp_path: Path) -> None:
     with raising(BadRequest, "person-unknown", number=5, known=[1, 2]):
         make(tmp_path, skip=[1, 5])
 
@@ -100,12 +100,12 @@ def test_later_photos_go_on_from_the_last_one_and_away_from_all(tmp_path: Path) 
     looks = make(tmp_path)
     choose(looks, "a.jpg", tmp_path, 1, 2)
     looks.learn(str(tmp_path / "a.jpg"), result(trace(1, 0.1), trace(2, 0.2)))
-    (own,) = choose(looks, "b.jpg", tmp_path, 1).looks  # type: ignore[union-attr]
-    assert [list(earlier.protected["dlib"]) for earlier in own.earlier] == [[np.float32(0.1)] * 4]
+    (look,) = choose(looks, "b.jpg", tmp_path, 1).looks  # type: ignore[union-attr]
+    assert [list(earlier.protected["dlib"]) for earlier in look.earlier] == [[np.float32(0.1)] * 4]
     looks.learn(str(tmp_path / "b.jpg"), result(trace(1, 0.3)))
-    own, other = choose(looks, "a.jpg", tmp_path, 1, 2).looks  # type: ignore[union-attr]
-    assert [float(earlier.protected["dlib"][0]) for earlier in own.earlier] == pytest.approx([0.1, 0.3])
-    assert [set(earlier.code) for earlier in own.earlier] == [set(), {"shape"}]
+    look, other = choose(looks, "a.jpg", tmp_path, 1, 2).looks  # type: ignore[union-attr]
+    assert [float(earlier.protected["dlib"][0]) for earlier in look.earlier] == pytest.approx([0.1, 0.3])
+    assert [set(earlier.code) for earlier in look.earlier] == [set(), {"shape"}]
     assert [float(earlier.protected["dlib"][0]) for earlier in other.earlier] == pytest.approx([0.2])
 
 
@@ -116,41 +116,39 @@ def test_a_photo_waits_for_an_earlier_one_of_the_same_person_but_not_for_others(
 
     looks = make(tmp_path)
     choose(looks, "a.jpg", tmp_path, 1)
-    found: list[ProtectRequest | None] = []
-    later = threading.Thread(target=lambda: found.append(choose(looks, "b.jpg", tmp_path, 1)))
+    chosen: list[ProtectRequest | None] = []
+    later = threading.Thread(target=lambda: chosen.append(choose(looks, "b.jpg", tmp_path, 1)))
     later.start()
     later.join(0.1)
-    assert not found
+    assert not chosen
     looks.learn(str(tmp_path / "a.jpg"), result(trace(1, 0.1)))
     later.join(5)
-    assert found[0] is not None and len(found[0].looks[0].earlier) == 1
+    assert chosen[0] is not None and len(chosen[0].looks[0].earlier) == 1
 
 
 def test_a_photo_that_failed_leaves_nothing_and_keeps_nobody_waiting(tmp_path: Path) -> None:
     looks = make(tmp_path)
     choose(looks, "a.jpg", tmp_path, 1)
     looks.learn(str(tmp_path / "a.jpg"), None)
-    began = time.monotonic()
-    (own,) = choose(looks, "b.jpg", tmp_path, 1).looks  # type: ignore[union-attr]
-    assert own.earlier == () and time.monotonic() - began < 5
+    start = time.monotonic()
+    (look,) = choose(looks, "b.jpg", tmp_path, 1).looks  # type: ignore[union-attr]
+    assert look.earlier == () and time.monotonic() - start < 5
 
 
-def test_a_photo_that_is_never_heard_of_again_is_waited_for_only_once(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(shoot, "PATIENCE", 0.01)
+def test_a_photo_without_an_outcome_is_waited_for_only_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shoot, "WAIT_SECONDS", 0.01)
     looks = make(tmp_path)
     choose(looks, "a.jpg", tmp_path, 1)
-    (own,) = choose(looks, "b.jpg", tmp_path, 1).looks  # type: ignore[union-attr]
-    assert own.earlier == ()
+    (look,) = choose(looks, "b.jpg", tmp_path, 1).looks  # type: ignore[union-attr]
+    assert look.earlier == ()
     looks.learn(str(tmp_path / "b.jpg"), result(trace(1, 0.1)))
-    monkeypatch.setattr(shoot, "PATIENCE", 60.0)
+    monkeypatch.setattr(shoot, "WAIT_SECONDS", 60.0)
     assert choose(looks, "b.jpg", tmp_path, 1) is not None
 
 
 def test_settings_change_with_what_a_photos_own_people_get_and_with_nothing_else(tmp_path: Path) -> None:
     def settings(photo: str, text: str = "", **choice: Any) -> str:
-        return json.dumps(make(tmp_path, text, **choice).settings(str(tmp_path / photo)))
+        return json.dumps(make(tmp_path, text, **choice).settings_for(str(tmp_path / photo)))
 
     plain = settings("b.jpg")
     assert settings("b.jpg", "[person.2]\nseed = 4\n[others]\nskip = true", skip=[2]) == plain
@@ -161,26 +159,26 @@ def test_settings_change_with_what_a_photos_own_people_get_and_with_nothing_else
 
 
 @dataclass(frozen=True)
-class Kept(Results):
-    """Results that are asked for by photo and are as the photo's name says."""
+class FakeResults(Results):
+    """Results with the same embedding for each photo, which remember the photos requested."""
 
-    asked: list[str] = field(default_factory=list)
+    requested: list[str] = field(default_factory=list)
 
     def embed(self, source: str, box: Box) -> dict[str, np.ndarray] | None:
-        self.asked.append(Path(source).name)
+        self.requested.append(Path(source).name)
         return {"dlib": np.full(4, 0.7, np.float32)} if source in self.files else None
 
 
 def test_a_run_that_goes_on_leads_away_from_what_earlier_ones_have_protected(tmp_path: Path) -> None:
-    kept = Kept({str((tmp_path / "b.jpg").resolve()): Path("b.protected.jpg")})
-    looks = ShootLooks(Looks(), LISTED, tmp_path, results=kept)
-    own, other, *_ = choose(looks, "a.jpg", tmp_path, 1, 2).looks  # type: ignore[union-attr]
-    assert [set(trace.code) for trace in own.earlier] == [set()] and other.earlier == ()
-    assert own.earlier[0].protected["dlib"].tolist() == pytest.approx([0.7] * 4)
+    results = FakeResults({str((tmp_path / "b.jpg").resolve()): Path("b.protected.jpg")})
+    looks = ShootLooks(Looks(), LISTED, tmp_path, results=results)
+    look, other, *_ = choose(looks, "a.jpg", tmp_path, 1, 2).looks  # type: ignore[union-attr]
+    assert [set(trace.code) for trace in look.earlier] == [set()] and other.earlier == ()
+    assert look.earlier[0].protected["dlib"].tolist() == pytest.approx([0.7] * 4)
     looks.learn(str(tmp_path / "a.jpg"), result(trace(1, 0.1)))
-    asked = len(kept.asked)
-    (own,) = choose(looks, "b.jpg", tmp_path, 1).looks  # type: ignore[union-attr]
-    assert len(own.earlier) == 2 and len(kept.asked) == asked
+    requested = len(results.requested)
+    (look,) = choose(looks, "b.jpg", tmp_path, 1).looks  # type: ignore[union-attr]
+    assert len(look.earlier) == 2 and len(results.requested) == requested
 
 
 def test_another_process_gets_the_same_looks_without_traces(tmp_path: Path) -> None:

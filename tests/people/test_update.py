@@ -18,7 +18,7 @@ from c2p_core.errors import BadRequest, Message, NoFace
 from c2p_core.faces import find_faces
 from c2p_core.io import photo_files
 from c2p_core.models.store import ModelStore
-from c2p_core.people.finding import People, group_people, load_recogniser, see_faces, similarity_threshold
+from c2p_core.people.finding import People, embed_faces, group_people, load_recogniser, similarity_threshold
 from c2p_core.people.listing import Listing, read_listing
 from c2p_core.people.looks_file import Looks
 from c2p_core.people.results import Results
@@ -33,15 +33,15 @@ CPU = torch.device("cpu")
 @pytest.fixture(scope="module")
 def shoot(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("shoot")
-    one = Image.fromarray(data.astronaut()[:260, 100:360])
+    woman = Image.fromarray(data.astronaut()[:260, 100:360])
     # A face that the shipped generator made up.
-    other = Image.open(SAMPLES).crop((128, 128, 256, 256)).resize((260, 260), Image.Resampling.LANCZOS)
-    both = Image.new("RGB", (520, 260))
-    both.paste(one)
-    both.paste(other, (260, 0))
-    both.save(folder / "both.png")
-    ImageEnhance.Brightness(ImageOps.mirror(one)).enhance(0.8).save(folder / "one.png")
-    ImageEnhance.Brightness(ImageOps.mirror(other)).enhance(1.1).save(folder / "other.png")
+    generated = Image.open(SAMPLES).crop((128, 128, 256, 256)).resize((260, 260), Image.Resampling.LANCZOS)
+    pair = Image.new("RGB", (520, 260))
+    pair.paste(woman)
+    pair.paste(generated, (260, 0))
+    pair.save(folder / "both.png")
+    ImageEnhance.Brightness(ImageOps.mirror(woman)).enhance(0.8).save(folder / "one.png")
+    ImageEnhance.Brightness(ImageOps.mirror(generated)).enhance(1.1).save(folder / "other.png")
     (folder / "broken.png").write_bytes(b"no picture")
     return folder
 
@@ -62,9 +62,9 @@ def test_people_are_found_keep_their_numbers_and_are_corrected_by_hand(
 ) -> None:
     people, warnings = update(shoot, tmp_path, store, "both", "one", "broken")
     assert [message.code for message in warnings] == ["image-format-unknown"]
-    found = groups(people)
-    (stranger,) = (key for key, group in found.items() if group == 0)
-    assert stranger[0] == "both" and sorted(found.values()) == [0, 1, 1]
+    face_groups = groups(people)
+    (stranger,) = (key for key, group in face_groups.items() if group == 0)
+    assert stranger[0] == "both" and sorted(face_groups.values()) == [0, 1, 1]
     assert read_listing(tmp_path / "faces.json") == Listing(people.photos, people.faces)
     assert [Path(name).name for name in people.photos] == ["both.png", "one.png"]
     assert "Person 1" in (tmp_path / "people.html").read_text()
@@ -75,13 +75,13 @@ def test_people_are_found_keep_their_numbers_and_are_corrected_by_hand(
     looks = tmp_path / "looks.toml"
     label = next(face.label for face in people.faces if Path(face.photo).stem == "one")
     looks.write_text(f'nobody = ["{label}", "gone.png@1,1"]\n' + looks.read_text())
-    written = looks.read_text()
+    text_before = looks.read_text()
     people, warnings = update(shoot, tmp_path, store, "both", "one", "other")
-    found = groups(people)
-    assert found["one", 1] == 0 and found[stranger] == found["other", 1] == 2
-    assert found["both", 3 - stranger[1]] == 1
+    face_groups = groups(people)
+    assert face_groups["one", 1] == 0 and face_groups[stranger] == face_groups["other", 1] == 2
+    assert face_groups["both", 3 - stranger[1]] == 1
     assert warnings == [Message("label-unmatched", label="gone.png@1,1")]
-    assert looks.read_text().startswith(written) and "[person.2]" in looks.read_text()
+    assert looks.read_text().startswith(text_before) and "[person.2]" in looks.read_text()
 
 
 def test_without_any_face_nothing_is_written(shoot: Path, tmp_path: Path, store: ModelStore) -> None:
@@ -101,9 +101,9 @@ def test_a_wrong_looks_file_is_refused_before_any_photo_is_read(shoot: Path, tmp
 def test_protected_photos_of_earlier_runs_are_embedded_where_the_face_was(shoot: Path, store: ModelStore) -> None:
     (face,) = find_faces(photo_files.read(shoot / "one.png"), store)
     results = Results({"a": shoot / "one.png", "gone": shoot / "gone.png"})
-    found = results.embed("a", face.box)
-    assert found is not None and set(found) == set(list_recognisers(store))
-    assert all(np.linalg.norm(vector) == pytest.approx(1.0, abs=1e-4) for vector in found.values())
+    embeddings = results.embed("a", face.box)
+    assert embeddings is not None and set(embeddings) == set(list_recognisers(store))
+    assert all(np.linalg.norm(vector) == pytest.approx(1.0, abs=1e-4) for vector in embeddings.values())
     x0, y0, x1, y1 = face.box
     assert results.embed("a", (x0 + 500, y0, x1 + 500, y1)) is None
     assert results.embed("gone", face.box) is results.embed("unknown", face.box) is None
@@ -116,8 +116,8 @@ def test_the_shared_photos_of_people_are_grouped_as_their_names_say(store: Model
     except NoData as missing:
         pytest.skip(f"PEOPLE ARE NOT GROUPED AS THE SHARED PHOTOS SAY: {missing}")
     recogniser = load_recogniser(store, CPU)
-    seen, _ = see_faces(photos.values(), next(iter(photos.values())).parent, store, recogniser, CPU, [])
-    assert len(seen) == len(photos)
-    found = group_people(seen, similarity_threshold(recogniser), Looks(), (), ())
+    embedded, _ = embed_faces(photos.values(), next(iter(photos.values())).parent, store, recogniser, CPU, [])
+    assert len(embedded) == len(photos)
+    people = group_people(embedded, similarity_threshold(recogniser), Looks(), (), ())
     truth = [person_of(label) for label in photos]
-    assert adjusted_rand_index(truth, [face.group for face in found.faces]) >= 0.9
+    assert adjusted_rand_index(truth, [face.group for face in people.faces]) >= 0.9

@@ -51,8 +51,12 @@ def test_without_any_worker_the_user_reads_what_to_do() -> None:
 
 def test_the_pointer_file_says_how_to_start_it_and_where_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(location.POINTER_VARIABLE, write(tmp_path / "pointer", GOOD))
-    found = find_worker()
-    assert (found.command, found.run_folder, found.environment) == (GOOD["command"], "/opt/run", {"A": "b"})
+    worker_location = find_worker()
+    assert (worker_location.command, worker_location.run_folder, worker_location.environment) == (
+        GOOD["command"],
+        "/opt/run",
+        {"A": "b"},
+    )
 
 
 def test_the_pointer_file_beside_the_plug_in_is_found(tmp_path: Path) -> None:
@@ -60,8 +64,8 @@ def test_the_pointer_file_beside_the_plug_in_is_found(tmp_path: Path) -> None:
     write(tmp_path / "protect-face" / location.POINTER, GOOD)
     code = "import worker_client.location as l; print(l.find_worker().run_folder)"
     environment = {**os.environ, "PYTHONPATH": str(tmp_path / "protect-face")}
-    ran = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
-    assert ran.stdout.strip() == "/opt/run", ran.stderr
+    process = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+    assert process.stdout.strip() == "/opt/run", process.stderr
 
 
 def test_a_chosen_python_comes_before_everything(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -111,13 +115,13 @@ def test_python_2_gets_names_in_the_encoding_of_its_file_system(monkeypatch: pyt
     # As on a Western European Windows.
     monkeypatch.setattr(location, "FILE_NAMES", "cp1252")
     monkeypatch.setattr(location, "sys", SimpleNamespace(version_info=(2, 7)))
-    assert location.native("C:\\Users\\Jürgen") == b"C:\\Users\\J\xfcrgen"
-    assert location.readable(b"C:\\Users\\J\xfcrgen") == "C:\\Users\\Jürgen"
+    assert location.to_native("C:\\Users\\Jürgen") == b"C:\\Users\\J\xfcrgen"
+    assert location.to_readable(b"C:\\Users\\J\xfcrgen") == "C:\\Users\\Jürgen"
 
 
 def test_a_diagnosis_is_text_whatever_bytes_a_path_has(tmp_path: Path) -> None:
-    found = diagnose(WorkerLocation("test", [b"/J\xc3\xbcrgen/python"], str(tmp_path), {}))  # type: ignore[list-item]
-    assert json.loads(json.dumps(found))["command"] == ["/Jürgen/python"]
+    diagnosis = diagnose(WorkerLocation("test", [b"/J\xc3\xbcrgen/python"], str(tmp_path), {}))  # type: ignore[list-item]
+    assert json.loads(json.dumps(diagnosis))["command"] == ["/Jürgen/python"]
 
 
 def test_inside_flatpak_the_user_reads_how_to_start_the_worker_outside(
@@ -134,11 +138,11 @@ def test_inside_flatpak_the_user_reads_how_to_start_the_worker_outside(
 
 def test_every_text_names_the_command_that_installs_into_gimp() -> None:
     root = CLIENT.parents[1]
-    words = [*(root / "plugin").rglob("*.py"), *(root / "plugin").rglob("*.po"), root / "docs" / "gimp.md"]
-    words += (root / "c2p_core" / "worker").glob("*.py")
-    found = [line for path in words for line in path.read_text(encoding="utf-8").splitlines() if "install.py" in line]
-    assert found
-    assert [line for line in found if not re.search(r"python3 install\.py --(gimp|doctor)", line)] == []
+    paths = [*(root / "plugin").rglob("*.py"), *(root / "plugin").rglob("*.po"), root / "docs" / "gimp.md"]
+    paths += (root / "c2p_core" / "worker").glob("*.py")
+    lines = [line for path in paths for line in path.read_text(encoding="utf-8").splitlines() if "install.py" in line]
+    assert lines
+    assert [line for line in lines if not re.search(r"python3 install\.py --(gimp|doctor)", line)] == []
 
 
 def test_a_run_folder_that_can_not_be_made_is_named(tmp_path: Path) -> None:
@@ -149,7 +153,7 @@ def test_a_run_folder_that_can_not_be_made_is_named(tmp_path: Path) -> None:
     assert caught.value.fields["path"] == str(tmp_path / "file" / "run")
 
 
-def test_another_program_on_the_port_of_a_dead_worker_is_nobody(tmp_path: Path) -> None:
+def test_another_program_on_the_port_of_a_dead_worker_is_no_worker(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         threading.Thread(target=lambda: server.accept()[0].sendall(b"SSH-2.0-OpenSSH_9.6\r\n"), daemon=True).start()
         tmp_path.chmod(0o700)
@@ -173,13 +177,13 @@ def test_what_gimp_sets_for_itself_does_not_reach_the_worker() -> None:
         "GIMP3_DATADIR": "x",
         "DYLD_LIBRARY_PATH": "x",
     }
-    kept = {"HOME": "/home/a", "LANG": "de_DE.UTF-8", "XDG_DATA_HOME": "/d", "CUDA_VISIBLE_DEVICES": "0"}
+    environment = {"HOME": "/home/a", "LANG": "de_DE.UTF-8", "XDG_DATA_HOME": "/d", "CUDA_VISIBLE_DEVICES": "0"}
     packed = {"APPDIR": "/tmp/.mount_GIMP", "PATH": "/tmp/.mount_GIMP/usr/bin:/usr/bin"}
-    clean = start.clean_environment({**theirs, **kept, **packed})
-    assert clean == {**kept, "APPDIR": "/tmp/.mount_GIMP", "PATH": "/usr/bin"}
+    clean = start.clean_environment({**theirs, **environment, **packed})
+    assert clean == {**environment, "APPDIR": "/tmp/.mount_GIMP", "PATH": "/usr/bin"}
 
 
-def test_on_windows_the_worker_has_a_console_that_nobody_sees(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_on_windows_the_worker_has_a_hidden_console(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(start, "os", SimpleNamespace(name="nt", path=os.path))
     flags = start.make_detached_options(None, None)["creationflags"]
     # CREATE_NO_WINDOW, which is ignored beside DETACHED_PROCESS.
@@ -221,11 +225,11 @@ def test_it_imports_nothing_beyond_the_standard_library(path: Path) -> None:
 
 def test_it_is_python_2_7_too() -> None:
     command = [sys.executable, "-c", "import vermin; vermin.main()", "-t=2.7", "-t=3.3", "--no-tips", str(CLIENT)]
-    ran = subprocess.run(command, capture_output=True, text=True)
-    assert ran.returncode == 0, ran.stdout
+    process = subprocess.run(command, capture_output=True, text=True)
+    assert process.returncode == 0, process.stdout
 
 
-def python2() -> str:
+def find_python2() -> str:
     """A Python 2.7 that runs: on the path, or among pyenv's. Without one skips; GIMP 2.10's own runs the host tests."""
     candidates = [shutil.which("python2.7"), *map(str, (Path.home() / ".pyenv/versions").glob("2.7*/bin/python2.7"))]
     for candidate in filter(None, candidates):
@@ -257,9 +261,9 @@ with worker_client.connect() as worker:
     assert event.header["code"] == "job-crashed"
 assert worker_client.diagnose()["status"]["device"] == "cpu"
 assert worker_client.stop() and not worker_client.stop()
-from worker_client.messages import Message, told
+from worker_client.messages import Message, render_message
 sent = Message("model-unreadable", path=u"/\\xfc", reason="x").described()
-said = told(sent, lambda t: t.replace(u"model", u"\\xb5"))
+said = render_message(sent, lambda t: t.replace(u"model", u"\\xb5"))
 assert said == u"The \\xb5 file /\\xfc can't be read (x); check its permissions.", said
 problem = worker_client.WorkerProblem("pointer-unreadable", path=u"/\\xfc")
 assert str(problem) == problem.message["text"].encode("utf-8") and u"/\\xfc" in problem.message["text"]
@@ -268,7 +272,7 @@ print("all of it")
 
 
 def test_it_runs_in_a_real_python_2_7(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    python = python2()
+    python = find_python2()
     # A home with letters that Python 2 likes to trip over.
     home = tmp_path / "zuhause ü"
     home.mkdir()
@@ -281,5 +285,5 @@ def test_it_runs_in_a_real_python_2_7(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setenv(location.POINTER_VARIABLE, write(tmp_path / "pointer", pointer))
     script = write(tmp_path / "conversation.py", CONVERSATION.lstrip())
     environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1", "LC_ALL": "C"}
-    ran = subprocess.run([python, script, str(CLIENT.parent)], env=environment, capture_output=True, text=True)
-    assert ran.stdout == "all of it\n", ran.stderr
+    process = subprocess.run([python, script, str(CLIENT.parent)], env=environment, capture_output=True, text=True)
+    assert process.stdout == "all of it\n", process.stderr

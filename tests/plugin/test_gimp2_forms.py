@@ -1,4 +1,4 @@
-"""What the plug-in registers in GIMP 2.10, whose forms nobody can see in the tests' own."""
+"""What the plug-in registers in GIMP 2.10; the forms themselves can't be shown in the tests' GIMP."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
-from worker_client.settings import job_header
+from worker_client.settings import make_job_header
 
 from tests.plugin.conftest import PLUGIN
 
@@ -20,10 +20,10 @@ Parameters = list[tuple[Any, ...]]
 @pytest.fixture
 def registered(gimpfu: ModuleType) -> dict[str, tuple[Parameters, Callable[..., object]]]:
     """The parameters of each procedure, and what it runs."""
-    found = {}
+    procedures = {}
 
     def register(name: str, *about: Any) -> None:
-        found[name] = about[7], about[9]
+        procedures[name] = about[7], about[9]
 
     if not isinstance(gimpfu.pdb, SimpleNamespace):
         gimpfu.pdb = SimpleNamespace(gimp_plugin_enable_precision=lambda: None)  # type: ignore[attr-defined]
@@ -33,7 +33,7 @@ def registered(gimpfu: ModuleType) -> dict[str, tuple[Parameters, Callable[..., 
     )
     assert spec is not None and spec.loader is not None
     spec.loader.exec_module(importlib.util.module_from_spec(spec))
-    return found
+    return procedures
 
 
 @pytest.fixture
@@ -46,8 +46,10 @@ def forms(registered: dict[str, tuple[Parameters, Callable[..., object]]]) -> di
 def test_whole_numbers_can_only_be_chosen_where_they_have_a_meaning(
     gimpfu: ModuleType, forms: dict[str, Parameters], name: str, limits: tuple[int, int]
 ) -> None:
-    found = [parameter for form in forms.values() for parameter in form if parameter[1] == name]
-    assert found and all(kind == gimpfu.PF_SPINNER and bounds == (*limits, 1) for kind, _, _, _, bounds in found)
+    parameters = [parameter for form in forms.values() for parameter in form if parameter[1] == name]
+    assert parameters and all(
+        kind == gimpfu.PF_SPINNER and bounds == (*limits, 1) for kind, _, _, _, bounds in parameters
+    )
 
 
 def test_the_sliders_of_the_amounts_reach_the_worker_as_factors(
@@ -55,49 +57,58 @@ def test_the_sliders_of_the_amounts_reach_the_worker_as_factors(
 ) -> None:
     import gimp2_run
 
-    asked: list[dict[str, Any]] = []
-    monkeypatch.setattr(gimp2_run, "protect", lambda _image, _drawable, settings: asked.append(settings))
+    settings_of_runs: list[dict[str, Any]] = []
+    monkeypatch.setattr(gimp2_run, "protect", lambda _image, _drawable, settings: settings_of_runs.append(settings))
     parameters, protect = registered["python-fu-protect-face"]
-    given = [parameter[3] for parameter in parameters]
-    protect(*given[:-9], 50.0, 0.0, 100.0, 120.0, *given[-5:])
-    assert job_header(asked[0]).items() >= {"amount": 0.5, "shape": 0.0, "light": 1.0, "makeup": 1.2}.items()
+    defaults = [parameter[3] for parameter in parameters]
+    protect(*defaults[:-9], 50.0, 0.0, 100.0, 120.0, *defaults[-5:])
+    assert (
+        make_job_header(settings_of_runs[0]).items()
+        >= {"amount": 0.5, "shape": 0.0, "light": 1.0, "makeup": 1.2}.items()
+    )
 
 
-def test_what_the_toggles_lock_is_what_a_run_is_asked_for(
+def test_the_lock_toggles_set_the_locks_of_a_run(
     gimpfu: ModuleType,
     registered: dict[str, tuple[Parameters, Callable[..., object]]],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     import gimp2_run
 
-    asked: list[dict[str, Any]] = []
-    monkeypatch.setattr(gimp2_run, "protect", lambda _image, _drawable, settings: asked.append(settings))
+    settings_of_runs: list[dict[str, Any]] = []
+    monkeypatch.setattr(gimp2_run, "protect", lambda _image, _drawable, settings: settings_of_runs.append(settings))
     parameters, protect = registered["python-fu-protect-face"]
     assert [parameter[0] for parameter in parameters[-5:-1]] == 4 * [gimpfu.PF_TOGGLE]
-    given = [parameter[3] for parameter in parameters]
-    protect(*given)
-    protect(*given[:-5], 1, 0, 0, 1, 0)  # GIMP hands numbers over
-    assert "locks" not in job_header(asked[0]) and job_header(asked[1])["locks"] == ["brows", "jaw"]
+    defaults = [parameter[3] for parameter in parameters]
+    protect(*defaults)
+    protect(*defaults[:-5], 1, 0, 0, 1, 0)  # GIMP hands numbers over
+    assert "locks" not in make_job_header(settings_of_runs[0]) and make_job_header(settings_of_runs[1])["locks"] == [
+        "brows",
+        "jaw",
+    ]
 
 
-def test_what_the_toggle_says_of_the_expression_is_what_a_run_is_asked_for(
+def test_the_expression_toggle_sets_keep_expression_of_a_run(
     gimpfu: ModuleType,
     registered: dict[str, tuple[Parameters, Callable[..., object]]],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     import gimp2_run
 
-    asked: list[dict[str, Any]] = []
-    monkeypatch.setattr(gimp2_run, "protect", lambda _image, _drawable, settings: asked.append(settings))
+    settings_of_runs: list[dict[str, Any]] = []
+    monkeypatch.setattr(gimp2_run, "protect", lambda _image, _drawable, settings: settings_of_runs.append(settings))
     parameters, protect = registered["python-fu-protect-face"]
-    at = [parameter[1] for parameter in parameters].index("keep_expression")
-    assert (parameters[at][0], parameters[at][3]) == (gimpfu.PF_TOGGLE, True)
-    given = [parameter[3] for parameter in parameters]
-    for said in (given[at], 0):  # GIMP hands numbers over
-        protect(*given[:at], said, *given[at + 1 :])
-    assert [settings["keep_expression"] for settings in asked] == [True, False]
+    index = [parameter[1] for parameter in parameters].index("keep_expression")
+    assert (parameters[index][0], parameters[index][3]) == (gimpfu.PF_TOGGLE, True)
+    defaults = [parameter[3] for parameter in parameters]
+    for value in (defaults[index], 0):  # GIMP hands numbers over
+        protect(*defaults[:index], value, *defaults[index + 1 :])
+    assert [settings["keep_expression"] for settings in settings_of_runs] == [True, False]
     # The worker takes true and false, and no numbers.
-    assert [json.dumps(job_header(settings)["keep_expression"]) for settings in asked] == ["true", "false"]
+    assert [json.dumps(make_job_header(settings)["keep_expression"]) for settings in settings_of_runs] == [
+        "true",
+        "false",
+    ]
 
 
 class FakeImage:
@@ -113,9 +124,9 @@ class FakeImage:
 def opened(gimpfu: ModuleType, tmp_path: Path) -> list[FakeImage]:
     """The images that are open; GIMP shows and keeps nothing."""
     images = [FakeImage(number, name) for number, name in ((3, b"first"), (4, b"gr\xc3\xbcn"), (7, b"front"))]
-    shown = SimpleNamespace(messages=[])
+    gimp_output = SimpleNamespace(messages=[])
     gimp = SimpleNamespace(
-        image_list=lambda: list(images), message=shown.messages.append, directory=str(tmp_path), Layer=bytes
+        image_list=lambda: list(images), message=gimp_output.messages.append, directory=str(tmp_path), Layer=bytes
     )
     pdb = SimpleNamespace(
         gimp_plugin_enable_precision=lambda: None,
@@ -131,15 +142,15 @@ def test_every_open_image_is_protected_with_its_active_layer_the_one_in_front_fi
 ) -> None:
     import gimp2_images
 
-    asked: list[tuple[object, ...]] = []
+    runs: list[tuple[object, ...]] = []
 
-    def protect(image: FakeImage, layer: object, settings: object, tell: object) -> tuple[object, dict[str, Any]]:
-        asked.append((image.ID, layer, settings))
+    def protect(image: FakeImage, layer: object, settings: object, on_event: object) -> tuple[object, dict[str, Any]]:
+        runs.append((image.ID, layer, settings))
         return f"layer of {image.ID}", {"faces": [], "warnings": []}
 
     monkeypatch.setattr(gimp2_images, "search_and_insert", protect)
     assert gimp2_images.protect_all(opened[2], "mine", {"seed": 5}) == "layer of 7"  # type: ignore[arg-type]
-    assert asked == [(7, "mine", {"seed": 5}), (4, "gr\xfcn".encode(), {"seed": 5})]
+    assert runs == [(7, "mine", {"seed": 5}), (4, "gr\xfcn".encode(), {"seed": 5})]
     (message,) = vars(gimp2_images)["gimp"].message.__self__
     assert "first: " in message and "grün: " in message
 
@@ -153,14 +164,14 @@ def test_the_toggle_for_all_images_starts_a_run_over_them_where_there_are_severa
     import gimp2_images
     import gimp2_run
 
-    asked: list[str] = []
-    monkeypatch.setattr(gimp2_run, "protect", lambda *_: asked.append("one"))
-    monkeypatch.setattr(gimp2_images, "protect_all", lambda *_: asked.append("all"))
+    calls: list[str] = []
+    monkeypatch.setattr(gimp2_run, "protect", lambda *_: calls.append("one"))
+    monkeypatch.setattr(gimp2_images, "protect_all", lambda *_: calls.append("all"))
     parameters, protect = registered["python-fu-protect-face"]
     assert parameters[-1][:2] == (gimpfu.PF_TOGGLE, "all_images") and parameters[-1][3] is False
-    given = [parameter[3] for parameter in parameters]
-    protect(*given)
-    protect(*given[:-1], 1)  # GIMP hands numbers over
+    defaults = [parameter[3] for parameter in parameters]
+    protect(*defaults)
+    protect(*defaults[:-1], 1)  # GIMP hands numbers over
     del opened[1:]
-    protect(*given[:-1], 1)
-    assert asked == ["one", "all", "one"]
+    protect(*defaults[:-1], 1)
+    assert calls == ["one", "all", "one"]

@@ -1,4 +1,4 @@
-"""What the plug-in for GIMP 2.10 does to bytes, against NumPy; GIMP itself is not needed for that."""
+"""The byte operations of the plug-in for GIMP 2.10, compared with NumPy; GIMP itself is not needed."""
 
 from __future__ import annotations
 
@@ -44,4 +44,4 @@ def test_outside_of_a_drawable_there_are_zeros(pixels: Any, rect: tuple[int, int
     x, y, width, height = rect
     wide = np.pad(content, 40)
     expected = wide[40 + y : 40 + y + height, 40 + x : 40 + x + width]
-    assert pixels.padded(FakeDrawable(content), rect) == expected.tobytes()
+    assert pixels.read_padded(FakeDrawable(content), rect) == expected.tobytes()

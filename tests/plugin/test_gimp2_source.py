@@ -39,5 +39,5 @@ def test_it_imports_the_standard_library_and_its_host_only(path: Path) -> None:
 
 def test_it_is_python_2_7() -> None:
     command = [sys.executable, "-c", "import vermin; vermin.main()", "-t=2.7", "--no-tips", str(PLUG_IN)]
-    ran = subprocess.run(command, capture_output=True, text=True)
-    assert ran.returncode == 0, ran.stdout
+    process = subprocess.run(command, capture_output=True, text=True)
+    assert process.returncode == 0, process.stdout

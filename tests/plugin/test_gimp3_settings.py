@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from worker_client import Event
-from worker_client.settings import LOCKS, job_header, pack_pixels, pack_run_record, unpack_run_record
+from worker_client.settings import LOCKS, make_job_header, pack_pixels, pack_run_record, unpack_run_record
 
 from tests.plugin.conftest import PLUGIN
 
@@ -31,8 +31,8 @@ class FakeProcedure:
 class FakeConfig:
     """Arguments with their defaults, but for those that are given."""
 
-    def __init__(self, procedure: FakeProcedure, **given: Any) -> None:
-        self.values = procedure.defaults | {name.replace("_", "-"): value for name, value in given.items()}
+    def __init__(self, procedure: FakeProcedure, **arguments: Any) -> None:
+        self.values = procedure.defaults | {name.replace("_", "-"): value for name, value in arguments.items()}
         assert self.values.keys() == procedure.defaults.keys()
 
     def get_property(self, name: str) -> Any:
@@ -58,12 +58,12 @@ def run_settings(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 @pytest.fixture
 def procedure(run_settings: Any) -> FakeProcedure:
-    made = FakeProcedure()
-    run_settings.declare(made)
-    return made
+    fake = FakeProcedure()
+    run_settings.declare(fake)
+    return fake
 
 
-def test_without_an_argument_a_run_is_asked_for_the_defaults(run_settings: Any, procedure: FakeProcedure) -> None:
+def test_without_arguments_a_run_has_the_default_settings(run_settings: Any, procedure: FakeProcedure) -> None:
     assert run_settings.read_config(FakeConfig(procedure)) == run_settings.RunSettings()
     assert run_settings.RunSettings().keep_expression is True
 
@@ -72,31 +72,31 @@ def test_without_an_argument_a_run_is_asked_for_the_defaults(run_settings: Any, 
 def test_whether_the_expression_is_kept_reaches_the_worker_and_what_strengthens_the_result(
     run_settings: Any, procedure: FakeProcedure, kept: bool
 ) -> None:
-    asked = asdict(run_settings.read_config(FakeConfig(procedure, keep_expression=kept)))
-    assert job_header(asked)["keep_expression"] is kept
+    settings = asdict(run_settings.read_config(FakeConfig(procedure, keep_expression=kept)))
+    assert make_job_header(settings)["keep_expression"] is kept
     result = Event("result", {"settings": {}, "faces": []})
-    run = unpack_run_record(pack_run_record(5, (10, 20), 6, asked, result, pack_pixels([], "")), 6)
-    assert run is not None and run_settings.restore_settings(run["wishes"], steps=2).keep_expression is kept
+    record = unpack_run_record(pack_run_record(5, (10, 20), 6, settings, result, pack_pixels([], "")), 6)
+    assert record is not None and run_settings.restore_settings(record["wishes"], steps=2).keep_expression is kept
 
 
 def test_what_is_locked_reaches_the_worker_and_what_strengthens_the_result(
     run_settings: Any, procedure: FakeProcedure
 ) -> None:
-    asked = asdict(run_settings.read_config(FakeConfig(procedure, lock_nose=True)))
-    assert job_header(asked)["locks"] == ["nose"]
+    settings = asdict(run_settings.read_config(FakeConfig(procedure, lock_nose=True)))
+    assert make_job_header(settings)["locks"] == ["nose"]
     result = Event("result", {"settings": {}, "faces": []})
-    run = unpack_run_record(pack_run_record(5, (10, 20), 6, asked, result, pack_pixels([], "")), 6)
-    assert run is not None
-    assert job_header(asdict(run_settings.restore_settings(run["wishes"], steps=2)))["locks"] == ["nose"]
+    record = unpack_run_record(pack_run_record(5, (10, 20), 6, settings, result, pack_pixels([], "")), 6)
+    assert record is not None
+    assert make_job_header(asdict(run_settings.restore_settings(record["wishes"], steps=2)))["locks"] == ["nose"]
 
 
 def test_a_result_of_an_older_version_is_strengthened_with_the_expression_kept_and_nothing_locked(
     run_settings: Any,
 ) -> None:
-    run = unpack_run_record(json.dumps({"source": 5, "wishes": {"prompt": "red lipstick"}}), 7)
-    assert run is not None
-    restored = run_settings.restore_settings(run["wishes"])
-    assert restored.keep_expression is True and "locks" not in job_header(asdict(restored))
+    record = unpack_run_record(json.dumps({"source": 5, "wishes": {"prompt": "red lipstick"}}), 7)
+    assert record is not None
+    restored = run_settings.restore_settings(record["wishes"])
+    assert restored.keep_expression is True and "locks" not in make_job_header(asdict(restored))
 
 
 @pytest.mark.parametrize(
@@ -117,7 +117,7 @@ def test_nothing_is_offered_that_would_bring_the_same_again(
 
 
 def test_another_look_has_the_next_seed_and_the_last_is_followed_by_the_first(run_settings: Any) -> None:
-    seeds = [run_settings.grant(run_settings.RunSettings(seed=seed), "another").seed for seed in (0, 2**31 - 1)]
+    seeds = [run_settings.apply_offer(run_settings.RunSettings(seed=seed), "another").seed for seed in (0, 2**31 - 1)]
     assert seeds == [1, 0]
 
 

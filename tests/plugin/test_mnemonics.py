@@ -71,7 +71,7 @@ def german() -> gettext.GNUTranslations:
     return gettext.GNUTranslations(io.BytesIO(compile_translations(PLUGIN / "worker_client")[CATALOGUE]))
 
 
-def letters(texts: tuple[str, ...]) -> list[str]:
+def list_letters(texts: tuple[str, ...]) -> list[str]:
     return [text.split("_", 1)[1][0].lower() for text in texts]
 
 
@@ -79,16 +79,16 @@ def letters(texts: tuple[str, ...]) -> list[str]:
 def test_no_two_controls_of_a_window_share_a_letter(window: str, german: gettext.GNUTranslations) -> None:
     texts = WINDOWS[window]
     translated = tuple(german.ngettext(text, text, 1) if "{count}" in text else german.gettext(text) for text in texts)
-    for told, hosts in ((texts, HOST[0]), (translated, HOST[1])):
-        own = letters(told) + list(hosts if "settings" in window else "")
-        assert sorted({letter for letter in own if own.count(letter) > 1}) == [], told
+    for shown, hosts in ((texts, HOST[0]), (translated, HOST[1])):
+        letters = list_letters(shown) + list(hosts if "settings" in window else "")
+        assert sorted({letter for letter in letters if letters.count(letter) > 1}) == [], shown
 
 
 def test_every_label_with_a_letter_belongs_to_a_window() -> None:
-    found = set()
+    labels = set()
     for path in (PLUGIN / "protect-face").glob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Call) and getattr(node.func, "id", None) in ("_", "N_", "ngettext"):
-                found |= {word.value for word in node.args[:1] if isinstance(word, ast.Constant) and "_" in word.value}
-    found |= {label for _, label, _ in AMOUNTS} | {label for _, _, label in LOCKS}
-    assert found == {text for texts in WINDOWS.values() for text in texts} | UNSEEN
+                labels |= {word.value for word in node.args[:1] if isinstance(word, ast.Constant) and "_" in word.value}
+    labels |= {label for _, label, _ in AMOUNTS} | {label for _, _, label in LOCKS}
+    assert labels == {text for texts in WINDOWS.values() for text in texts} | UNSEEN

@@ -1,4 +1,4 @@
-"""What both plug-ins do to bytes, against NumPy, on this Python and on Python 2.7."""
+"""The byte operations of both plug-ins, compared with NumPy, on this Python and on Python 2.7."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_client_alone import python2
+from test_client_alone import find_python2
 from worker_client import pixel_ops
 
 TYPES = {"u8": ("u1", 255), "u16": ("<u2", 65535), "float": ("<f4", 1.0)}
@@ -29,17 +29,17 @@ CHANGED = np.array([0, 255, 255, 0, 255, 0], np.uint8)
 def test_what_is_shown_keeps_its_pixels_and_has_alpha_and_the_rest_is_zero(depth: str, channels: int) -> None:
     dtype, one = TYPES[depth]
     source = pixels(depth, channels)
-    made = np.frombuffer(pixel_ops.mask_with_alpha(source.tobytes(), CHANGED.tobytes(), channels, depth), dtype)
+    result = np.frombuffer(pixel_ops.mask_with_alpha(source.tobytes(), CHANGED.tobytes(), channels, depth), dtype)
     opaque = source if channels % 2 == 0 else np.concatenate([source, np.full((6, 1), one, dtype)], 1)
-    assert np.array_equal(made.reshape(6, -1), np.where(CHANGED[:, None] > 0, opaque, 0).astype(dtype))
+    assert np.array_equal(result.reshape(6, -1), np.where(CHANGED[:, None] > 0, opaque, 0).astype(dtype))
 
 
 @DEPTHS
 @CHANNELS
 def test_merging_takes_each_pixel_from_one_side(depth: str, channels: int) -> None:
     below, above = pixels(depth, channels), pixels(depth, channels, 1)
-    made = pixel_ops.merge(below.tobytes(), above.tobytes(), CHANGED.tobytes(), below.strides[0])
-    assert made == np.where(CHANGED[:, None] > 0, above, below).tobytes()
+    result = pixel_ops.merge(below.tobytes(), above.tobytes(), CHANGED.tobytes(), below.strides[0])
+    assert result == np.where(CHANGED[:, None] > 0, above, below).tobytes()
 
 
 @DEPTHS
@@ -77,12 +77,12 @@ print(hexlify(multiply_masks(data, data[::-1])).decode() + hexlify(multiply_mask
 
 
 def test_python_2_7_makes_the_same_bytes(tmp_path: Path) -> None:
-    old = python2()
+    old = find_python2()
     script = tmp_path / "same.py"
     script.write_text(SAME)
     folder = str(Path(pixel_ops.__file__).parents[1])
-    made = [
+    result = [
         subprocess.run([python, str(script), folder], capture_output=True, text=True, check=True).stdout
         for python in (old, sys.executable)
     ]
-    assert made[0] == made[1] and len(made[0].splitlines()) == 28
+    assert result[0] == result[1] and len(result[0].splitlines()) == 28

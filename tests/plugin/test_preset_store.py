@@ -1,4 +1,4 @@
-"""Presets that the user saved: what comes back is what was saved, and files that are none do no harm."""
+"""The user's presets: they are read as they were saved, and other files do no harm."""
 
 from __future__ import annotations
 
@@ -39,12 +39,17 @@ LOOK = {
 }
 
 
-def png(side: int = 144) -> bytes:
-    def chunk(kind: bytes, data: bytes) -> bytes:
+def make_png(side: int = 144) -> bytes:
+    def make_chunk(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
     head = struct.pack(">IIBBBBB", side, side, 8, 0, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(b"\0" * 9)) + chunk(b"IEND", b"")
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + make_chunk(b"IHDR", head)
+        + make_chunk(b"IDAT", zlib.compress(b"\0" * 9))
+        + make_chunk(b"IEND", b"")
+    )
 
 
 @pytest.fixture
@@ -74,27 +79,27 @@ def only_file(store: Any) -> Path:
 
 def test_a_preset_comes_back_as_it_was_saved_without_what_depends_on_the_photo(store: Any) -> None:
     assert store.list_presets() == ([], [])
-    store.save("  Évening / Büro ", {**LOOK, "faces": "largest"}, png())
+    store.save("  Évening / Büro ", {**LOOK, "faces": "largest"}, make_png())
     ((preset,), damaged) = store.list_presets()
     assert (preset.name, preset.settings, damaged) == ("Évening / Büro", LOOK, [])
-    assert preset.thumbnail.read_bytes() == png() and store.holds("Évening / Büro")
+    assert preset.thumbnail.read_bytes() == make_png() and store.contains("Évening / Büro")
 
 
 def test_every_setting_of_a_run_is_kept_apart_from_the_choice_of_faces(module: ModuleType) -> None:
     amounts, locks = ([row[0] for row in rows] for rows in (settings.AMOUNTS, settings.LOCKS))
     usual = ["prompt", "strength", "keep_expression", "prior", "mode", "output", "steps", "seed"]
-    assert sorted(module.KEPT) == sorted([*usual, *amounts, *locks]) == sorted(LOOK)
+    assert sorted(module.PRESET_SETTINGS) == sorted([*usual, *amounts, *locks]) == sorted(LOOK)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX permissions")
-def test_nobody_else_can_read_what_shows_a_face(store: Any) -> None:
-    store.save("mine", LOOK, png())
+def test_only_the_user_can_read_presets_and_thumbnails(store: Any) -> None:
+    store.save("mine", LOOK, make_png())
     assert stat.S_IMODE(store.folder.stat().st_mode) == 0o700
     assert {stat.S_IMODE(file.stat().st_mode) for file in store.folder.iterdir()} == {0o600}
 
 
 def test_saving_again_replaces_the_settings_and_takes_an_unwanted_thumbnail_away(store: Any) -> None:
-    store.save("mine", LOOK, png())
+    store.save("mine", LOOK, make_png())
     store.save("mine", {**LOOK, "seed": 8})
     ((preset,), _) = store.list_presets()
     assert preset.settings["seed"] == 8 and preset.thumbnail is None
@@ -102,7 +107,7 @@ def test_saving_again_replaces_the_settings_and_takes_an_unwanted_thumbnail_away
 
 
 def test_a_preset_is_renamed_with_its_thumbnail_but_never_over_another(store: Any) -> None:
-    store.save("a", LOOK, png())
+    store.save("a", LOOK, make_png())
     store.save("b", {**LOOK, "seed": 8})
     with raising(Refused, "preset-exists", name="b"):
         store.rename("a", "b")
@@ -115,7 +120,7 @@ def test_a_preset_is_renamed_with_its_thumbnail_but_never_over_another(store: An
 
 
 def test_nothing_of_a_deleted_preset_is_left(store: Any) -> None:
-    store.save("a", LOOK, png())
+    store.save("a", LOOK, make_png())
     store.delete("a")
     store.delete("a")
     assert list(store.folder.iterdir()) == []
@@ -137,7 +142,7 @@ def test_names_that_differ_only_in_case_or_would_be_paths_are_different_presets(
 def test_there_is_an_end_to_the_number_of_presets_and_old_ones_can_still_be_replaced(
     store: Any, module: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "MOST_PRESETS", 2)
+    monkeypatch.setattr(module, "MAX_PRESETS", 2)
     store.save("a", LOOK)
     store.save("b", LOOK)
     with raising(Refused, "presets-too-many", limit=2):
@@ -196,9 +201,9 @@ def test_settings_that_are_missing_or_of_a_later_version_are_no_damage(store: An
     assert (preset.settings, damaged) == ({"prompt": "blush"}, [])
 
 
-@pytest.mark.parametrize("picture", [b"", b"GIF89a", png()[:20], png(10_000), png() + bytes(500_000)])
+@pytest.mark.parametrize("picture", [b"", b"GIF89a", make_png()[:20], make_png(10_000), make_png() + bytes(500_000)])
 def test_a_thumbnail_that_is_no_small_png_is_not_shown(store: Any, picture: bytes) -> None:
-    store.save("mine", LOOK, png())
+    store.save("mine", LOOK, make_png())
     only_file(store).with_suffix(".png").write_bytes(picture)
     ((preset,), damaged) = store.list_presets()
     assert (preset.name, preset.thumbnail, damaged) == ("mine", None, [])
@@ -207,15 +212,15 @@ def test_a_thumbnail_that_is_no_small_png_is_not_shown(store: Any, picture: byte
 def test_where_nothing_can_be_written_a_sentence_says_so_and_what_was_there_stays(
     store: Any, module: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    store.save("mine", LOOK, png())
+    store.save("mine", LOOK, make_png())
 
     def full(*_: Any) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(module.os, "fsync", full)
     with raising(Refused, "preset-not-written", reason="No space left on device"):
-        store.save("mine", {**LOOK, "seed": 9}, png(20))
+        store.save("mine", {**LOOK, "seed": 9}, make_png(20))
     monkeypatch.undo()
     ((preset,), _) = store.list_presets()
-    assert preset.settings == LOOK and preset.thumbnail.read_bytes() == png()
+    assert preset.settings == LOOK and preset.thumbnail.read_bytes() == make_png()
     assert len(list(store.folder.iterdir())) == 2

@@ -1,4 +1,4 @@
-"""What both plug-ins think alike about: faces, settings, what came back, and what is told of it. No GIMP is needed."""
+"""What both plug-ins share: faces, settings, the worker's results and how they are reported. No GIMP is needed."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from c2p_core.api import DEFAULT_PROMPT, DEFAULT_STRENGTH, PRIORS, Part, Protect
 from c2p_core.guidance.vocabulary import PRESETS
 from tests.error_assertions import raising
 
-WANTED = {
+SETTINGS = {
     "prompt": "red lipstick",
     "strength": 0.5,
     "keep_expression": False,
@@ -48,13 +48,13 @@ class FakeWorker:
 
     def __init__(self, **header: Any) -> None:
         self.header = header
-        self.asked: dict[str, Any] = {}
+        self.request: dict[str, Any] = {}
 
     def submit(self, kind: str, header: dict[str, Any], pictures: list[Picture]) -> FakeWorker:
-        self.asked = {"kind": kind, **header}
+        self.request = {"kind": kind, **header}
         return self
 
-    def result(self, tell: Any) -> Event:
+    def result(self, on_event: Any) -> Event:
         return Event("result", self.header)
 
 
@@ -62,90 +62,99 @@ PIXELS = settings.pack_pixels([(1, 2, 3, 4)], "a digest")
 TOO_SMALL = Message("eyes-too-close", distance=12, least=40).described()
 
 
-def face(number: int, selected: float = 1.0, skipped: dict[str, Any] | None = None) -> dict[str, Any]:
+def make_face(number: int, selected: float = 1.0, skipped: dict[str, Any] | None = None) -> dict[str, Any]:
     return {"number": number, "selected": selected, "skipped": skipped}
 
 
-def region(*numbers: int) -> dict[str, Any]:
+def make_region(*numbers: int) -> dict[str, Any]:
     return {"x": 0, "y": 0, "width": 9, "height": 9, "faces": list(numbers)}
 
 
-def ran(source: int, numbers: list[int], left_out: Sequence[int] = ()) -> dict[str, Any]:
-    """What the result of a run on a photo of 10 x 20 remembers."""
+def make_run_record(source: int, numbers: list[int], left_out: Sequence[int] = ()) -> dict[str, Any]:
+    """The record that a result layer keeps of a run on a photo of 10 x 20."""
     done = [{"number": number, "similarities": [{}]} for number in numbers]
     done += [{"number": number, "similarities": []} for number in left_out]
     result = Event("result", {"settings": {}, "faces": done})
-    text = settings.pack_run_record(source, (10, 20), 6, WANTED, result, PIXELS)
+    text = settings.pack_run_record(source, (10, 20), 6, SETTINGS, result, PIXELS)
     record = settings.unpack_run_record(text.encode(), 6)
     assert record is not None
     return record
 
 
-def look(
-    wanted: Any, found: list[dict[str, Any]], chosen: list[int], *, selecting: bool = True, regions: Any = ()
+def detect(
+    choice: Any, detected: list[dict[str, Any]], chosen: list[int], *, selecting: bool = True, regions: Any = ()
 ) -> dict[str, Any]:
-    worker: Any = FakeWorker(faces=found, chosen=chosen, regions=regions)
-    found_by = faces.detect_faces(lambda header: worker.submit("find", header, []), (10, 20), wanted, selecting, print)
-    return found_by | worker.asked
+    worker: Any = FakeWorker(faces=detected, chosen=chosen, regions=regions)
+    detection = faces.detect_faces(lambda header: worker.submit("find", header, []), (10, 20), choice, selecting, print)
+    return detection | worker.request
 
 
 # Faces
 
 
-def test_the_selection_is_asked_for_in_the_workers_word() -> None:
-    assert look("selection", [face(1)], [1])["choose"] == "selected"
-    assert look([2], [face(2)], [2])["choose"] == [2]
+def test_the_selection_is_requested_by_the_workers_word() -> None:
+    assert detect("selection", [make_face(1)], [1])["choose"] == "selected"
+    assert detect([2], [make_face(2)], [2])["choose"] == [2]
 
 
 @pytest.mark.parametrize(
-    ("wanted", "found", "code"),
+    ("choice", "detected", "code"),
     [
         ("all", [], "no-face"),
-        ("all", [face(1, skipped=TOO_SMALL)], "no-face-usable"),
-        ("selection", [face(1, 0.1)], "no-face-selected"),
-        ("largest", [face(1, 0.0)], "selection-beside-faces"),
-        ([2], [face(1)], "protected-faces-gone"),
+        ("all", [make_face(1, skipped=TOO_SMALL)], "no-face-usable"),
+        ("selection", [make_face(1, 0.1)], "no-face-selected"),
+        ("largest", [make_face(1, 0.0)], "selection-beside-faces"),
+        ([2], [make_face(1)], "protected-faces-gone"),
     ],
 )
-def test_when_there_is_nobody_one_sentence_says_why(wanted: Any, found: list[dict[str, Any]], code: str) -> None:
+def test_without_a_face_to_protect_one_sentence_says_why(
+    choice: Any, detected: list[dict[str, Any]], code: str
+) -> None:
     with raising(Refused, code):
-        look(wanted, found, [])
+        detect(choice, detected, [])
 
 
 def test_a_selection_beside_every_face_and_a_missing_one_are_told_apart() -> None:
     with raising(Refused, "selection-beside-faces"):
-        look("all", [face(1, 0.0)], [1])
+        detect("all", [make_face(1, 0.0)], [1])
     with raising(Refused, "nothing-selected"):
-        look("selection", [face(1)], [1], selecting=False)
+        detect("selection", [make_face(1)], [1], selecting=False)
 
 
 def test_a_face_of_which_nothing_is_selected_is_left_out() -> None:
-    found = look("all", [face(1, 0.0), face(2, 0.1)], [1, 2], regions=[region(1), region(2)])
-    assert found["chosen"] == [2] and found["regions"] == [region(2)]
+    detection = detect("all", [make_face(1, 0.0), make_face(2, 0.1)], [1, 2], regions=[make_region(1), make_region(2)])
+    assert detection["chosen"] == [2] and detection["regions"] == [make_region(2)]
 
 
 def test_a_region_that_two_faces_share_is_still_needed_for_one() -> None:
-    found = look("all", [face(1, 0.0), face(2)], [1, 2], regions=[region(1, 2)])
-    assert found["regions"] == [region(1, 2)]
+    detection = detect("all", [make_face(1, 0.0), make_face(2)], [1, 2], regions=[make_region(1, 2)])
+    assert detection["regions"] == [make_region(1, 2)]
 
 
 def test_a_face_whose_middle_is_cut_off_is_left_out() -> None:
-    left, right = ({**face(n), "box": box} for n, box in [(1, [0.0, 0.0, 9.0, 10.0]), (2, [15.0, 0.0, 25.0, 10.0])])
+    left, right = (
+        {**make_face(n), "box": box} for n, box in [(1, [0.0, 0.0, 9.0, 10.0]), (2, [15.0, 0.0, 25.0, 10.0])]
+    )
     assert faces.keep_faces_inside([left, right], [(0, 0, 5, 10), (8, 0, 12, 10)]) == [left]
     with raising(Refused, "faces-outside-canvas"):
         faces.keep_faces_inside([right], [(8, 0, 12, 10)])
 
 
 @pytest.mark.parametrize(
-    ("wanted", "numbers"), [("all", [1, 3, 5]), ("selection", [1, 3]), ("largest", [1]), ([2, 3], [3])]
+    ("choice", "numbers"), [("all", [1, 3, 5]), ("selection", [1, 3]), ("largest", [1]), ([2, 3], [3])]
 )
-def test_faces_that_were_wanted_and_cannot_be_protected_are_listed(wanted: Any, numbers: list[int]) -> None:
-    found = [face(1, skipped=TOO_SMALL), face(2), face(3, skipped=TOO_SMALL), face(4, 0.0, TOO_SMALL)]
-    detection = {"faces": [*found, face(5, 0.1, TOO_SMALL)], "chosen": [2]}
-    assert [left["number"] for left in faces.list_left_out(detection, wanted)] == numbers
+def test_faces_that_were_wanted_and_cannot_be_protected_are_listed(choice: Any, numbers: list[int]) -> None:
+    detected = [
+        make_face(1, skipped=TOO_SMALL),
+        make_face(2),
+        make_face(3, skipped=TOO_SMALL),
+        make_face(4, 0.0, TOO_SMALL),
+    ]
+    detection = {"faces": [*detected, make_face(5, 0.1, TOO_SMALL)], "chosen": [2]}
+    assert [face["number"] for face in faces.list_left_out(detection, choice)] == numbers
 
 
-# Wishes
+# Settings
 
 
 def test_defaults_presets_and_priors_are_those_of_the_library() -> None:
@@ -157,24 +166,24 @@ def test_defaults_presets_and_priors_are_those_of_the_library() -> None:
 
 def test_locks_are_those_of_the_library_and_a_search_with_others_is_another() -> None:
     assert tuple(part for _, part, _ in settings.LOCKS) == get_args(Part)
-    locked = {**WANTED, "lock_brows": True, "lock_nose": False, "lock_jaw": True}
-    assert settings.job_header(locked)["locks"] == ["brows", "jaw"]
-    assert "locks" not in settings.job_header(WANTED | {"lock_jaw": False})
-    assert settings.search_settings(locked).items() >= {"lock_brows": True, "lock_nose": False}.items()
+    locked = {**SETTINGS, "lock_brows": True, "lock_nose": False, "lock_jaw": True}
+    assert settings.make_job_header(locked)["locks"] == ["brows", "jaw"]
+    assert "locks" not in settings.make_job_header(SETTINGS | {"lock_jaw": False})
+    assert settings.get_search_settings(locked).items() >= {"lock_brows": True, "lock_nose": False}.items()
 
 
-def test_what_is_not_said_is_left_to_the_worker() -> None:
-    header = settings.job_header({**WANTED, "steps": 0, "output": "whole"})
-    assert header == {name: WANTED[name] for name in WANTED if name != "faces"} | {"output": "single"}
-    assert settings.job_header({**WANTED, "steps": 7, "output": "products"}) == header | {
+def test_unset_settings_are_left_to_the_worker() -> None:
+    header = settings.make_job_header({**SETTINGS, "steps": 0, "output": "whole"})
+    assert header == {name: SETTINGS[name] for name in SETTINGS if name != "faces"} | {"output": "single"}
+    assert settings.make_job_header({**SETTINGS, "steps": 7, "output": "products"}) == header | {
         "steps": 7,
         "output": "products",
     }
 
 
 def test_a_layer_keeps_what_strengthen_needs() -> None:
-    record = ran(5, [2], left_out=[1])
-    assert record["source"] == 5 and record["wishes"] == WANTED
+    record = make_run_record(5, [2], left_out=[1])
+    assert record["source"] == 5 and record["wishes"] == SETTINGS
     assert (
         settings.list_protected_faces([record], 5, (10, 20)) == [2]
         and settings.list_protected_faces([], 5, (10, 20)) == "all"
@@ -182,48 +191,54 @@ def test_a_layer_keeps_what_strengthen_needs() -> None:
 
 
 def test_the_faces_of_every_run_on_a_photo_are_strengthened() -> None:
-    assert settings.list_protected_faces([ran(5, [3]), ran(8, [2]), ran(5, [1])], 5, (10, 20)) == [1, 3]
+    assert settings.list_protected_faces(
+        [make_run_record(5, [3]), make_run_record(8, [2]), make_run_record(5, [1])], 5, (10, 20)
+    ) == [1, 3]
 
 
-def test_in_a_photo_of_another_size_the_old_numbers_stand_for_nobody() -> None:
-    assert settings.list_protected_faces([ran(5, [1])], 5, (10, 15)) == "all"
-    older = {name: value for name, value in ran(5, [1]).items() if name != "size"}
+def test_in_a_photo_of_another_size_the_old_numbers_mean_no_face() -> None:
+    assert settings.list_protected_faces([make_run_record(5, [1])], 5, (10, 15)) == "all"
+    older = {name: value for name, value in make_run_record(5, [1]).items() if name != "size"}
     assert settings.list_protected_faces([older], 5, (10, 20)) == "all"
 
 
 def test_a_result_is_strengthened_by_all_of_what_is_found_whatever_amount_was_applied() -> None:
-    kept = WANTED | {"output": "products", "steps": 9, "amount": 40, "shape": 0}
-    wanted = settings.settings_to_strengthen(kept, 5)
-    assert wanted.items() >= {"amount": 100, "shape": 100, "light": 100, "makeup": 100, "steps": 5}.items()
-    assert wanted["output"] == "layer" and wanted["prompt"] == kept["prompt"] and wanted["seed"] == kept["seed"]
+    earlier = SETTINGS | {"output": "products", "steps": 9, "amount": 40, "shape": 0}
+    strengthened = settings.make_strengthen_settings(earlier, 5)
+    assert strengthened.items() >= {"amount": 100, "shape": 100, "light": 100, "makeup": 100, "steps": 5}.items()
+    assert (
+        strengthened["output"] == "layer"
+        and strengthened["prompt"] == earlier["prompt"]
+        and strengthened["seed"] == earlier["seed"]
+    )
 
 
 def test_a_run_replaces_an_earlier_one_whose_faces_it_protects_too() -> None:
-    assert settings.replaces(ran(5, [1, 2]), ran(5, [2]))
-    assert not settings.replaces(ran(5, [2]), ran(5, [1, 2]))
-    assert not settings.replaces(ran(5, [1]), ran(5, [2]))
-    assert not settings.replaces(ran(5, [1]), ran(8, [1]))
-    assert not settings.replaces(ran(5, [1]), ran(5, [1]) | {"size": [10, 15]})
-    assert not settings.replaces(ran(5, [1]) | {"source": None}, ran(5, [1]) | {"source": None})
+    assert settings.replaces(make_run_record(5, [1, 2]), make_run_record(5, [2]))
+    assert not settings.replaces(make_run_record(5, [2]), make_run_record(5, [1, 2]))
+    assert not settings.replaces(make_run_record(5, [1]), make_run_record(5, [2]))
+    assert not settings.replaces(make_run_record(5, [1]), make_run_record(8, [1]))
+    assert not settings.replaces(make_run_record(5, [1]), make_run_record(5, [1]) | {"size": [10, 15]})
+    assert not settings.replaces(make_run_record(5, [1]) | {"source": None}, make_run_record(5, [1]) | {"source": None})
 
 
 def test_the_faces_of_a_run_are_those_that_it_protected_where_the_photo_has_its_size() -> None:
-    record = ran(5, [1, 3], left_out=[2])
+    record = make_run_record(5, [1, 3], left_out=[2])
     assert [face["number"] for face in settings.list_faces_of_run(record, (10, 20))] == [1, 3]
     assert settings.list_faces_of_run(record, (20, 10)) == []
 
 
-def test_a_layer_tells_of_the_run_that_made_it_or_the_topmost_on_it() -> None:
-    first, second, other = ran(5, [1]), ran(5, [2]), ran(8, [1])
+def test_a_layer_has_the_record_of_the_run_that_made_it_or_of_the_topmost_on_it() -> None:
+    first, second, other = make_run_record(5, [1]), make_run_record(5, [2]), make_run_record(8, [1])
     assert settings.find_run_record(first, 6, [other, second, first]) is first
     assert settings.find_run_record(None, 5, [other, second, first]) is second
     assert settings.find_run_record(None, 9, [other, second, first]) is None
 
 
 def test_a_copy_of_a_layer_does_not_know_its_source() -> None:
-    kept = settings.pack_run_record(5, (10, 20), 6, WANTED, Event("result", {"settings": {}, "faces": []}), PIXELS)
-    record = settings.unpack_run_record(kept.encode(), 7)
-    assert record is not None and record["source"] is None and record["wishes"] == WANTED
+    text = settings.pack_run_record(5, (10, 20), 6, SETTINGS, Event("result", {"settings": {}, "faces": []}), PIXELS)
+    record = settings.unpack_run_record(text.encode(), 7)
+    assert record is not None and record["source"] is None and record["wishes"] == SETTINGS
     # By its pixels it is found all the same.
     assert record["pixels"] == PIXELS
 
@@ -236,7 +251,7 @@ def test_a_layer_of_an_older_version_knows_its_source() -> None:
 @pytest.mark.parametrize(
     "pixels", [7, {}, {"rects": 1}, {"rects": [[1, 2, 3]]}, {"rects": [[0, 0, 9, "9"]]}, {"rects": [[-1, 0, 9, 9]]}]
 )
-def test_pixels_that_nobody_can_look_up_are_none(pixels: Any) -> None:
+def test_malformed_pixels_are_none(pixels: Any) -> None:
     record = settings.unpack_run_record(json.dumps({"source": 5, "wishes": {}, "pixels": pixels}), 7)
     assert record is not None and record["pixels"] is None
 
@@ -244,34 +259,34 @@ def test_pixels_that_nobody_can_look_up_are_none(pixels: Any) -> None:
 @pytest.mark.parametrize(
     "text", ["", "\0", "[]", "7", '{"source": 1}', '{"source": "1", "wishes": {}}', '{"wishes": {}}']
 )
-def test_a_damaged_memory_is_none(text: str) -> None:
+def test_a_damaged_record_is_none(text: str) -> None:
     assert settings.unpack_run_record(text.encode(), 1) is None
 
 
-# What came back
+# Results of the worker
 
 
-def picture(name: str, x: int = 0, **about: Any) -> Picture:
+def make_picture(name: str, x: int = 0, **about: Any) -> Picture:
     return Picture(name, x, 0, 2, 1, 1, "u8", strips=[b"\0", b"\xff"], about=about)
 
 
 def test_each_changed_rectangle_has_its_own_mask() -> None:
-    came = [picture("protected"), picture("mask"), picture("protected", 9), picture("mask", 9)]
-    assert [(part.x, mask) for part, mask in results.pair_with_masks(came)] == [(0, b"\0\xff"), (9, b"\0\xff")]
+    pictures = [make_picture("protected"), make_picture("mask"), make_picture("protected", 9), make_picture("mask", 9)]
+    assert [(part.x, mask) for part, mask in results.pair_with_masks(pictures)] == [(0, b"\0\xff"), (9, b"\0\xff")]
 
 
-def test_a_mask_tells_what_changed_whatever_of_it_is_selected() -> None:
-    sent = results.pack_selection((3, 4, 2, 2), [bytes([0, 1]), bytes([128, 255])])
-    assert (sent.name, results.get_bounds(sent), b"".join(sent.strips)) == (
+def test_a_mask_shows_what_changed_whatever_is_selected() -> None:
+    selection = results.pack_selection((3, 4, 2, 2), [bytes([0, 1]), bytes([128, 255])])
+    assert (selection.name, results.get_bounds(selection), b"".join(selection.strips)) == (
         "selection",
         (3, 4, 2, 2),
         bytes([1, 1, 128, 255]),
     )
-    came = Picture("mask", 3, 4, 2, 2, 1, "u8", strips=[bytes([1, 0, 128, 255])])
-    assert results.read_masks([came]) == {(3, 4, 2, 2): bytes([255, 0, 255, 255])}
+    mask = Picture("mask", 3, 4, 2, 2, 1, "u8", strips=[bytes([1, 0, 128, 255])])
+    assert results.read_masks([mask]) == {(3, 4, 2, 2): bytes([255, 0, 255, 255])}
 
 
-def test_pixels_are_known_again_by_their_values_and_their_place() -> None:
+def test_pixels_are_recognised_by_their_values_and_their_place() -> None:
     digests = {
         results.digest_pictures([Picture(name, x, 0, 2, 1, 1, "u8", strips=iter(strips))])
         for name, x, strips in (
@@ -295,8 +310,12 @@ def test_when_nothing_changed_the_user_is_told_to_raise_the_strength() -> None:
 
 
 def test_products_keep_their_order_and_an_unknown_one_its_name() -> None:
-    came = [picture("skin", product="Reshaped skin"), picture("product", product="Glitter"), picture("mask")]
-    assert [results.translate_product(layer) for layer in results.get_product_pictures(came)] == [
+    pictures = [
+        make_picture("skin", product="Reshaped skin"),
+        make_picture("product", product="Glitter"),
+        make_picture("mask"),
+    ]
+    assert [results.translate_product(layer) for layer in results.get_product_pictures(pictures)] == [
         "Reshaped skin",
         "Glitter",
     ]
@@ -307,115 +326,117 @@ def test_a_part_of_a_mask_has_its_own_rows() -> None:
     assert pixel_ops.crop_mask(mask, (10, 20, 4, 3), (11, 21, 2, 2)) == bytes([5, 6, 9, 10])
 
 
-# What is told
+# Reports
 
 
-def test_a_report_tells_what_the_worker_warns_of() -> None:
+def test_a_report_has_the_workers_warnings() -> None:
     warning = Message("check-on-processor")
     figures: dict[str, Any] = {"faces": [], "warnings": [warning.described()]}
-    assert warning.text() in report.text_report("me", figures).splitlines()
+    assert warning.text() in report.make_text_report("me", figures).splitlines()
 
 
 def test_a_report_says_first_what_it_depends_on_and_that_the_image_holds_the_photo() -> None:
     for known, layer in ((False, "Photo"), (True, None)):
         original = report.describe_original("Background", known, layer)
-        lines = report.text_report("me", {"faces": [], "original": original}).splitlines()
+        lines = report.make_text_report("me", {"faces": [], "original": original}).splitlines()
         assert (Message("original-not-certain", name="Background").text() == lines[2]) is not known
         assert (Message("original-inside", name="Photo").text() in lines) is (layer is not None)
 
 
-def test_a_face_that_was_left_out_is_told_with_its_reason() -> None:
-    assert report.headline(face(2, skipped=TOO_SMALL)) == f"Face 2 was left out: {TOO_SMALL['text']}."
+def test_a_face_that_was_left_out_is_reported_with_its_reason() -> None:
+    assert report.describe_face(make_face(2, skipped=TOO_SMALL)) == f"Face 2 was left out: {TOO_SMALL['text']}."
 
 
-def row(name: str, other_photos: str | None, verdict: str, held_out: bool = False) -> dict[str, Any]:
-    said = {"recogniser": name, "verdict": verdict, "held_out": held_out, "after": 0.41, "far1": 0.37}
-    return said | {"other_photos": other_photos}
+def make_row(name: str, other_photos: str | None, verdict: str, held_out: bool = False) -> dict[str, Any]:
+    similarity = {"recogniser": name, "verdict": verdict, "held_out": held_out, "after": 0.41, "far1": 0.37}
+    return similarity | {"other_photos": other_photos}
 
 
-def outcome(*rows: dict[str, Any], **more: Any) -> dict[str, Any]:
+def make_result(*rows: dict[str, Any], **more: Any) -> dict[str, Any]:
     """The header of a run with one face."""
     return {"warnings": [], "faces": [{"number": 1, "skipped": None, "similarities": list(rows)}], **more}
 
 
-LOST, MAY_MATCH = row("a", "lost", "recognised", held_out=True), row("b", "may match", "recognised")
+LOST, MAY_MATCH = make_row("a", "lost", "recognised", held_out=True), make_row("b", "may match", "recognised")
 STRONGER = {"strength": 0.5, "lost": 0.651, "higher": 0.75, "higher_lost": 0.784}
 
 
-def test_other_photos_are_told_first_and_this_same_photo_beside_them() -> None:
-    lines = report.summary(outcome(LOST, MAY_MATCH, row("c", None, "protected"))).splitlines()
+def test_other_photos_are_reported_first_and_this_same_photo_beside_them() -> None:
+    lines = report.summarise_result(make_result(LOST, MAY_MATCH, make_row("c", None, "protected"))).splitlines()
     assert lines[0] == "Others' photos of this person no longer lead to this one: unlikely."
     assert lines[1] == "Face 1: 1 of 2 recognisers no longer match it with other photos of the person."
     assert lines[2] == "With this same photo 1 of 3 no longer match it."
     assert lines[3].startswith("a, which the search did not use: other photos no longer matched, this same photo still")
     assert "0.41, threshold 0.37" in lines[3]
-    assert lines[4:] == [*report.meaning([{"similarities": [LOST]}]), report.no_promise()]
+    assert lines[4:] == [*report.explain_verdicts([{"similarities": [LOST]}]), report.get_disclaimer()]
 
 
-@pytest.mark.parametrize("told", ["in the result", "beside it"])
-def test_nothing_is_called_protected_where_a_face_was_left_out(told: str) -> None:
-    skipped = face(2, skipped=TOO_SMALL) | {"similarities": []}
-    result = outcome(LOST)
-    assert report.result_title(result) == "Protected" and report.left_out(result) == []
-    if told == "in the result":
+@pytest.mark.parametrize("place", ["in the result", "beside it"])
+def test_nothing_is_called_protected_where_a_face_was_left_out(place: str) -> None:
+    skipped = make_face(2, skipped=TOO_SMALL) | {"similarities": []}
+    result = make_result(LOST)
+    assert report.choose_title(result) == "Protected" and report.describe_left_out(result) == []
+    if place == "in the result":
         result["faces"].append(skipped)
     else:
         result["left_out"] = [skipped]
-    assert report.result_title(result) == "Not every face is protected"
-    assert report.left_out(result) == [report.headline(skipped)]
-    for words in (report.summary(result).splitlines(), report.advice(result)):
-        assert words.count(report.headline(skipped)) == 1
+    assert report.choose_title(result) == "Not every face is protected"
+    assert report.describe_left_out(result) == [report.describe_face(skipped)]
+    for lines in (report.summarise_result(result).splitlines(), report.list_advice(result)):
+        assert lines.count(report.describe_face(skipped)) == 1
 
 
 def test_nothing_is_called_protected_where_the_worker_missed_a_face() -> None:
     missed = Message("not-every-face", why=Message("face-gone"))
-    assert report.result_title(outcome(LOST) | {"warnings": [missed.described()]}) == "Not every face is protected"
+    assert report.choose_title(make_result(LOST) | {"warnings": [missed.described()]}) == "Not every face is protected"
 
 
-def test_a_face_that_nobody_chose_is_not_told_as_left_out() -> None:
-    other = face(2, skipped=Message("face-not-chosen").described()) | {"similarities": []}
-    result = outcome(LOST)
+def test_a_face_that_nobody_chose_is_not_reported_as_left_out() -> None:
+    other = make_face(2, skipped=Message("face-not-chosen").described()) | {"similarities": []}
+    result = make_result(LOST)
     result["faces"].append(other)
-    assert report.left_out(result) == [] and report.result_title(result) == "Protected"
+    assert report.describe_left_out(result) == [] and report.choose_title(result) == "Protected"
 
 
 def test_of_many_faces_that_were_left_out_the_rest_are_counted() -> None:
-    lines = report.name_left_out([face(number, skipped=TOO_SMALL) for number in range(1, 6)])
+    lines = report.describe_skipped([make_face(number, skipped=TOO_SMALL) for number in range(1, 6)])
     assert len(lines) == 4 and lines[0].startswith("Face 1 was left out") and lines[3] == "2 more faces were left out."
 
 
-def test_without_figures_of_other_photos_this_same_photo_is_all_that_is_told() -> None:
-    unknown = row("a", None, "protected", held_out=True)
+def test_without_figures_of_other_photos_only_this_same_photo_is_reported() -> None:
+    unknown = make_row("a", None, "protected", held_out=True)
     del unknown["other_photos"]  # a worker from before an update may still run
-    lines = report.summary(outcome(unknown)).splitlines()
+    lines = report.summarise_result(make_result(unknown)).splitlines()
     assert lines[0] == "Others' photos of this person no longer lead to this one: not measured."
     assert lines[1] == "Face 1: 1 of 1 recognisers no longer match it with this same photo."
     assert lines[2].startswith("a, which the search did not use: this same photo no longer matched")
-    assert lines[3:] == [report.no_promise()]
-    assert report.others(unknown) == "not measured"
+    assert lines[3:] == [report.get_disclaimer()]
+    assert report.describe_other_photos(unknown) == "not measured"
 
 
 def test_more_strength_is_one_line_where_it_is_known_and_somebody_may_still_match() -> None:
     (line,) = [
-        line for line in report.summary(outcome(MAY_MATCH, stronger=STRONGER)).splitlines() if "Strength" in line
+        line
+        for line in report.summarise_result(make_result(MAY_MATCH, stronger=STRONGER)).splitlines()
+        if "Strength" in line
     ]
     assert all(figure in line for figure in ("Strength 0.75 ", " 78 % ", " 0.5 ", " 65 % "))
-    for told in (outcome(LOST, stronger=STRONGER), outcome(MAY_MATCH, stronger=None), outcome(MAY_MATCH)):
-        assert "Strength" not in report.summary(told)
+    for result in (make_result(LOST, stronger=STRONGER), make_result(MAY_MATCH, stronger=None), make_result(MAY_MATCH)):
+        assert "Strength" not in report.summarise_result(result)
 
 
 def test_a_text_report_has_both_verdicts_of_every_recogniser() -> None:
-    lines = report.text_report("me", outcome(LOST, MAY_MATCH)).splitlines()
+    lines = report.make_text_report("me", make_result(LOST, MAY_MATCH)).splitlines()
     assert "  a: other photos no longer matched, this same photo still matched (0.41, threshold 0.37)" in lines
     assert "  b: other photos may still be matched, this same photo still matched (0.41, threshold 0.37)" in lines
-    assert lines.count(report.meaning([{"similarities": [LOST]}])[0]) == 1
+    assert lines.count(report.explain_verdicts([{"similarities": [LOST]}])[0]) == 1
 
 
 def test_a_text_report_has_the_verdict_of_the_meter_above_its_figures() -> None:
-    upload = {"quality": 75, "width": 1080, "faces": outcome(MAY_MATCH)["faces"]}
-    lines = report.text_report("me", outcome(LOST) | {"upload": upload}).splitlines()
-    answers = [line.rsplit(": ", 1)[1] for line in lines if line.startswith(report.question())]
-    assert answers == ["likely.", "no."] and lines[2].startswith(report.question())
+    upload = {"quality": 75, "width": 1080, "faces": make_result(MAY_MATCH)["faces"]}
+    lines = report.make_text_report("me", make_result(LOST) | {"upload": upload}).splitlines()
+    answers = [line.rsplit(": ", 1)[1] for line in lines if line.startswith(report.get_question())]
+    assert answers == ["likely.", "no."] and lines[2].startswith(report.get_question())
 
 
 def test_a_report_that_cannot_be_written_is_a_sentence(tmp_path: Path) -> None:
@@ -439,17 +460,17 @@ def test_on_windows_a_path_of_gimp_210_becomes_text(monkeypatch: pytest.MonkeyPa
     assert opened == ["C:/Jürgen/report.txt"]
 
 
-def test_what_nobody_foresaw_goes_into_a_log(tmp_path: Path) -> None:
+def test_an_unexpected_error_goes_into_a_log(tmp_path: Path) -> None:
     try:
         raise KeyError("unheard")
     except KeyError as error:
-        words = crash_report.report_crash("crashed-unchanged", error, str(tmp_path))
+        sentence = crash_report.report_crash("crashed-unchanged", error, str(tmp_path))
     log = tmp_path / crash_report.LOG
-    assert words == Message("crashed-unchanged", error="KeyError", log=str(log)).text()
+    assert sentence == Message("crashed-unchanged", error="KeyError", log=str(log)).text()
     assert "unheard" in log.read_text()
 
 
-def test_the_workers_state_is_told_with_what_is_missing() -> None:
+def test_the_workers_state_is_reported_with_what_is_missing() -> None:
     alone = Message("checkpoint-alone", file="a.pt", folder="/m", missing="encoder", endings=[".pt"])
     hello = {
         "version": "1",
@@ -458,37 +479,37 @@ def test_the_workers_state_is_told_with_what_is_missing() -> None:
         "models": {"present": ["a"], "missing": [{"name": "b", "size": 3_000_000, "can_be_fetched": True}]},
         "missing_priors": {"stylegan2": alone.described()},
     }
-    words = service.describe(service.STATUS, {"hello": hello, "seconds_running": 60, "memory": 5e8, "log": "/log"})
-    assert "500 MB" in words and "Missing: b (3 MB)." in words and words.endswith(alone.text())
+    text = service.describe(service.STATUS, {"hello": hello, "seconds_running": 60, "memory": 5e8, "log": "/log"})
+    assert "500 MB" in text and "Missing: b (3 MB)." in text and text.endswith(alone.text())
 
 
 def test_where_no_model_is_missing_the_answer_to_fetching_is_that_there_is_nothing_to_fetch() -> None:
-    words = service.describe(service.FETCH, {"present": ["a", "b"], "missing": []})
-    assert words == "There is nothing to fetch: the models are here."
+    text = service.describe(service.FETCH, {"present": ["a", "b"], "missing": []})
+    assert text == "There is nothing to fetch: the models are here."
 
 
 def test_a_model_of_the_installation_that_is_missing_is_no_case_for_fetching() -> None:
     missing = {"name": "b", "size": 3_000_000, "can_be_fetched": False}
-    words = service.describe(service.FETCH, {"present": ["a"], "missing": [missing]}).splitlines()
-    assert words == ["Missing: b (3 MB).", Message("installed-models-missing").text()]
+    lines = service.describe(service.FETCH, {"present": ["a"], "missing": [missing]}).splitlines()
+    assert lines == ["Missing: b (3 MB).", Message("installed-models-missing").text()]
 
 
-def test_a_job_that_waits_for_nobody_is_being_prepared() -> None:
-    assert texts.stage({"kind": "queued", "position": 0}) == "Preparing…"
-    assert texts.stage({"kind": "queued", "position": 1}) == "Waiting for 1 other job…"
+def test_a_job_with_none_ahead_is_being_prepared() -> None:
+    assert texts.describe_stage({"kind": "queued", "position": 0}) == "Preparing…"
+    assert texts.describe_stage({"kind": "queued", "position": 1}) == "Waiting for 1 other job…"
 
 
 def test_a_diagnosis_is_one_line_for_each_finding() -> None:
     assert service.describe(service.DIAGNOSE, {"b": [1], "a": "x"}) == "a: x\nb: [1]"
 
 
-def test_a_job_tells_of_its_events_and_gives_its_result_or_raises_its_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    job, told = Job.__new__(Job), []  # type: ignore[var-annotated]
-    events = [Event("waiting"), Event("progress"), Event("result", {"said": 1})]
-    monkeypatch.setattr(Job, "events", lambda _job, lazily: iter(events))
-    assert job.result(told.append).header == {"said": 1}
-    assert [event.kind for event in told] == ["waiting", "progress"]
-    events[1:] = [Event("error", {"code": "of-a-later-version", "fields": {"x": 1}, "text": "It is full."})]
+def test_a_job_reports_its_events_and_returns_its_result_or_raises_its_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    job, reported = Job.__new__(Job), []  # type: ignore[var-annotated]
+    script = [Event("waiting"), Event("progress"), Event("result", {"said": 1})]
+    monkeypatch.setattr(Job, "events", lambda _job, lazily: iter(script))
+    assert job.result(reported.append).header == {"said": 1}
+    assert [event.kind for event in reported] == ["waiting", "progress"]
+    script[1:] = [Event("error", {"code": "of-a-later-version", "fields": {"x": 1}, "text": "It is full."})]
     with pytest.raises(WorkerProblem, match="It is full") as problem:
-        job.result(told.append)
+        job.result(reported.append)
     assert (problem.value.code, problem.value.fields) == ("of-a-later-version", {"x": 1})

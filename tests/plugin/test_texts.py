@@ -1,4 +1,4 @@
-"""What both plug-ins and what they share say: every text has its German, and no German is of a text that has gone."""
+"""The texts of both plug-ins and their client: each has a German translation, and no translation is obsolete."""
 
 from __future__ import annotations
 
@@ -37,25 +37,25 @@ CATALOGUE = "locale/de/LC_MESSAGES/protect-face.mo"
 Text = tuple[str, ...]
 
 
-def trees() -> Iterator[ast.Module]:
+def parse_files() -> Iterator[ast.Module]:
     for path in FILES:
         yield ast.parse(path.read_text(encoding="utf-8"))
 
 
-def texts() -> set[Text]:
+def collect_texts() -> set[Text]:
     """Every text that is handed to gettext: alone, or with its plural."""
-    found = set()
-    for tree in trees():
+    texts = set()
+    for tree in parse_files():
         for node in ast.walk(tree):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
                 count = {"_": 1, "N_": 1, "ngettext": 2}.get(node.func.id, 0)
-                words = [word.value for word in node.args[:count] if isinstance(word, ast.Constant)]
-                if words:
-                    found.add(tuple(words))
-    return found
+                arguments = [word.value for word in node.args[:count] if isinstance(word, ast.Constant)]
+                if arguments:
+                    texts.add(tuple(arguments))
+    return texts
 
 
-def fields(text: str) -> list[str]:
+def list_fields(text: str) -> list[str]:
     return sorted(f"{name}:{form}" for _, name, form, _ in string.Formatter().parse(text) if name is not None)
 
 
@@ -64,19 +64,19 @@ def german() -> gettext.GNUTranslations:
     return gettext.GNUTranslations(io.BytesIO(compile_translations(SHARED)[CATALOGUE]))
 
 
-def known(german: gettext.GNUTranslations) -> set[str]:
+def list_translated(german: gettext.GNUTranslations) -> set[str]:
     keys = german._catalog  # type: ignore[attr-defined]
     return {key if isinstance(key, str) else key[0] for key in keys} - {""}
 
 
 def test_every_text_is_translated_with_the_same_fields(german: gettext.GNUTranslations) -> None:
-    assert len(texts()) > 100
-    for words in texts():
-        said = [german.gettext(words[0])] if len(words) == 1 else [german.ngettext(*words, n) for n in (1, 2)]
-        for original, translated in zip(words, said, strict=True):
+    assert len(collect_texts()) > 100
+    for text in collect_texts():
+        translations = [german.gettext(text[0])] if len(text) == 1 else [german.ngettext(*text, n) for n in (1, 2)]
+        for original, translated in zip(text, translations, strict=True):
             # Some words are the same in both languages, so that only the catalogue can tell.
-            assert words[0] in known(german), f"not translated: {words[0]!r}"
-            assert fields(original) == fields(translated), original
+            assert text[0] in list_translated(german), f"not translated: {text[0]!r}"
+            assert list_fields(original) == list_fields(translated), original
             assert translated.startswith("<Image>/") == original.startswith("<Image>/")
 
 
@@ -88,14 +88,14 @@ def test_german_presets_mean_what_the_english_ones_mean(german: gettext.GNUTrans
 
 
 def test_no_translation_is_of_a_text_that_has_gone(german: gettext.GNUTranslations) -> None:
-    assert known(german) - {words[0] for words in texts()} == set()
+    assert list_translated(german) - {text[0] for text in collect_texts()} == set()
 
 
 def test_every_message_of_the_catalogue_is_translated(german: gettext.GNUTranslations) -> None:
-    assert set(ENGLISH.values()) - known(german) == set()
+    assert set(ENGLISH.values()) - list_translated(german) == set()
 
 
-def test_what_the_library_and_the_client_really_say_is_said_in_german(
+def test_real_messages_of_library_and_client_are_translated_into_german(
     german: gettext.GNUTranslations, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(texts_of_plugins, "_", german.gettext)
@@ -110,13 +110,17 @@ def test_what_the_library_and_the_client_really_say_is_said_in_german(
     assert skipped is not None
     messages = (missing, failed.value.message, skipped, refused.value.message)
     # As they travel: through JSON.
-    sent = [json.loads(json.dumps(m if isinstance(m, dict) else m.described())) for m in messages]
-    said = [texts_of_plugins.sentence(message) for message in sent]
-    assert said[0].startswith("Der Datei generator.pt in ") and str(tmp_path) in said[0]
-    assert said[1].startswith("Das Arbeitsprogramm /no/such/python kann nicht gestartet werden (")
-    assert said[1].endswith("; führen Sie im Ordner von Protect Face „python3 install.py --gimp“ aus, das behebt es.")
-    assert said[2] == "die Augen sind 12 px voneinander entfernt, und mindestens 40 px sind nötig"
-    assert said[3] == "seed 12345678901 hat keine Bedeutung; der Wert geht von 0 bis 2147483647."
+    received = [
+        json.loads(json.dumps(message if isinstance(message, dict) else message.described())) for message in messages
+    ]
+    sentences = [texts_of_plugins.to_sentence(message) for message in received]
+    assert sentences[0].startswith("Der Datei generator.pt in ") and str(tmp_path) in sentences[0]
+    assert sentences[1].startswith("Das Arbeitsprogramm /no/such/python kann nicht gestartet werden (")
+    assert sentences[1].endswith(
+        "; führen Sie im Ordner von Protect Face „python3 install.py --gimp“ aus, das behebt es."
+    )
+    assert sentences[2] == "die Augen sind 12 px voneinander entfernt, und mindestens 40 px sind nötig"
+    assert sentences[3] == "seed 12345678901 hat keine Bedeutung; der Wert geht von 0 bis 2147483647."
 
 
 def test_a_message_inside_a_message_is_translated_too(
@@ -124,22 +128,22 @@ def test_a_message_inside_a_message_is_translated_too(
 ) -> None:
     monkeypatch.setattr(texts_of_plugins, "_", german.gettext)
     why = Message("model-unreadable", path="/m", reason="why")
-    assert texts_of_plugins.sentence(Message("recogniser-left-out", name="sface", why=why).described()) == (
+    assert texts_of_plugins.to_sentence(Message("recogniser-left-out", name="sface", why=why).described()) == (
         "Ohne den Erkenner sface: Die Modelldatei /m kann nicht gelesen werden (why); prüfen Sie ihre Zugriffsrechte."
     )
 
 
-def test_a_code_of_a_later_worker_is_told_in_its_english(
+def test_an_unknown_code_of_a_later_worker_is_shown_in_english(
     german: gettext.GNUTranslations, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(texts_of_plugins, "_", german.gettext)
     later = {"code": "of-a-later-version", "fields": {}, "text": "What nobody ever wrote; try it."}
-    assert texts_of_plugins.sentence(later) == "What nobody ever wrote; try it."
+    assert texts_of_plugins.to_sentence(later) == "What nobody ever wrote; try it."
 
 
 def test_what_the_worker_computes_on_is_its_card_or_its_cores(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert texts_of_plugins.device_name({"device_name": "RTX", "cores": 8}) == "RTX"
-    assert "8" in texts_of_plugins.device_name({"device_name": None, "cores": 8})
+    assert texts_of_plugins.describe_device({"device_name": "RTX", "cores": 8}) == "RTX"
+    assert "8" in texts_of_plugins.describe_device({"device_name": None, "cores": 8})
 
 
 @pytest.mark.parametrize(
@@ -152,11 +156,11 @@ def test_what_the_worker_computes_on_is_its_card_or_its_cores(monkeypatch: pytes
 )
 def test_the_line_on_the_profile_is_the_workers_reason(why: Message, words: str) -> None:
     hello = {"profile": {"name": "full", "why": why.described()}}
-    assert texts_of_plugins.profile(hello) == words
+    assert texts_of_plugins.describe_profile(hello) == words
 
 
 def test_a_worker_of_before_has_no_line_on_the_profile() -> None:
-    assert texts_of_plugins.profile({"device": "cpu"}) == ""
+    assert texts_of_plugins.describe_profile({"device": "cpu"}) == ""
 
 
 def test_bytes_of_python_2_are_looked_up_as_the_text_that_they_spell(

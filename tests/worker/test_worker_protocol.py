@@ -201,7 +201,7 @@ def test_a_message_of_another_protocol_is_known_as_such() -> None:
 
 
 def test_a_proof_is_good_for_one_side_only() -> None:
-    assert client.proof("t", "client", "a", "b") != client.proof("t", "worker", "a", "b")
+    assert client.compute_proof("t", "client", "a", "b") != client.compute_proof("t", "worker", "a", "b")
 
 
 def test_a_message_may_hold_the_largest_photo_that_the_library_reads() -> None:

@@ -22,7 +22,7 @@ from talk import ask, events, status, until
 from worker_client import Picture
 from worker_client.constants import ENDPOINT, PROTOCOL
 from worker_client.location import WorkerLocation, read_endpoint
-from worker_client.protocol import StreamClosed, proof
+from worker_client.protocol import StreamClosed, compute_proof
 
 from c2p_core.errors import Message
 from c2p_core.worker import protocol
@@ -331,7 +331,7 @@ def intrude(location: WorkerLocation) -> ClientSocket:
     stream, challenge = dial(location)
     endpoint = read_endpoint(location.run_folder)
     assert endpoint is not None
-    hello = {"kind": "hello", "challenge": "00", "proof": proof(endpoint["token"], "client", challenge, "00")}
+    hello = {"kind": "hello", "challenge": "00", "proof": compute_proof(endpoint["token"], "client", challenge, "00")}
     protocol.write(stream, protocol.Message(hello))
     assert protocol.read(stream).header["kind"] == "hello"
     return stream

@@ -37,11 +37,11 @@ def print_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     table = Table(*head, box=box.SIMPLE_HEAD, pad_edge=False)
     for row in rows:
         table.add_row(*row)
-    # A pipe or file has no width, and nothing in it may be cut.
+    # A pipe or file has no width, and its content must not be cut.
     console = Console(width=None if sys.stdout.isatty() else 200)
-    with console.capture() as printed:
+    with console.capture() as captured:
         console.print(table)
-    for line in printed.get().strip("\n").splitlines():
+    for line in captured.get().strip("\n").splitlines():
         click.echo(line.rstrip())
 
 
@@ -49,8 +49,8 @@ def print_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 def show_progress(name: str, human: bool) -> Iterator[Callable[[Progress], None]]:
     """Yield a function that shows the progress of one photo or model.
 
-    It draws a bar on stderr if that is a terminal; else it prints a line per stage on stdout, or nothing when stdout is
-    for JSON. Nothing else may be printed before the bar is removed at the end.
+    It draws a bar on stderr if that is a terminal; otherwise it prints a line per stage on stdout, or nothing if
+    stdout is for JSON. Nothing else may be printed before the bar is removed at the end.
     """
     if sys.stderr.isatty():
         from rich.console import Console
@@ -68,8 +68,8 @@ def _make_bar(bars: Bars, name: str) -> Callable[[Progress], None]:
     task = bars.add_task(escape(name))
 
     def watch(progress: Progress) -> None:
-        words = escape(_describe_progress(name, progress))
-        bars.update(task, description=words, completed=progress.step, total=progress.steps or None)
+        text = escape(_describe_progress(name, progress))
+        bars.update(task, description=text, completed=progress.step, total=progress.steps or None)
 
     return watch
 
@@ -79,14 +79,14 @@ def _make_lines(name: str) -> Callable[[Progress], None]:
 
     def watch(progress: Progress) -> None:
         nonlocal last
-        words = _describe_progress(name, progress)
-        if words != last:
-            click.echo(words)
-            last = words
+        text = _describe_progress(name, progress)
+        if text != last:
+            click.echo(text)
+            last = text
 
     return watch
 
 
 def _describe_progress(name: str, progress: Progress) -> str:
-    where = f" face {progress.face} of {progress.faces}" if progress.face and progress.faces else ""
-    return f"{name}: {_STAGES.get(progress.stage, progress.stage)}{where}"
+    face = f" face {progress.face} of {progress.faces}" if progress.face and progress.faces else ""
+    return f"{name}: {_STAGES.get(progress.stage, progress.stage)}{face}"
