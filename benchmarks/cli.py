@@ -367,8 +367,8 @@ def paper(
     from benchmarks.suites import paper as suite
     from benchmarks.suites import runner
     from c2p_core.errors import C2PError
-    from c2p_core.profiles import full_recognisers
-    from c2p_core.recognition import recogniser_names
+    from c2p_core.profiles import list_full_recognisers
+    from c2p_core.recognition import list_recognisers
 
     people = _find_photos(
         lambda: list_people(photos, None if identities is None else read_identities(identities)),
@@ -379,8 +379,8 @@ def paper(
         requested = None if recognisers is None else tuple(recognisers.split(","))
         models = choose_models(store, profile, plan["prior"], clip, requested)
         names = requested or (
-            *recogniser_names(store),
-            *(full_recognisers(store) if models.profile == "full" else ()),
+            *list_recognisers(store),
+            *(list_full_recognisers(store) if models.profile == "full" else ()),
         )
         _require_out(out, (*list_own_recognisers(names), *list_own_models(store, models)))
         loaded = load_named_recognisers(names, store)

@@ -17,7 +17,7 @@ from c2p_core.device import pick_device
 from c2p_core.faces.align import CANVAS
 from c2p_core.models.manifest import read_manifest
 from c2p_core.models.store import ModelStore, bundle_dir
-from c2p_core.recognition import Recogniser, load_recognisers, recogniser_names
+from c2p_core.recognition import Recogniser, list_recognisers, load_recognisers
 
 
 class BadRecogniser(Exception):
@@ -36,7 +36,7 @@ def load_every_recogniser(models: ModelStore) -> tuple[Recogniser, ...]:
     Raises:
         ModelUnavailable: a recogniser is missing or damaged.
     """
-    return load_named_recognisers(recogniser_names(models), models)
+    return load_named_recognisers(list_recognisers(models), models)
 
 
 @lru_cache(maxsize=1)
@@ -73,7 +73,7 @@ def fingerprint_recognisers(recognisers: Iterable[Recogniser]) -> str:
 def list_families() -> tuple[str, ...]:
     """Families of the product's recognisers, as the manifest names them: each can be held out of a search."""
     store = open_store()
-    return tuple(dict.fromkeys(store.entry(name).family for name in recogniser_names(store)))
+    return tuple(dict.fromkeys(store.entry(name).family for name in list_recognisers(store)))
 
 
 @lru_cache(maxsize=4)
@@ -96,7 +96,7 @@ def load_extra_recogniser(source: str) -> Recogniser:
         raise BadRecogniser(
             f"{source!r} returned a {type(recogniser).__name__}, not a c2p_core.recognition.Recogniser."
         )
-    if recogniser.name in recogniser_names(open_store()):
+    if recogniser.name in list_recognisers(open_store()):
         raise BadRecogniser(
             f"{source!r} calls itself {recogniser.name!r}, which is one of the product's; name it otherwise."
         )

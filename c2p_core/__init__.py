@@ -13,7 +13,7 @@ from c2p_core.version import __version__
 # another program needs the processor too.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 if sys.platform == "darwin":
-    # And this: what Apple's MPS has no operator for, the processor then does.
+    # Torch reads this too: the processor runs operators that Apple's MPS lacks.
     os.environ.setdefault("PYTORCH_ENABLE_MPS_FALLBACK", "1")
 
 if TYPE_CHECKING:
@@ -36,12 +36,12 @@ __all__ = [
     "protect",
 ]
 
-_ELSEWHERE = {"Photo": "photo", "check": "compare", "protect": "pipeline"}
+_MODULES = {"Photo": "photo", "check": "compare", "protect": "pipeline"}
 
 
 def __getattr__(name: str) -> Any:
-    # Torch takes seconds to import; whoever only needs the types does not wait for it. Nor does the command import
-    # NumPy before it knows that there is memory for it.
+    # Torch takes seconds to import; callers that only need the types do not wait for it. And the command imports NumPy
+    # only after it has checked that there is memory for it.
     if name in __all__:
-        return getattr(import_module(f"{__name__}.{_ELSEWHERE.get(name, 'api')}"), name)
+        return getattr(import_module(f"{__name__}.{_MODULES.get(name, 'api')}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

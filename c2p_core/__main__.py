@@ -9,7 +9,7 @@ from c2p_core.memory_limit import COMMAND, check_memory_limit
 
 
 def main() -> int:
-    """Runs the command; returns its exit code."""
+    """Run the command; returns its exit code."""
     try:
         check_memory_limit(COMMAND)
     except C2PError as error:

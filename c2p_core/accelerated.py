@@ -1,7 +1,7 @@
-"""Frozen networks as they run best on a graphics card; on a processor they stay as they are.
+"""Accelerates frozen networks on a graphics card; on a processor they stay as they are.
 
-Gradients are computed in half precision where the card has units for it: they only point the way. What decides and
-what is reported, the similarities without gradients, is computed in single precision.
+Gradients are computed in half precision if the card has units for it, because they only give a direction. Similarities
+without gradients, on which decisions and reports rest, are computed in single precision.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ _Network = TypeVar("_Network", bound=nn.Module)
 _BFLOAT16, _FLOAT16 = (8, 0), (7, 0)
 # Gradients in float16 are multiplied by this on their way, or the smallest would become 0.
 _GRADIENT_SCALE = 1024.0
-# Batches of a size are recorded when they occur this often. A guess, for no card was here: time `record` in
+# Batches of a size are recorded once they have occurred this often. A guess made without a card: time `record` in
 # ``_Recorder._record_checked`` and a step with and without a replay, on a card and after torch.cuda.synchronize().
-# Recording pays after as many steps as its seconds are times the seconds that a replay saves.
+# Recording pays off after (its duration / the time saved by a replay) steps.
 _WORTH_RECORDING = 8
-# Cosine similarity that output and gradient must have: of a replay with what it was recorded from, and of half
-# precision with single precision. A step of Adam depends on little more of a gradient than its signs.
-_FAITHFUL, _CLOSE = 0.999, 0.9
+# Least cosine similarity of outputs and gradients: of a replay to the recorded function, and of half precision to
+# single precision. A step of Adam depends on little more of a gradient than its signs.
+_REPLAY_SIMILARITY, _HALF_PRECISION_SIMILARITY = 0.999, 0.9
 
 
 def place(network: _Network, device: torch.device, *, foreign: bool = False) -> _Network:
@@ -38,7 +38,7 @@ def place(network: _Network, device: torch.device, *, foreign: bool = False) -> 
     Args:
         network: any.
         device: to compute on.
-        foreign: whether its code is that of others, which may take the usual layout for granted (``Tensor.view``).
+        foreign: whether its code is third-party and may rely on the usual layout (``Tensor.view``).
     """
     placed = network.eval().requires_grad_(False).to(device)
     if device.type == "cuda" and not foreign:
@@ -49,7 +49,7 @@ def place(network: _Network, device: torch.device, *, foreign: bool = False) -> 
 def put_channels_last(network: nn.Module) -> None:
     """Store the weights of four dimensions with their channels last.
 
-    Unlike ``Module.to``, this leaves those of five as they are, which have no such layout: it would be an error.
+    Unlike ``Module.to``, this leaves those of five dimensions alone, for which that layout would be an error.
     """
     for tensor in itertools.chain(network.parameters(), network.buffers()):
         if tensor.dim() == 4:
@@ -57,55 +57,64 @@ def put_channels_last(network: nn.Module) -> None:
 
 
 def accelerate(forward: Forward, device: torch.device, recorded: bool = False) -> Forward:
-    """The function of a frozen network as it runs best on a device; on a processor the same function.
+    """Accelerate the function of a frozen network on a device; on a processor, return it unchanged.
 
     Args:
         forward: maps a batch (B, ...) to (B, D).
-        device: that the network was placed on.
+        device: of the network.
         recorded: whether its kernels are recorded once per shape of batches and replayed (CUDA graphs), if that works
             for this network.
     """
-    precisions = half_precisions(device)
-    steps = in_half_precision(forward, device, precisions) if precisions else forward
+    precisions = list_half_precisions(device)
+    differentiable = use_half_precision(forward, device, precisions) if precisions else forward
     if recorded:
-        steps = replay_often(steps, _record_graph)
-    return forward if steps is forward else lambda batch: steps(batch) if batch.requires_grad else forward(batch)
+        differentiable = replay_often(differentiable, _record_graph)
+    return (
+        forward
+        if differentiable is forward
+        else lambda batch: differentiable(batch) if batch.requires_grad else forward(batch)
+    )
 
 
-def half_precisions(device: torch.device) -> tuple[torch.dtype, ...]:
-    """The types in which a device computes gradients fast, the better one first; none where single precision is safer.
+def list_half_precisions(device: torch.device) -> tuple[torch.dtype, ...]:
+    """List the types in which a device computes gradients fast, best first; none if single precision is safer.
 
     float16 has three bits more than bfloat16: of the recognisers that ship, its gradients had a cosine similarity of
     0.96 to 1.00 with those of single precision, and bfloat16's 0.73 to 0.99, by autocast on a processor (see
-    benchmarks/EXPERIMENTS.md). What overflows in it does not in bfloat16.
+    benchmarks/EXPERIMENTS.md). bfloat16 is for values that overflow in float16.
 
-    MPS has units for float16 only from some systems on, and nobody has measured on it what a search achieves.
+    MPS has units for float16 only on newer systems, and the search has not been evaluated on it yet.
     """
     if device.type != "cuda":
         return ()
     capability = torch.cuda.get_device_capability(device)
-    needed = ((torch.float16, _FLOAT16), (torch.bfloat16, _BFLOAT16))
-    return tuple(precision for precision, least in needed if capability >= least)
+    requirements = ((torch.float16, _FLOAT16), (torch.bfloat16, _BFLOAT16))
+    return tuple(precision for precision, required in requirements if capability >= required)
 
 
-def in_half_precision(forward: Forward, device: torch.device, precisions: Sequence[torch.dtype]) -> Forward:
+def use_half_precision(forward: Forward, device: torch.device, precisions: Sequence[torch.dtype]) -> Forward:
     """The function with half-precision arithmetic, single-precision output, and the gradient that belongs to it.
 
-    Its first batch decides which of the types serves: a network that can't be computed in any of them, or whose
-    gradients would point elsewhere, stays in single precision.
+    Its first batch decides which type is used. A network that can't be computed in any of them, or whose gradients
+    would have another direction, stays in single precision.
 
     Args:
         forward: maps a batch (B, ...) to (B, D).
-        device: that the network was placed on.
-        precisions: of ``half_precisions``, the better one first.
+        device: of the network.
+        precisions: see ``list_half_precisions``.
     """
     chosen: list[Forward] = []
 
     def compute(batch: Tensor) -> Tensor:
         if not chosen:
-            fast = (_convert(forward, device, precision) for precision in precisions)
+            candidates = (_convert(forward, device, precision) for precision in precisions)
             sample = batch.detach()
-            chosen.append(next((one for one in fast if _is_faithful(one, forward, sample)), forward))
+            chosen.append(
+                next(
+                    (candidate for candidate in candidates if _has_similar_gradient(candidate, forward, sample)),
+                    forward,
+                )
+            )
         return chosen[0](batch)
 
     return compute
@@ -115,23 +124,23 @@ def _convert(forward: Forward, device: torch.device, precision: torch.dtype) -> 
     scale = _GRADIENT_SCALE if precision == torch.float16 else 1.0
 
     def compute(batch: Tensor) -> Tensor:
-        # A cache of converted weights would be part of what is recorded.
+        # A cache of converted weights would become part of a recording.
         with torch.autocast(device.type, precision, cache_enabled=False):
-            found = forward(_scale_gradient(batch, 1.0 / scale))
-        return _scale_gradient(found.float(), scale)
+            output = forward(_scale_gradient(batch, 1.0 / scale))
+        return _scale_gradient(output.float(), scale)
 
     return compute
 
 
-def _is_faithful(fast: Forward, exact: Forward, sample: Tensor) -> bool:
-    wanted = _forward_and_gradient(exact, sample)
+def _has_similar_gradient(fast: Forward, exact: Forward, sample: Tensor) -> bool:
+    expected = _forward_and_gradient(exact, sample)
     try:
-        found = _forward_and_gradient(fast, sample)
+        actual = _forward_and_gradient(fast, sample)
     except RuntimeError as error:
         if is_out_of_gpu_memory(error):
             raise
         return False
-    return _are_alike(wanted, found, _CLOSE)
+    return _are_similar(expected, actual, _HALF_PRECISION_SIMILARITY)
 
 
 def _scale_gradient(passed: Tensor, factor: float) -> Tensor:
@@ -142,7 +151,7 @@ def _scale_gradient(passed: Tensor, factor: float) -> Tensor:
 
 
 class _ScaledGradient(torch.autograd.Function):
-    """Passes values on as they are and multiplies gradients; what overflowed counts as no gradient."""
+    """Passes values on unchanged and multiplies gradients; gradients that overflowed become 0."""
 
     @staticmethod
     def forward(ctx: Any, passed: Tensor, factor: float) -> Tensor:
@@ -156,7 +165,7 @@ class _ScaledGradient(torch.autograd.Function):
 
 
 def replay_often(forward: Forward, record: Record) -> Forward:
-    """Replay a function where batches of a shape occur often enough, and call it otherwise.
+    """Replay a function for batches of a shape that occurs often enough, else call it.
 
     Args:
         forward: maps a batch (B, ...) to (B, D).
@@ -182,33 +191,35 @@ class _Recorder:
         return self._replays[shape](batch)
 
     def _record_checked(self, batch: Tensor) -> Forward | None:
-        """A replay; None where this network can't be recorded, or its replay comes out otherwise."""
+        """Record a replay; None if this network can't be recorded, or its replay gives other results."""
         sample = batch.detach().clone()
-        # Another batch than the recorded one: a replay must not return what it was recorded with.
+        # Not the recorded batch: a replay must not merely return its recorded output.
         other = sample.flip(-1)
-        wanted = _forward_and_gradient(self._forward, other)
+        expected = _forward_and_gradient(self._forward, other)
         try:
             replay = self._record(self._forward, (sample.requires_grad_(),))
-            found = _forward_and_gradient(replay, other)
+            actual = _forward_and_gradient(replay, other)
         except RuntimeError as error:
             if is_out_of_gpu_memory(error):
                 raise
             return None
-        return replay if _are_alike(wanted, found, _FAITHFUL) else None
+        return replay if _are_similar(expected, actual, _REPLAY_SIMILARITY) else None
 
 
 def _forward_and_gradient(forward: Forward, sample: Tensor) -> tuple[Tensor, Tensor]:
     batch = sample.clone().requires_grad_()
-    found = forward(batch)
+    output = forward(batch)
     # A direction in which the length of descriptors, which the similarity does not depend on, has no part.
-    weights = torch.linspace(-1.0, 1.0, found.numel(), device=found.device).reshape(found.shape)
-    (gradient,) = torch.autograd.grad((found * weights).sum(), [batch])
-    return found.detach().clone(), gradient.clone()
+    weights = torch.linspace(-1.0, 1.0, output.numel(), device=output.device).reshape(output.shape)
+    (gradient,) = torch.autograd.grad((output * weights).sum(), [batch])
+    return output.detach().clone(), gradient.clone()
 
 
-def _are_alike(wanted: Sequence[Tensor], found: Sequence[Tensor], least: float) -> bool:
-    likeness = [torch.cosine_similarity(w.flatten(), f.flatten(), dim=0) for w, f in zip(wanted, found, strict=True)]
-    return all(float(one) >= least for one in likeness)
+def _are_similar(expected: Sequence[Tensor], actual: Sequence[Tensor], threshold: float) -> bool:
+    similarities = [
+        torch.cosine_similarity(w.flatten(), f.flatten(), dim=0) for w, f in zip(expected, actual, strict=True)
+    ]
+    return all(float(similarity) >= threshold for similarity in similarities)
 
 
 def _record_graph(forward: Forward, inputs: tuple[Tensor, ...]) -> Forward:

@@ -1,4 +1,4 @@
-"""Keeps what a backward pass needs in the computer's memory instead of the graphics card's."""
+"""Keeps the tensors saved for a backward pass in the computer's memory instead of the graphics card's."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from contextlib import AbstractContextManager
 import torch
 from torch import Tensor, nn
 
-_Kept = Tensor | tuple[torch.device, Tensor]
+_SavedTensor = Tensor | tuple[torch.device, Tensor]
 
 
 def keep_in_main_memory() -> AbstractContextManager[None]:
-    """Within it, what operations on a graphics card save for the backward pass waits in the computer's memory.
+    """A context in which tensors saved for the backward pass are moved from the card to the computer's memory.
 
-    Of the activations, the card then only holds those of the layer at work, so that a search or a tuning of any depth
-    fits; the way to and fro takes time. Results are the same to the bit, and on a processor nothing changes.
+    The card then only holds the activations of the current layer, so that a search or tuning of any depth fits; moving
+    them takes time. Results are bit-identical, and on a processor nothing changes.
     """
-    return torch.autograd.graph.saved_tensors_hooks(_put_aside, _fetch)
+    return torch.autograd.graph.saved_tensors_hooks(_move_to_main_memory, _move_back)
 
 
-def _put_aside(saved: Tensor) -> _Kept:
+def _move_to_main_memory(saved: Tensor) -> _SavedTensor:
     # Weights stay on the card in any case.
     if saved.device.type == "cpu" or is_weight(saved):
         return saved
@@ -31,8 +31,8 @@ def is_weight(saved: Tensor) -> bool:
     return isinstance(saved if saved._base is None else saved._base, nn.Parameter)
 
 
-def _fetch(kept: _Kept) -> Tensor:
-    if isinstance(kept, Tensor):
-        return kept
-    device, saved = kept
+def _move_back(stored: _SavedTensor) -> Tensor:
+    if isinstance(stored, Tensor):
+        return stored
+    device, saved = stored
     return saved.to(device)

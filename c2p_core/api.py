@@ -28,7 +28,7 @@ FaceChoice = Literal["all", "largest"] | tuple[int | Box, ...]
 
 PRIORS = tuple(REGISTRY)
 AUTO: Literal["auto"] = "auto"
-"""What a request says where its profile decides."""
+"""The value of options that the request leaves to its profile."""
 DEFAULT_CLIP = "clip-mini"  # the one that ships
 DEFAULT_PROMPT = "natural makeup"
 DEFAULT_STRENGTH = 0.5
@@ -109,13 +109,13 @@ class CancelToken:
 
 @dataclass(frozen=True)
 class Trace:
-    """What a run leaves of a protected face, for runs on later photos of the same person.
+    """A record of a protected face, for runs on later photos of the same person.
 
-    It says who the person is, as an embedding does, and is for the memory of one program: nothing here stores it.
+    Like an embedding it identifies the person, and is meant for the memory of one program: nothing here stores it.
 
     Attributes:
         number: of the face.
-        code: the latent code that the search found, by part; empty where it is not known any more.
+        code: the latent code that the search found, by part; empty if it is no longer known.
         protected: (D,) unit embedding of the protected face, by recogniser.
     """
 
@@ -126,10 +126,10 @@ class Trace:
 
 @dataclass(frozen=True)
 class FaceLook:
-    """What one face gets in place of what a request says for all of them.
+    """Options of one face that replace those of the request.
 
     Its prompt is taken literally: without a look of its own, a face gets the variant of the prompt's look that suits
-    it best, so that photos of one person would differ.
+    it best, so that photos of one person could differ.
 
     Attributes:
         face: its number, or its box.
@@ -153,33 +153,33 @@ class ProtectRequest:
     Attributes:
         photo: the photo to protect.
         prompt: makeup style in words.
-        strength: 0..1, from discreet to the most that a photographer could still use; see `docs/strength.md`.
+        strength: 0..1, from discreet to the strongest that a photographer could still use; see `docs/strength.md`.
         mode: "dodge" away from the original, "decoy" towards a synthetic identity.
         faces: "all", "largest", or face numbers as ``c2p faces`` prints them, or boxes (x0, y0, x1, y1) of faces
             detected earlier.
-        profile: which models are meant where the next three say "auto": "embedded" for those that ship, "full" for
-            those that the user has fetched, "auto" for "full" where they and a graphics card are there (``profiles``).
+        profile: which models "auto" stands for in the next three: "embedded" for those that ship, "full" for
+            those that the user has fetched, "auto" for "full" if they and a graphics card are available (``profiles``).
         prior: name of the generative prior, see ``prior_registry``.
         clip: the text model: "clip-mini", or MODEL:PRETRAINED of open_clip, where PRETRAINED is a tag of open_clip or
             the path of a file with weights.
-        recognisers: "auto" for all that the profile has, or names, among which "auto" stands for those. A name may also
-            say where a recogniser is: ``onnx:FILE?size=112`` or ``frbench:MODEL``.
+        recognisers: "auto" for all of the profile, or names, among which "auto" stands for those. A name may also be
+            the location of a recogniser: ``onnx:FILE?size=112`` or ``frbench:MODEL``.
         hold_out: recogniser or family that takes no part in the search, for an unbiased figure; "auto" picks one.
         steps: search steps per face, None for the default.
         seed: seeds every random draw, 0 to 2147483647.
         free_noise: whether the search may also change the generator's noise maps below 512 px; only for the prior
             "stylegan2".
-        device: "auto", "cpu", "cuda" or "mps"; "auto" is CUDA where it can be used, else the processor.
+        device: "auto", "cpu", "cuda" or "mps"; "auto" is CUDA if it is usable, else the processor.
         original: the photo before it was protected and edited, of the same size; the search then starts from
-            ``photo``, leads away from the faces of ``original``, and moves them no farther from it, all in all, than
+            ``photo``, leads away from the faces of ``original``, and moves them no farther from it in total than
             the strength allows. None when ``photo`` is the original.
         layers: whether to return the result also as one layer per makeup product.
         keep_expression: whether brows, lips, the width of the nose and the outline of the jaw keep their shape; the
             eyes do not move in either case.
         locks: parts that shape does not move at all, in either case; light and products may change them.
-        references: other photos of the people in ``photo``, unprotected, which somebody who searches for them may have;
+        references: other, unprotected photos of the people in ``photo``, which somebody searching for them may have;
             the search leads away from these too.
-        looks: what single faces get in place of the prompt, strength, seed and locks above.
+        looks: options of single faces that replace the prompt, strength, seed and locks above.
     """
 
     photo: Photo
@@ -214,7 +214,7 @@ class Similarity:
         held_out: True when it took no part in the search (always True in ``c2p check``).
         before: cosine similarity of the original to the same picture after upload (JPEG 75), -1..1.
         after: cosine similarity of the protected face to the original, -1..1.
-        far1: threshold at FAR 1 %: above this similarity it says "same person". The lower threshold, harder to dodge.
+        far1: threshold at FAR 1 %: the recogniser says "same person" above it. The lower threshold, harder to dodge.
         far01: threshold at FAR 0.1 %.
         other_photos_up_to: highest value of ``after`` at which, in our measurements, at least four of five matches with
             other photos of the person were lost at FAR 1 %; -1 if none was low enough, None if it was not measured.
@@ -241,7 +241,7 @@ class Similarity:
 
     @property
     def other_photos(self) -> Literal["lost", "may match"] | None:
-        """For other photos of the person, which are what somebody searching for them has; None if not measured."""
+        """For other photos of the person, which somebody searching for them has; None if not measured."""
         if self.other_photos_up_to is None:
             return None
         return "lost" if self.after <= self.other_photos_up_to else "may match"
@@ -253,7 +253,7 @@ class Stronger:
 
     Attributes:
         strength: of the run.
-        lost: share 0..1 of matches with other photos of a person that held-out recognisers lost at it, at FAR 1 %.
+        lost: share 0..1 of matches with other photos that held-out recognisers lost at this strength, at FAR 1 %.
         higher, higher_lost: a higher strength, and the share lost at it.
     """
 
@@ -293,17 +293,16 @@ class FaceReport:
 
 @dataclass(frozen=True)
 class Computation:
-    """What a run computed with.
+    """The models and device of a run.
 
     Attributes:
         profile: "embedded" or "full".
-        why: why that one, for the user.
-        prior, clip: as in the request, with what the profile chose.
+        why: the reason for this profile, for the user.
+        prior, clip: as in the request, with "auto" replaced by the profile's.
         device: "cpu", "cuda" or "mps".
         device_name: of the graphics card; None for the processor.
         faces_at_once: how many faces were searched in one batch.
-        gpu_bytes: bytes of the graphics card's memory that were in use at most at once, from loading to the end of the
-            search; None on a processor.
+        gpu_bytes: peak use of the graphics card's memory, from loading to the end of the search; None on a processor.
     """
 
     profile: Profile
@@ -325,11 +324,10 @@ class ProtectResult:
         faces: one report per detected face, in number order.
         warnings: messages for the user (unknown prompt words, missing recognisers, an unusable graphics card).
         layers: the same change as layers, bottom to top, if they were requested; ``face`` is the face's number.
-        stronger: what a higher strength achieved in our measurements; None where that is not known.
-        traces: of the protected faces that one of the request's looks names, in number order.
-        generated: whether the picture has something in it that a model made up, such as makeup, rather than only an
-            alteration of what was there.
-        computation: what it was computed with; None where a result was not computed here.
+        stronger: what a higher strength achieved in our measurements; None if unknown.
+        traces: of the protected faces named by the request's looks, in number order.
+        generated: whether the picture contains generated content, such as makeup, rather than only alterations.
+        computation: its models and device; None if the result was not computed here.
     """
 
     photo: Photo

@@ -33,7 +33,7 @@ from c2p_core.io import report
 from c2p_core.io.atomic_files import check_folder, write_whole
 from c2p_core.memory_errors import is_out_of_memory
 from c2p_core.memory_limit import COMPARE, FIND, SEARCH, check_memory_limit
-from c2p_core.photo_file import UNFORESEEN, Writing, describe_unexpected, try_protect
+from c2p_core.photo_file import UNEXPECTED_EXIT_CODE, WriteOptions, describe_unexpected, try_protect
 from c2p_core.signals import Interrupted, handle_termination, interrupt
 from c2p_core.streams import Output, find_standard_stream, standard_streams
 from c2p_core.targets import check_not_input, plan_targets
@@ -57,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         except Exception as error:
             if debug:
                 raise
-            code = fail(describe_unexpected(error).text(), UNFORESEEN)
+            code = fail(describe_unexpected(error).text(), UNEXPECTED_EXIT_CODE)
         output.flush()
         if output.failure:
             failure_code = fail(Message("output-lost", reason=output.failure).text(), CannotWrite.exit_code)
@@ -136,7 +136,7 @@ def protect(
     targets = plan_targets(photos, output, overwrite)
     for target in targets:
         check_not_input(target, options["references"])
-    writing = Writing(overwrite, strip_personal, mark)
+    writing = WriteOptions(overwrite, strip_personal, mark)
     if report_file is not None and find_standard_stream(report_file) is None:
         check_not_input(report_file, [*photos, *options["references"], *targets])
         check_folder(report_file)

@@ -1,4 +1,4 @@
-"""How a run uses its device, and what it tries next when the memory of a graphics card runs out."""
+"""Plans how a run uses its device, and the fallbacks when the memory of a graphics card runs out."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from c2p_core.gpu_memory import is_out_of_gpu_memory
 
 _Result = TypeVar("_Result")
 
-# Faces whose search runs in one batch; tests/priors/test_memory_budget.py counts what one takes beside the networks.
+# Faces whose search runs in one batch; tests/priors/test_memory_budget.py measures the memory of one.
 _FACES_AT_ONCE = 8
 
 
@@ -26,7 +26,7 @@ class ComputePlan:
         device: to compute on.
         faces_at_once: how many faces of a photo are searched in one batch.
         recorded: whether the kernels of networks are recorded once and replayed as one (CUDA graphs).
-        lean: whether a step asks one recogniser only, and what its backward pass needs waits in the computer's memory.
+        lean: whether a step uses a single recogniser and keeps saved tensors in the computer's memory.
     """
 
     device: torch.device
@@ -68,12 +68,12 @@ def plan_attempts(device: torch.device, faces: int) -> tuple[Attempt, ...]:
 def run_first_that_fits(
     release: Callable[[], None], attempts: Sequence[Attempt], work: Callable[[Attempt], _Result]
 ) -> _Result:
-    """Work by one plan after the other until one does not run out of GPU memory, and return the result.
+    """Try one plan after the other until one does not run out of GPU memory; return its result.
 
     Args:
         release: frees loaded models; called before each further attempt.
         attempts: in order of preference; errors with the last one propagate.
-        work: does all of the work by a plan.
+        work: does all of the work under a plan.
     """
     for attempt in attempts[:-1]:
         try:

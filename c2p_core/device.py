@@ -1,4 +1,4 @@
-"""Chooses between graphics card and processor, and frees and measures the memory of either."""
+"""Chooses between graphics card and processor; frees and measures memory."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _APPLE = "Apple GPU (MPS)"
 def pick_device(name: Device, warnings: list[Message] | None = None) -> torch.device:
     """Pick the device to compute on; "auto" appends to ``warnings`` when there is a graphics card that it can't use.
 
-    "auto" takes CUDA only: nobody has measured on Apple's MPS yet what a search achieves, so that has to be named.
+    "auto" takes CUDA only. Apple's MPS has to be named, because the search has not been evaluated on it yet.
 
     Raises:
         BadRequest: ``name`` is "cuda" or "mps" and there is no such usable graphics card.
@@ -28,14 +28,14 @@ def pick_device(name: Device, warnings: list[Message] | None = None) -> torch.de
         return CPU
     if not _is_available(kind):
         raise BadRequest("cuda-missing") if kind == "cuda" else BadRequest("mps-missing")
-    why = find_gpu_problem(kind)
-    if why and name == "cuda":
-        raise BadRequest("cuda-unusable", reason=why)
-    if why and name == "mps":
-        raise BadRequest("mps-unusable", reason=why)
-    if why and warnings is not None:
-        warnings.append(Message("gpu-unusable", reason=why))
-    return CPU if why else torch.device(kind)
+    problem = find_gpu_problem(kind)
+    if problem and name == "cuda":
+        raise BadRequest("cuda-unusable", reason=problem)
+    if problem and name == "mps":
+        raise BadRequest("mps-unusable", reason=problem)
+    if problem and warnings is not None:
+        warnings.append(Message("gpu-unusable", reason=problem))
+    return CPU if problem else torch.device(kind)
 
 
 def _is_available(kind: str) -> bool:
@@ -44,7 +44,7 @@ def _is_available(kind: str) -> bool:
 
 @cache
 def find_gpu_problem(kind: str = "cuda") -> str:
-    """Why PyTorch can't compute on the graphics card that it reports; empty when it can.
+    """Find out why PyTorch can't compute on the graphics card that it reports; empty if it can.
 
     PyTorch also reports cards for which its build has no kernels, and MPS lacks some of them in older systems.
 
@@ -63,7 +63,7 @@ def find_gpu_problem(kind: str = "cuda") -> str:
 
 
 def _differentiate_sampling(kind: str) -> None:
-    """What every step of a search does; ``PYTORCH_ENABLE_MPS_FALLBACK`` has the processor do what MPS lacks."""
+    """Run the operation that every search step needs; with ``PYTORCH_ENABLE_MPS_FALLBACK`` it may run on the CPU."""
     picture = torch.ones(1, 1, 2, 2, device=kind, requires_grad=True)
     grid = torch.zeros(1, 1, 1, 2, device=kind, requires_grad=True)
     F.grid_sample(picture, grid, padding_mode="border", align_corners=False).sum().backward()
@@ -91,9 +91,9 @@ def begin_measuring(device: torch.device) -> None:
 
 
 def measure_peak_memory(device: torch.device) -> int | None:
-    """Bytes of the graphics card's memory that tensors occupied at their peak; None where there is no such figure.
+    """Measure the peak of the graphics card's memory in bytes; None on a processor.
 
-    MPS keeps no record of the peak. What its driver has handed out is an upper limit: it shrinks only when released.
+    MPS keeps no record of the peak. The memory allocated by its driver is an upper limit: it shrinks only on release.
     """
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)

@@ -34,15 +34,15 @@ _Result = TypeVar("_Result")
 
 
 @dataclass(frozen=True)
-class FoundChange:
-    """What the search found for one face.
+class FaceChange:
+    """The change that a search found for one face.
 
     Attributes:
         subject: the face.
-        change: what was found.
+        change: to apply to it.
         code: the latent code of the change.
-        steps: that led to it.
-        seconds: that it took.
+        steps: of the search.
+        seconds: that the search took.
         references: other photos of the person, see ``references``.
     """
 
@@ -64,19 +64,20 @@ class Direction:
     """A finished search.
 
     Attributes:
-        request: what the search was for.
+        request: of the search.
         faces: all faces of the photo, in number order.
-        found: one change per protected face.
-        recognisers, held_out: those that measure it, and the names of those that took no part.
+        changes: one per protected face.
+        recognisers: those that measure the result.
+        held_out: names of the recognisers that took no part in the search.
         device: of the recognisers.
-        store: has the models' files.
+        store: of the models' files.
         warnings: messages for the user.
-        computation: what it was computed with.
+        computation: models and device of the search.
     """
 
     request: ProtectRequest
     faces: tuple[Face, ...]
-    found: tuple[FoundChange, ...]
+    changes: tuple[FaceChange, ...]
     recognisers: tuple[Recogniser, ...]
     held_out: tuple[str, ...]
     device: torch.device
@@ -86,7 +87,11 @@ class Direction:
 
 
 def apply_direction(
-    direction: Direction, amounts: Amounts, *, layers: bool = False, tell: Callable[[str], None] = lambda stage: None
+    direction: Direction,
+    amounts: Amounts,
+    *,
+    layers: bool = False,
+    on_stage: Callable[[str], None] = lambda stage: None,
 ) -> ProtectResult:
     """Paste the changes of a finished search into its photo, and measure what recognisers say.
 
@@ -94,57 +99,61 @@ def apply_direction(
         direction: see above.
         amounts: how much of it is applied.
         layers: whether to return the result also as one layer per makeup product.
-        tell: called with the stage, "paste" or "verify", before it begins; may raise to end it.
+        on_stage: called with the stage, "paste" or "verify", before it begins; may raise to end it.
     """
     request, store = direction.request, direction.store
-    changes = [(found.alignment, scale_change(found.change, amounts)) for found in direction.found]
-    tell("paste")
+    changes = [(face_change.alignment, scale_change(face_change.change, amounts)) for face_change in direction.changes]
+    on_stage("paste")
     protected = paste(request.photo, changes)
-    built = build_layers(request.photo, changes) if layers else []
+    unnumbered = build_layers(request.photo, changes) if layers else []
 
-    tell("verify")
+    on_stage("verify")
     reports = {
         face.number: FaceReport(face.number, face.box, face.eye_distance, face.skipped) for face in direction.faces
     }
-    after = View(protected)
+    protected_view = View(protected)
     traces: list[Trace] = []
-    for found in direction.found:
-        subject = found.subject
+    for face_change in direction.changes:
+        subject = face_change.subject
         # Where detection fails, a recogniser could still crop the face at its known position.
-        detected = find_again(after, subject.original_face, store) or refine_face(after, subject.face, store)
-        canvas = verify.crop_face(after, detected)
-        rows = verify.measure_similarities(
+        detected = find_again(protected_view, subject.original_face, store) or refine_face(
+            protected_view, subject.face, store
+        )
+        canvas = verify.crop_face(protected_view, detected)
+        similarities = verify.measure_similarities(
             subject.original_canvas,
             canvas,
             direction.recognisers,
             direction.held_out,
             direction.device,
-            found.references,
+            face_change.references,
         )
         number = subject.face.number
-        reports[number] = replace(reports[number], similarities=rows, steps=found.steps, seconds=found.seconds)
+        reports[number] = replace(
+            reports[number], similarities=similarities, steps=face_change.steps, seconds=face_change.seconds
+        )
         if find_look(subject.face, request) is not None:
-            traces.append(_trace(found, canvas, direction))
-    left = [n for n, report in reports.items() if not report.similarities and not report.skipped]
-    reports |= {n: replace(reports[n], skipped=Message("face-not-chosen")) for n in left}
-    named = tuple(replace(layer, face=direction.found[layer.face].subject.face.number) for layer in built)
-    usual = all(r.measured_by == "project" for r in direction.recognisers)
-    more = find_stronger(read_other_photos(store.path("other-photos")), request, usual)
-    made_up = is_generated(direction, amounts)
+            traces.append(_make_trace(face_change, canvas, direction))
+    unchosen = [n for n, report in reports.items() if not report.similarities and not report.skipped]
+    reports |= {n: replace(reports[n], skipped=Message("face-not-chosen")) for n in unchosen}
+    numbered = tuple(replace(layer, face=direction.changes[layer.face].subject.face.number) for layer in unnumbered)
+    all_measured = all(r.measured_by == "project" for r in direction.recognisers)
+    stronger = find_stronger(read_other_photos(store.path("other-photos")), request, all_measured)
+    generated = is_generated(direction, amounts)
     return ProtectResult(
         protected,
         tuple(reports.values()),
         direction.warnings,
-        named,
-        more,
+        numbered,
+        stronger,
         tuple(traces),
-        made_up,
+        generated,
         direction.computation,
     )
 
 
 def work_where_it_fits(direction: Direction, warm: WarmModels, work: Callable[[Direction], _Result]) -> _Result:
-    """Measure or apply a finished search; where the graphics card is full, with its recognisers on the processor.
+    """Measure or apply a finished search; if the graphics card is full, with the recognisers on the processor.
 
     Args:
         direction: see above.
@@ -160,18 +169,23 @@ def work_where_it_fits(direction: Direction, warm: WarmModels, work: Callable[[D
 
 
 def _move_to_processor(direction: Direction, warm: WarmModels, notice: Message | None) -> Direction:
-    """The same search with recognisers on the processor, and a warning that says so; unchanged without one."""
+    """The same search with its recognisers on the processor and a warning; unchanged if ``notice`` is None."""
     if notice is None:
         return direction
-    # By name, for which ones "auto" means may have changed.
-    names = tuple(recogniser.given for recogniser in direction.recognisers)
+    # By name: "auto" may stand for others by now.
+    names = tuple(recogniser.requested_name for recogniser in direction.recognisers)
     recognisers, _ = get_recognisers(names, direction.store, CPU, warm)
-    found = tuple(
-        replace(one, references=tuple({n: vector.cpu() for n, vector in other.items()} for other in one.references))
-        for one in direction.found
+    changes = tuple(
+        replace(
+            face_change,
+            references=tuple(
+                {name: vector.cpu() for name, vector in reference.items()} for reference in face_change.references
+            ),
+        )
+        for face_change in direction.changes
     )
     warnings = (*direction.warnings, notice)
-    return replace(direction, recognisers=recognisers, device=CPU, found=found, warnings=warnings)
+    return replace(direction, recognisers=recognisers, device=CPU, changes=changes, warnings=warnings)
 
 
 def is_generated(direction: Direction, amounts: Amounts) -> bool:
@@ -179,15 +193,15 @@ def is_generated(direction: Direction, amounts: Amounts) -> bool:
     request, (_, _, makeup) = direction.request, amounts.factors()
     if REGISTRY[request.prior].generates:
         return True
-    chosen = (choose_face_settings(found.subject.face, request) for found in direction.found)
+    chosen = (choose_face_settings(face_change.subject.face, request) for face_change in direction.changes)
     return makeup > 0 and any(paints_anything(settings.prompt) for settings in chosen)
 
 
-def _trace(found: FoundChange, after: CanvasFace, direction: Direction) -> Trace:
-    """What later photos of the person need of this one; ``after`` is the protected face."""
+def _make_trace(face_change: FaceChange, after: CanvasFace, direction: Direction) -> Trace:
+    """The trace of a face for later photos of the person; ``after`` is the protected face."""
     protected = verify.embed_face(after, direction.recognisers, direction.device)
     return Trace(
-        found.subject.face.number,
-        {name: part.cpu().numpy() for name, part in found.code.items()},
+        face_change.subject.face.number,
+        {name: part.cpu().numpy() for name, part in face_change.code.items()},
         {name: vector.cpu().numpy() for name, vector in protected.items()},
     )

@@ -1,4 +1,4 @@
-"""Every error that a user can meet: a code with fields, one English sentence for them, and an exit code."""
+"""The errors reported to users: each has a code with fields, one English sentence and an exit code."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ __all__ = [
 ]
 
 
-def first_line(error: BaseException, most: int = 160) -> str:
-    """The first line of what an error of a library says, for the reason in a sentence of ours; else its type.
+def first_line(error: BaseException, limit: int = 160) -> str:
+    """The first line of a library's error message, as the reason in one of our sentences; else the error's type.
 
     Args:
         error: the error.
-        most: characters of it.
+        limit: of its length in characters.
     """
     lines = str(error).strip().splitlines()
-    return lines[0].rstrip(".:")[:most] if lines else type(error).__name__
+    return lines[0].rstrip(".:")[:limit] if lines else type(error).__name__
 
 
 def name_error(error: BaseException) -> str:
-    """The type of an unexpected error and the first line of what it says, for a report of it."""
+    """The type of an unexpected error and the first line of its message, for a report."""
     kind = type(error).__name__
     return f"{kind}: {first_line(error)}" if str(error).strip() else kind
 
@@ -59,19 +59,19 @@ class C2PError(Exception):
 
     @property
     def fields(self) -> dict[str, Any]:
-        """What it happened with: JSON values, lists of them, or messages, by name."""
+        """Details by name: JSON values, lists of them, or messages."""
         return self.message.fields
 
     def __str__(self) -> str:
         return self.message.text()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # So that it reaches the parent of a process pool whole.
+        # So that it reaches the parent process of a pool with all fields.
         return partial(type(self), self.code, **self.fields), ()
 
 
 class BadRequest(C2PError):
-    """An option or argument has no meaning: unknown recogniser, strength 7, face number that is not there."""
+    """An option or argument is invalid: unknown recogniser, strength 7, face number that does not exist."""
 
     exit_code = 2
 

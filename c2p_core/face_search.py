@@ -1,4 +1,4 @@
-"""Prepares the faces of a photo for the search, and searches them: as many at once as the plan of the run says."""
+"""Prepares the faces of a photo for the search, and searches several at once, as planned by the run."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch import Tensor
 from c2p_core import verify
 from c2p_core.activations import keep_in_main_memory
 from c2p_core.api import Preview
-from c2p_core.direction import FoundChange
+from c2p_core.direction import FaceChange
 from c2p_core.errors import Message
 from c2p_core.face_settings import (
     FaceSettings,
@@ -39,10 +39,10 @@ from c2p_core.terms import Target
 
 @dataclass(frozen=True)
 class _Prepared:
-    """A face that is ready to be searched; ``seconds`` is how long that took."""
+    """A face that is ready to be searched; ``seconds`` is the time that its preparation took."""
 
     subject: Subject
-    searched: FaceSearch
+    face_search: FaceSearch
     references: tuple[verify.Embeddings, ...]
     seconds: float
 
@@ -53,26 +53,28 @@ def search_faces(
     subjects: Sequence[Subject],
     references: tuple[verify.Embeddings, ...],
     warnings: list[Message],
-) -> tuple[FoundChange, ...]:
+) -> tuple[FaceChange, ...]:
     """Invert and search the faces of a photo.
 
     Args:
-        run: whose plan says how many faces are searched at once.
+        run: its plan determines how many faces are searched at once.
         models: of the run.
         subjects: the faces.
         references: embeddings of every reference photo of the request.
         warnings: messages for the user are appended here.
     """
-    found: list[FoundChange] = []
+    changes: list[FaceChange] = []
     for begin in range(0, len(subjects), run.plan.faces_at_once):
         group = range(begin, min(begin + run.plan.faces_at_once, len(subjects)))
         prepared = [_prepare(run, models, subjects, index, group, references, warnings) for index in group]
-        began = time.perf_counter()
+        start_time = time.perf_counter()
         with keep_in_main_memory() if run.plan.lean else nullcontext():
-            results = search([face.searched for face in prepared], models.optimised, run.cancel)
-        shared = (time.perf_counter() - began) / len(prepared)
-        found += [_describe(face, result, shared) for face, result in zip(prepared, results, strict=True)]
-    return tuple(found)
+            results = search([face.face_search for face in prepared], models.optimised, run.cancel)
+        seconds_per_face = (time.perf_counter() - start_time) / len(prepared)
+        changes += [
+            _make_face_change(face, result, seconds_per_face) for face, result in zip(prepared, results, strict=True)
+        ]
+    return tuple(changes)
 
 
 def _prepare(
@@ -84,8 +86,8 @@ def _prepare(
     references: tuple[verify.Embeddings, ...],
     warnings: list[Message],
 ) -> _Prepared:
-    """Invert a face, and choose what its search starts from."""
-    began = time.perf_counter()
+    """Invert a face, and choose the start of its search."""
+    start_time = time.perf_counter()
     subject, request = subjects[index], run.request
     settings = choose_face_settings(subject.face, request)
     run.report_progress("prepare", face=index + 1, faces=len(subjects))
@@ -95,13 +97,15 @@ def _prepare(
     if hidden:
         warnings.append(Message("products-covered", number=subject.face.number, products=list(hidden)))
     inverted = inverted.with_look(look)
-    own = verify.embed_face(subject.original_canvas, models.recognisers, run.device)
-    same = select_same_person(own, references, models.recognisers)
-    if request.references and not same:
+    embeddings = verify.embed_face(subject.original_canvas, models.recognisers, run.device)
+    same_person = select_same_person(embeddings, references, models.recognisers)
+    if request.references and not same_person:
         warnings.append(Message("references-of-others", face=subject.face.number))
-    searched = _set_up(run, models, subject, settings, average_embeddings(own, same), canvas, inverted)
-    searched = replace(searched, on_step=partial(_tell_step, run, index, group, len(subjects)))
-    return _Prepared(subject, searched, same, time.perf_counter() - began)
+    face_search = _make_search(
+        run, models, subject, settings, average_embeddings(embeddings, same_person), canvas, inverted
+    )
+    face_search = replace(face_search, on_step=partial(_report_step, run, index, group, len(subjects)))
+    return _Prepared(subject, face_search, same_person, time.perf_counter() - start_time)
 
 
 def _choose_look(settings: FaceSettings, inverted: InvertedFace, canvas: CanvasFace, models: Models) -> Tensor:
@@ -111,12 +115,12 @@ def _choose_look(settings: FaceSettings, inverted: InvertedFace, canvas: CanvasF
     return choose_starting_look(settings.prompt, inverted.preview, canvas.mesh, models.guidance, settings.seed)
 
 
-def _set_up(
+def _make_search(
     run: Run,
     models: Models,
     subject: Subject,
     settings: FaceSettings,
-    own: verify.Embeddings,
+    embeddings: verify.Embeddings,
     canvas: CanvasFace,
     inverted: InvertedFace,
 ) -> FaceSearch:
@@ -127,8 +131,8 @@ def _set_up(
         if run.preview is not None:
             run.preview(Preview(number, step, search_settings.steps, tensor_as_bytes(pixels)))
 
-    # Who goes towards one decoy can't go away from photos that did so.
-    away = stack_protected(settings.earlier, run.device) if run.request.mode == "dodge" else {}
+    # A face can't move towards a decoy and away from earlier photos that moved towards the same one.
+    avoided = stack_protected(settings.earlier, run.device) if run.request.mode == "dodge" else {}
     preview(0, canvas.pixels)
     # For a prompt without any product, text guidance would only shift the light towards the look of makeup.
     text = (guidance, guidance.direction(settings.prompt)) if paints_anything(settings.prompt) else None
@@ -136,7 +140,7 @@ def _set_up(
         inverted,
         canvas,
         interpolate_start(settings.earlier, inverted.start()),
-        Target(own, nearest_decoy(own, models.decoys), away),
+        Target(embeddings, nearest_decoy(embeddings, models.decoys), avoided),
         text,
         search_settings,
         settings.seed,
@@ -145,14 +149,14 @@ def _set_up(
     )
 
 
-def _tell_step(run: Run, index: int, group: range, faces: int, step: int, steps: int) -> None:
-    """Report a step; of faces that are searched at once, as if they were searched one after the other."""
-    ahead, at = divmod(step * len(group) + index - group.start, steps)
-    run.report_progress("search", face=group.start + ahead + 1, faces=faces, step=at, steps=steps)
+def _report_step(run: Run, index: int, group: range, faces: int, step: int, steps: int) -> None:
+    """Report a step; faces that are searched at once are reported as if they were searched one after the other."""
+    faces_ahead, face_step = divmod(step * len(group) + index - group.start, steps)
+    run.report_progress("search", face=group.start + faces_ahead + 1, faces=faces, step=face_step, steps=steps)
 
 
-def _describe(prepared: _Prepared, result: SearchResult, seconds: float) -> FoundChange:
-    change = prepared.searched.inverted.change(result.code)
-    return FoundChange(
+def _make_face_change(prepared: _Prepared, result: SearchResult, seconds: float) -> FaceChange:
+    change = prepared.face_search.inverted.change(result.code)
+    return FaceChange(
         prepared.subject, change, result.code, result.steps, prepared.seconds + seconds, prepared.references
     )

@@ -1,4 +1,4 @@
-"""What a request says for each face, and what earlier photos of the same person add to it."""
+"""The settings of each face: from the request, and from earlier photos of the same person."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from c2p_core.faces.boxes import match_face
 from c2p_core.priors.prior import Code
 from c2p_core.search import SearchSettings
 
-# A search that continues from an earlier photo starts this far from its own code towards that photo's, and takes this
-# share of the steps. At 1 the protected photos would resemble each other; at 0 the steps would not suffice.
-_WARM_CODE, _WARM_STEPS = 0.5, 0.5
+# A search that continues from an earlier photo starts at this weight of that photo's code, the rest being the face's
+# own, and takes this share of the steps. At a weight of 1 the protected photos would resemble each other; at 0 the
+# steps would not suffice.
+_START_WEIGHT, _STEP_SHARE = 0.5, 0.5
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,7 @@ class FaceSettings:
     """The settings of one face.
 
     Attributes:
-        literal: whether the prompt's look is taken literally, see `c2p_core.api.FaceLook`, as are the other attributes.
+        literal: whether the prompt's look is taken literally; see `c2p_core.api.FaceLook`, also for the others.
     """
 
     prompt: str
@@ -35,19 +36,19 @@ class FaceSettings:
 
 def find_look(face: Face, request: ProtectRequest) -> FaceLook | None:
     """The first of the request's looks that names the face."""
-    return next((look for look in request.looks if _names(look, face)), None)
+    return next((look for look in request.looks if _names_face(look, face)), None)
 
 
 def choose_face_settings(face: Face, request: ProtectRequest) -> FaceSettings:
     """Choose the settings of a face: those of its look, completed by those for all faces."""
-    own = find_look(face, request)
-    look = own or FaceLook(face.number)
+    face_look = find_look(face, request)
+    look = face_look or FaceLook(face.number)
     return FaceSettings(
         request.prompt if look.prompt is None else look.prompt,
         request.strength if look.strength is None else look.strength,
         request.seed if look.seed is None else look.seed,
         request.locks if look.locks is None else look.locks,
-        own is not None,
+        face_look is not None,
         look.earlier,
     )
 
@@ -56,17 +57,17 @@ def shorten_search(settings: SearchSettings, earlier: tuple[Trace, ...]) -> Sear
     """Fewer steps for a search that starts from the code of an earlier photo."""
     if not earlier or not earlier[-1].code:
         return settings
-    return replace(settings, steps=max(1, round(_WARM_STEPS * settings.steps)))
+    return replace(settings, steps=max(1, round(_STEP_SHARE * settings.steps)))
 
 
 def interpolate_start(earlier: tuple[Trace, ...], start: Code) -> Code:
     """Interpolate between this face's own initial code and that of the last trace, in the parts that both have."""
     if not earlier:
         return start
-    found = earlier[-1].code
+    earlier_code = earlier[-1].code
     return {
-        name: torch.lerp(part, torch.from_numpy(found[name].copy()).to(part), _WARM_CODE)
-        if name in found and found[name].shape == part.shape
+        name: torch.lerp(part, torch.from_numpy(earlier_code[name].copy()).to(part), _START_WEIGHT)
+        if name in earlier_code and earlier_code[name].shape == part.shape
         else part
         for name, part in start.items()
     }
@@ -83,7 +84,7 @@ def stack_protected(earlier: tuple[Trace, ...], device: torch.device) -> dict[st
     }
 
 
-def _names(look: FaceLook, face: Face) -> bool:
+def _names_face(look: FaceLook, face: Face) -> bool:
     if isinstance(look.face, int):
         return look.face == face.number
     return match_face(look.face, (face,)) is not None

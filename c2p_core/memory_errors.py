@@ -1,4 +1,4 @@
-"""Recognises errors that mean that the computer's memory, rather than a graphics card's, is full."""
+"""Recognises errors which mean that the computer's memory, rather than a graphics card's, is full."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import errno
 
 from c2p_core.errors import C2PError
 
-# Messages of libraries that don't raise MemoryError: torch and its oneDNN, libvips, the system's mmap and loader, and
+# Messages of libraries that don't raise MemoryError: torch and oneDNN, libvips, the system's mmap and loader, and
 # Python's threads.
-_WORDS = (
+_PHRASES = (
     "can't allocate memory",
     "cannot allocate memory",
     "not enough memory",
@@ -23,16 +23,16 @@ _WORDS = (
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether an error, or one that led to it, means that memory is full."""
-    at: BaseException | None = error
-    while at is not None:
-        if _says_so(at):
+    current: BaseException | None = error
+    while current is not None:
+        if _reports_full_memory(current):
             return True
-        at = at.__cause__ or at.__context__
+        current = current.__cause__ or current.__context__
     return False
 
 
-def _says_so(error: BaseException) -> bool:
+def _reports_full_memory(error: BaseException) -> bool:
     if isinstance(error, OSError):
-        return error.errno == errno.ENOMEM  # its text may hold the name of a file
-    words = "" if isinstance(error, C2PError) else str(error).lower()
-    return isinstance(error, MemoryError) or any(phrase in words for phrase in _WORDS)
+        return error.errno == errno.ENOMEM  # its text may contain the name of a file
+    text = "" if isinstance(error, C2PError) else str(error).lower()
+    return isinstance(error, MemoryError) or any(phrase in text for phrase in _PHRASES)

@@ -9,10 +9,10 @@ from c2p_core.errors import C2PError
 
 
 class Need(NamedTuple):
-    """What a command takes for a small photo, in bytes, as measured with PyTorch's build for processors."""
+    """Memory that a command needs for a small photo, in bytes, as measured with PyTorch's CPU build."""
 
     address_space: int
-    private: int  # the part of it that is no file's
+    private: int  # the part of it that is not backed by a file
 
 
 # For starting any command, finding faces, comparing them, searching.
@@ -23,7 +23,7 @@ SEARCH = Need(1_600_000_000, 560_000_000)
 
 
 def check_memory_limit(needed: Need) -> None:
-    """Fail before anything is loaded: without enough memory, native libraries end the process without a word.
+    """Fail before anything is loaded: without enough memory, native libraries end the process without a message.
 
     Args:
         needed: one of the above.

@@ -40,7 +40,7 @@ class Photo:
             raw pixels.
         encoding: what the writer needs to keep the quality of the source (JPEG quantisation tables, subsampling,
             lossless flag, bit depth, resolution); only ``io.encode`` interprets it.
-        source: the file; a result of the same format takes its metadata from here, and only one of another format those
+        source: the file; a result of the same format takes its metadata from it, a result of another format takes those
             above. None for raw pixels.
     """
 

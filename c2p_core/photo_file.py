@@ -1,4 +1,4 @@
-"""Protects one photo file: read, search, write, and what the report says about it."""
+"""Protects one photo file: read, search, write, report."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ if TYPE_CHECKING:
     from c2p_core.models.loaded import WarmModels
     from c2p_core.models.store import ModelStore
 
-UNFORESEEN = 1
-"""Exit code of an error that nobody foresaw."""
+UNEXPECTED_EXIT_CODE = 1
+"""Exit code of an unexpected error."""
 # Errors that end one photo but not those after it.
 _PER_PHOTO = (UnreadableImage, NoFace, CannotWrite, BadRequest)
 
 
 @dataclass(frozen=True)
-class Writing:
+class WriteOptions:
     """How results are written.
 
     Attributes:
         overwrite: whether they replace earlier ones.
         strip_personal: whether personal metadata are removed.
-        mark: whether the metadata say how the picture was edited, see ``io.source_type``.
+        mark: whether metadata record how the picture was edited, see ``io.source_type``.
     """
 
     overwrite: bool = False
@@ -43,22 +43,22 @@ class Writing:
 def try_protect(
     source: Path,
     target: Path,
-    writing: Writing,
+    write_options: WriteOptions,
     options: dict[str, Any],
     store: ModelStore,
     warm: WarmModels,
-    watch: Callable[[Progress], None],
+    on_progress: Callable[[Progress], None],
     cancel: CancelToken,
 ) -> dict[str, Any]:
-    """Protect one photo; returns its part of the report, also where only this photo failed.
+    """Protect one photo; returns its part of the report, also if only this photo failed.
 
     Args:
         source: the photo.
-        target: of the result; where another file has come there meanwhile, the result gets a number.
-        writing: see above.
+        target: of the result; if another file has appeared there meanwhile, the result gets a number.
+        write_options: see above.
         options: fields of the request.
         store, warm: the models, and those that are loaded.
-        watch: called with the progress.
+        on_progress: called with the progress.
         cancel: see ``pipeline.protect``.
 
     Raises:
@@ -66,7 +66,7 @@ def try_protect(
         ModelUnavailable: a model is missing, which every other photo needs too.
     """
     try:
-        return _protect(source, target, writing, options, store, warm, watch, cancel)
+        return _protect(source, target, write_options, options, store, warm, on_progress, cancel)
     except Exception as error:
         message, code = describe_failure(error)
         return report.failure_report(source, message, code)
@@ -75,11 +75,11 @@ def try_protect(
 def _protect(
     source: Path,
     target: Path,
-    writing: Writing,
+    write_options: WriteOptions,
     options: dict[str, Any],
     store: ModelStore,
     warm: WarmModels,
-    watch: Callable[[Progress], None],
+    on_progress: Callable[[Progress], None],
     cancel: CancelToken,
 ) -> dict[str, Any]:
     from c2p_core.io import photo_files
@@ -92,32 +92,34 @@ def _protect(
     from c2p_core import pipeline
 
     request = ProtectRequest(photo, **options)
-    result = pipeline.protect(request, progress=watch, cancel=cancel, store=store, warm=warm)
-    # A file may have come to this place while the search ran.
-    if target.exists() and not writing.overwrite:
+    result = pipeline.protect(request, progress=on_progress, cancel=cancel, store=store, warm=warm)
+    # A file may have appeared at this path during the search.
+    if target.exists() and not write_options.overwrite:
         target = find_free_name(target)
-    personal = not writing.strip_personal
-    term = choose_source_type(result.generated) if writing.mark else None
-    encoded = photo_files.encode_as(target, result.photo, personal=personal, source_type=term)
+    keep_personal = not write_options.strip_personal
+    source_type = choose_source_type(result.generated) if write_options.mark else None
+    encoded = photo_files.encode_as(target, result.photo, personal=keep_personal, source_type=source_type)
     write_whole(target, encoded.data)
     carried = CopiedSidecars()
     if not takes_a_stream(target) and not target.parent.resolve().samefile(source.parent.resolve()):
         turn = find_turn(photo, photo_files.FORMATS[target.suffix.lower()])
-        carried = carry_sidecars(source, target, personal=personal, source_type=encoded.source_type, turn=turn)
+        carried = carry_sidecars(source, target, personal=keep_personal, source_type=encoded.source_type, turn=turn)
     warnings = result.warnings + encoded.warnings + carried.warnings
-    written = report.photo_report(source, target, result.faces, warnings, request, result.stronger, result.computation)
-    return written | report.describe_metadata(encoded.source_type, carried.present)
+    photo_report = report.photo_report(
+        source, target, result.faces, warnings, request, result.stronger, result.computation
+    )
+    return photo_report | report.describe_metadata(encoded.source_type, carried.present)
 
 
 def describe_failure(error: Exception) -> tuple[Message, int]:
-    """What is wrong with one photo, and its exit code; raises what would be wrong with every other photo too."""
+    """Describe an error that concerns only this photo, with its exit code; re-raise one that concerns all photos."""
     if isinstance(error, C2PError) and not is_out_of_memory(error):
         if not isinstance(error, _PER_PHOTO):
             raise error
         return error.message, error.exit_code
     if os.environ.get("C2P_DEBUG"):
         raise error
-    return describe_unexpected(error), UNFORESEEN
+    return describe_unexpected(error), UNEXPECTED_EXIT_CODE
 
 
 def describe_unexpected(error: Exception) -> Message:

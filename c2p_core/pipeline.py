@@ -19,12 +19,12 @@ from c2p_core.errors import Message
 from c2p_core.face_search import search_faces
 from c2p_core.face_settings import choose_face_settings
 from c2p_core.faces.amounts import AS_FOUND, Amounts
-from c2p_core.guidance.looks import prompt_warnings
+from c2p_core.guidance.looks import list_prompt_warnings
 from c2p_core.models.loaded import Models, WarmModels, load_models
 from c2p_core.models.store import ModelStore
 from c2p_core.references import embed_references
 from c2p_core.run import Run, begin_run, run_with_fitting_plan
-from c2p_core.subjects import Found, find_subjects
+from c2p_core.subjects import DetectedFaces, find_subjects
 
 
 def protect(
@@ -56,13 +56,13 @@ def protect(
     """
 
     run = begin_run(request, progress, preview, cancel, store, warm)
-    found = _find(run)
+    detected = _detect(run)
 
     def work(run: Run) -> ProtectResult:
-        direction = _find_direction(run, found)
-        return apply_direction(direction, amounts, layers=request.layers, tell=run.report_progress)
+        direction = _find_direction(run, detected)
+        return apply_direction(direction, amounts, layers=request.layers, on_stage=run.report_progress)
 
-    result = run_with_fitting_plan(run, len(found.subjects), work)
+    result = run_with_fitting_plan(run, len(detected.subjects), work)
     return replace(result, warnings=(*result.warnings, *run.store.take_notices()))
 
 
@@ -74,32 +74,34 @@ def find_direction(
     cancel: CancelToken | None = None,
     store: ModelStore | None = None,
     warm: WarmModels | None = None,
-    found: Found | None = None,
+    detected: DetectedFaces | None = None,
 ) -> Direction:
-    """Search as ``protect`` does, which takes the same arguments, and change nothing yet.
+    """Search like ``protect``, which takes the same arguments, but change nothing yet.
 
-    ``direction.apply_direction`` applies what was found by any amount; ``sketch.Sketch`` shows and measures it faster.
+    ``direction.apply_direction`` applies the result by any amount; ``sketch.Sketch`` shows and measures it faster.
 
     Args:
-        found: the faces of the photo, where ``find_subjects`` found them before; the request must choose the same ones.
+        detected: the faces of the photo if ``find_subjects`` has found them already, for the same choice of faces.
     """
     run = begin_run(request, progress, preview, cancel, store, warm)
-    there = found or _find(run)
-    direction = run_with_fitting_plan(run, len(there.subjects), lambda run: _find_direction(run, there))
+    detected_faces = detected or _detect(run)
+    direction = run_with_fitting_plan(
+        run, len(detected_faces.subjects), lambda run: _find_direction(run, detected_faces)
+    )
     return replace(direction, warnings=(*direction.warnings, *run.store.take_notices()))
 
 
-def _find(run: Run) -> Found:
+def _detect(run: Run) -> DetectedFaces:
     """Detect the faces."""
     warnings: list[Message] = []
     run.report_progress("detect")
     faces, subjects = find_subjects(run.request, run.store, warnings)
-    return Found(faces, tuple(subjects), tuple(warnings))
+    return DetectedFaces(faces, tuple(subjects), tuple(warnings))
 
 
-def _find_direction(run: Run, found: Found) -> Direction:
+def _find_direction(run: Run, detected: DetectedFaces) -> Direction:
     """Load the models, invert, search."""
-    request, warnings = run.request, [*run.warnings, *found.warnings]
+    request, warnings = run.request, [*run.warnings, *detected.warnings]
     run.report_progress("load")
     models = load_models(
         request,
@@ -110,14 +112,14 @@ def _find_direction(run: Run, found: Found) -> Direction:
         lambda step, steps: run.report_progress("prepare", step=step, steps=steps),
         recorded=run.plan.recorded,
     )
-    chosen = [choose_face_settings(subject.face, request) for subject in found.subjects]
-    for prompt in dict.fromkeys(settings.prompt for settings in chosen):
-        warnings += prompt_warnings(prompt)
+    face_settings = [choose_face_settings(subject.face, request) for subject in detected.subjects]
+    for prompt in dict.fromkeys(settings.prompt for settings in face_settings):
+        warnings += list_prompt_warnings(prompt)
     references = _embed_references(run, models)
-    changes = search_faces(run, models, found.subjects, references, warnings)
+    changes = search_faces(run, models, detected.subjects, references, warnings)
     return Direction(
         request,
-        found.faces,
+        detected.faces,
         changes,
         models.recognisers,
         models.held_out,
@@ -143,12 +145,12 @@ def _describe_computation(run: Run) -> Computation:
 
 
 def _embed_references(run: Run, models: Models) -> tuple[verify.Embeddings, ...]:
-    """Once for all photos that are protected with the same ones, in one run after the other."""
+    """Embed the references of the request, once for all consecutive runs with the same ones."""
     photos = run.request.references
     if not photos:
         return ()
     names = tuple(recogniser.name for recogniser in models.recognisers)
-    # What is kept holds the photos too, so that no other ones can have their identities.
+    # The cached value also holds the photos, so that no other objects can get their ids.
     _, embedded = run.warm.get(
         ("references", names, run.device),
         lambda: (photos, embed_references(photos, models.recognisers, run.device, run.store)),

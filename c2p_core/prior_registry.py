@@ -1,6 +1,6 @@
-"""The generative priors: what is known of each without loading it.
+"""The properties of the generative priors, without loading them.
 
-Imports nothing of the package, so that whoever only needs the names does not wait for torch.
+Imports nothing of the package, so that callers that only need the names do not wait for torch.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Profiles: which models a run takes where its request leaves that open, and why.
+"""Profiles: which models a run uses if its request leaves that open, and why.
 
-What a request names itself is taken in any profile: the text model of the full profile with the prior makeup, or
+Models named in a request are used in any profile: the full profile's text model with the prior makeup, for example, or
 makeup with the full profile's recognisers.
 """
 
@@ -23,7 +23,7 @@ from c2p_core.prior_registry import REGISTRY
 from c2p_core.priors.checkpoint_files import find_checkpoints
 
 PROFILE_VARIABLE = "C2P_PROFILE"
-"""Environment variable with the profile of those who name none, such as GIMP."""
+"""Environment variable with the profile of requests that name none, such as those from GIMP."""
 _DEFAULT_PRIORS = {entry.default_of: name for name, entry in REGISTRY.items() if entry.default_of}
 
 
@@ -40,13 +40,13 @@ class ChosenProfile:
     why: Message
 
 
-def default_profile() -> Profile:
-    """The profile that ``C2P_PROFILE`` says, else "embedded".
+def read_default_profile() -> Profile:
+    """Read the profile from ``C2P_PROFILE``, else "embedded".
 
     Raises:
         BadRequest: there is no such profile.
     """
-    return _check(os.environ.get(PROFILE_VARIABLE) or "embedded")
+    return _check_profile(os.environ.get(PROFILE_VARIABLE) or "embedded")
 
 
 def choose_default(store: ModelStore, device: torch.device) -> ChosenProfile:
@@ -59,9 +59,9 @@ def choose_default(store: ModelStore, device: torch.device) -> ChosenProfile:
     Raises:
         BadRequest, ModelUnavailable: as ``choose_profile``.
     """
-    nothing = Photo(np.zeros((1, 1, 3), np.uint8))
+    placeholder = Photo(np.zeros((1, 1, 3), np.uint8))
     return choose_profile(
-        ProtectRequest(nothing, prior=_DEFAULT_PRIORS["embedded"], profile=default_profile()), store, device
+        ProtectRequest(placeholder, prior=_DEFAULT_PRIORS["embedded"], profile=read_default_profile()), store, device
     )
 
 
@@ -75,35 +75,35 @@ def choose_profile(request: ProtectRequest, store: ModelStore, device: torch.dev
 
     Raises:
         BadRequest: there is no such profile.
-        ModelUnavailable: the request asks for "full" and one of its models is not here.
+        ModelUnavailable: the request asks for "full" and one of its models is missing.
     """
-    asked = _check(request.profile)
-    if asked == "embedded":
-        return _take_embedded(request, Message("profile-embedded"))
+    profile = _check_profile(request.profile)
+    if profile == "embedded":
+        return _choose_embedded(request, Message("profile-embedded"))
     missing = _find_missing(request, store)
-    if asked == "full" and missing:
+    if profile == "full" and missing:
         raise ModelUnavailable("profile-incomplete", missing=missing)
-    if asked == "full":
-        return _take_full(request, store, Message("profile-full"))
+    if profile == "full":
+        return _choose_full(request, store, Message("profile-full"))
     if missing:
-        return _take_embedded(request, Message("profile-auto-incomplete", missing=missing))
+        return _choose_embedded(request, Message("profile-auto-incomplete", missing=missing))
     if device.type == "cpu":
-        return _take_embedded(request, Message("profile-auto-without-gpu"))
+        return _choose_embedded(request, Message("profile-auto-without-gpu"))
     name = name_device(device) or device.type
-    return _take_full(request, store, Message("profile-auto-full", device=name))
+    return _choose_full(request, store, Message("profile-auto-full", device=name))
 
 
 def find_generator(store: ModelStore) -> str | None:
     """The name of the full profile's fetched generator; None without one."""
-    return next((entry.name for entry in _full(store, "prior") if store.is_present(entry.name)), None)
+    return next((entry.name for entry in _list_full_models(store, "prior") if store.is_present(entry.name)), None)
 
 
-def full_recognisers(store: ModelStore) -> tuple[str, ...]:
-    """Names of the full profile's recognisers that are here, beyond those that ship."""
-    return tuple(entry.name for entry in _full(store, "recogniser") if store.is_present(entry.name))
+def list_full_recognisers(store: ModelStore) -> tuple[str, ...]:
+    """List the full profile's fetched recognisers, beyond those that ship."""
+    return tuple(entry.name for entry in _list_full_models(store, "recogniser") if store.is_present(entry.name))
 
 
-def _check(name: str) -> Profile:
+def _check_profile(name: str) -> Profile:
     known: tuple[Profile, ...] = get_args(Profile)
     for profile in known:
         if name == profile:
@@ -111,35 +111,35 @@ def _check(name: str) -> Profile:
     raise BadRequest("profile-unknown", profile=name[:40], known=list(known))
 
 
-def _full(store: ModelStore, role: Role) -> tuple[ModelEntry, ...]:
+def _list_full_models(store: ModelStore, role: Role) -> tuple[ModelEntry, ...]:
     return tuple(entry for entry in store.catalogue() if entry.profile == "full" and entry.role == role)
 
 
 def _find_missing(request: ProtectRequest, store: ModelStore) -> list[str]:
-    """Names of models that the full profile lacks, of those that the request leaves to it."""
+    """Names of missing models of the full profile, among those that the request leaves open."""
     missing = []
     if request.prior == AUTO and find_generator(store) is None and find_checkpoints(store.root) is None:
-        missing += [entry.name for entry in _full(store, "prior")]
+        missing += [entry.name for entry in _list_full_models(store, "prior")]
     if request.clip == AUTO and _find_clip(store) is None:
-        missing += [entry.name for entry in _full(store, "guidance")]
-    named = AUTO not in (request.prior, request.clip)
-    if named and request.recognisers == AUTO and not full_recognisers(store):
-        missing += [entry.name for entry in _full(store, "recogniser")]
+        missing += [entry.name for entry in _list_full_models(store, "guidance")]
+    all_named = AUTO not in (request.prior, request.clip)
+    if all_named and request.recognisers == AUTO and not list_full_recognisers(store):
+        missing += [entry.name for entry in _list_full_models(store, "recogniser")]
     return missing
 
 
 def _find_clip(store: ModelStore) -> str | None:
-    """The text model that is here, as a request names it: the full profile's, else another that the user fetched."""
+    """Find a fetched text model, named as in requests: the full profile's, else another one."""
     entries = [entry for entry in store.catalogue() if entry.role == "guidance" and entry.clip]
     entries.sort(key=lambda entry: entry.profile != "full")
     return next((entry.clip for entry in entries if store.is_present(entry.name)), None)
 
 
-def _take_embedded(request: ProtectRequest, why: Message) -> ChosenProfile:
+def _choose_embedded(request: ProtectRequest, why: Message) -> ChosenProfile:
     return ChosenProfile(_name_models(request, "embedded", _DEFAULT_PRIORS["embedded"], DEFAULT_CLIP), why)
 
 
-def _take_full(request: ProtectRequest, store: ModelStore, why: Message) -> ChosenProfile:
+def _choose_full(request: ProtectRequest, store: ModelStore, why: Message) -> ChosenProfile:
     return ChosenProfile(_name_models(request, "full", _DEFAULT_PRIORS["full"], _find_clip(store) or DEFAULT_CLIP), why)
 
 

@@ -1,4 +1,4 @@
-"""Other photos of the people in a photo, which somebody who searches for them has.
+"""Other photos of the people in a photo, which somebody searching for them may have.
 
 The search then moves each face away from the mean of the person's embeddings rather than from one of them, and the
 report says which matches with these photos are lost.
@@ -36,19 +36,22 @@ def embed_references(
 
 
 def select_same_person(
-    own: Embeddings, references: Sequence[Embeddings], recognisers: Sequence[Recogniser]
+    embeddings: Embeddings, references: Sequence[Embeddings], recognisers: Sequence[Recogniser]
 ) -> tuple[Embeddings, ...]:
-    """Those references that more than half of the recognisers match with a face, at FAR 1 %."""
+    """Select the references that more than half of the recognisers match with a face, at FAR 1 %."""
 
     def matches(reference: Embeddings) -> bool:
-        verdicts = [float(own[r.name] @ reference[r.name]) >= r.far1 for r in recognisers]
+        verdicts = [float(embeddings[r.name] @ reference[r.name]) >= r.far1 for r in recognisers]
         return 2 * sum(verdicts) > len(verdicts)
 
     return tuple(reference for reference in references if matches(reference))
 
 
-def average_embeddings(own: Embeddings, references: Sequence[Embeddings]) -> Embeddings:
+def average_embeddings(embeddings: Embeddings, references: Sequence[Embeddings]) -> Embeddings:
     """The mean of a face's embedding and those of other photos of the person, at unit length."""
     if not references:
-        return own
-    return {name: F.normalize(torch.stack([e[name] for e in (own, *references)]).mean(0), dim=0) for name in own}
+        return embeddings
+    return {
+        name: F.normalize(torch.stack([vectors[name] for vectors in (embeddings, *references)]).mean(0), dim=0)
+        for name in embeddings
+    }

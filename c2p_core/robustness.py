@@ -1,4 +1,4 @@
-"""How robust the protection of a face is to what happens to published pictures: uploads, screenshots, clean-up filters.
+"""Measures how robust the protection of a face is to uploads, screenshots and clean-up filters.
 
 ``c2p check --robustness``, the worker's check and the benchmarks share these degradations. The search itself uses the
 differentiable transformations of ``eot``.
@@ -141,7 +141,7 @@ class Cutout:
     Attributes:
         picture: (height, width, 3) uint8 sRGB.
         face: in pixels of ``picture``.
-        upload: factor 0..1 by which an upload resizes it.
+        upload: factor 0..1 by which an upload would resize it.
     """
 
     picture: Rgb8
@@ -172,15 +172,15 @@ def measure_robustness(
     Returns:
         one row per degradation, in their order.
     """
-    first, second = cut_out_face(original, face), cut_out_face(protected, after)
-    reference = embed_face(_crop_from_bytes(first.picture, first.face), recognisers, device)
-    controls = [_crop_from_bytes(*degrade(first, degradation)) for degradation in DEGRADATIONS]
+    original_cutout, protected_cutout = cut_out_face(original, face), cut_out_face(protected, after)
+    reference = embed_face(_crop_from_bytes(original_cutout.picture, original_cutout.face), recognisers, device)
+    controls = [_crop_from_bytes(*degrade(original_cutout, degradation)) for degradation in DEGRADATIONS]
     degraded: dict[str, CanvasFace] = {}
     for degradation in DEGRADATIONS:
-        picture, expected = degrade(second, degradation)
-        found = find_again(to_tensor(as_floats(picture)), expected, store)
-        if found is not None:
-            degraded[degradation.name] = _crop_from_bytes(picture, found)
+        picture, expected = degrade(protected_cutout, degradation)
+        detected = find_again(to_tensor(as_floats(picture)), expected, store)
+        if detected is not None:
+            degraded[degradation.name] = _crop_from_bytes(picture, detected)
     before = _compare_batch(reference, controls, recognisers, device)
     after_by_name = dict(
         zip(degraded, _compare_batch(reference, list(degraded.values()), recognisers, device), strict=True)
@@ -215,7 +215,7 @@ def cut_out_face(photo: Photo, face: Face) -> Cutout:
 
 
 def degrade(cutout: Cutout, degradation: Degradation) -> tuple[Rgb8, Face]:
-    """The degraded picture, and the face where it should lie in it."""
+    """The degraded picture, and the face at its expected position in it."""
     degraded = degradation.apply(cutout.picture, cutout.upload)
     before = np.array(cutout.picture.shape[1::-1], np.float32)
     scale = np.array(degraded.shape[1::-1], np.float32) / (before * (1 - 2 * degradation.cut))
@@ -228,13 +228,13 @@ def _crop_from_bytes(picture: Rgb8, face: Face) -> CanvasFace:
 
 
 def _compare_batch(
-    reference: dict[str, Tensor], seen: Sequence[CanvasFace], recognisers: Sequence[Recogniser], device: torch.device
+    reference: dict[str, Tensor], faces: Sequence[CanvasFace], recognisers: Sequence[Recogniser], device: torch.device
 ) -> list[dict[str, float]]:
     """Similarity of each face to the original, by recogniser name."""
-    if not seen:
+    if not faces:
         return []
-    canvases = torch.stack([face.pixels for face in seen]).to(device)
-    meshes = torch.stack([face.mesh for face in seen]).to(device)
+    canvases = torch.stack([face.pixels for face in faces]).to(device)
+    meshes = torch.stack([face.mesh for face in faces]).to(device)
     with torch.no_grad():
         similarities = {r.name: (r.embed(canvases, meshes) @ reference[r.name]).tolist() for r in recognisers}
-    return [{name: values[index] for name, values in similarities.items()} for index in range(len(seen))]
+    return [{name: values[index] for name, values in similarities.items()} for index in range(len(faces))]

@@ -25,7 +25,7 @@ from c2p_core.priors.prior import Code, InvertedFace
 from c2p_core.recognition import Recogniser
 from c2p_core.terms import Adversarial, Naturalness, Outcome, Target, Task, Text, compute_together
 
-_T = TypeVar("_T")
+_Result = TypeVar("_Result")
 
 # Steps between two evaluations without random transformations. They decide which code is best and when to stop early.
 _EVALUATE_EVERY = 16
@@ -70,7 +70,7 @@ class SearchResult:
 
 @dataclass(frozen=True)
 class FaceSearch:
-    """A face and what is searched for it.
+    """A face and the settings of its search.
 
     Attributes:
         inverted: the face in the prior's latent space.
@@ -99,7 +99,7 @@ class FaceSearch:
 
 
 _Steps = Generator[list[Task], list[Outcome], SearchResult]
-"""A search under way: it yields the terms of its next step, and takes what they came to."""
+"""A running search: it yields the terms of its next step and is sent their outcomes."""
 
 
 def search(
@@ -107,8 +107,8 @@ def search(
 ) -> list[SearchResult]:
     """Run stage 2, the adversarial search, on faces of one photo, step by step side by side.
 
-    A network sees the pictures of all of them as one batch. Every face has its own random numbers, so that it comes out
-    as it does alone, to within rounding.
+    A network sees the pictures of all of them as one batch. Every face has its own random numbers, so that its
+    result is the same as if it were searched alone, to within rounding.
 
     Args:
         faces: on one device.
@@ -121,7 +121,7 @@ def search(
     Raises:
         Cancelled: ``cancel`` was set.
     """
-    # Before the threads are shared out among the terms.
+    # Before the threads are divided among the terms.
     naturalness = [_build_naturalness(face) for face in faces]
     searches = [_run_steps(face, term, recognisers, cancel) for face, term in zip(faces, naturalness, strict=True)]
     results: dict[int, SearchResult] = {}
@@ -139,36 +139,38 @@ def search(
 
 
 def _compute_all(waiting: Mapping[int, list[Task]], pool: ThreadPoolExecutor | None) -> dict[int, list[Outcome]]:
-    """Compute the tasks of all searches, batch by batch; the outcomes in the order of each search's tasks."""
+    """Compute the tasks of all searches, batch by batch; returns outcomes in the order of each search's tasks."""
     batches: dict[Hashable, list[tuple[int, int]]] = {}
     for index, tasks in waiting.items():
-        for place, task in enumerate(tasks):
-            batches.setdefault(task.batch, []).append((index, place))
-    works = [partial(compute_together, [waiting[i][place] for i, place in batch]) for batch in batches.values()]
-    found: dict[tuple[int, int], Outcome] = {}
-    for batch, outcomes in zip(batches.values(), _run_all(works, pool), strict=True):
-        found |= zip(batch, outcomes, strict=True)
-    return {index: [found[index, place] for place in range(len(tasks))] for index, tasks in waiting.items()}
+        for position, task in enumerate(tasks):
+            batches.setdefault(task.batch, []).append((index, position))
+    jobs = [partial(compute_together, [waiting[i][position] for i, position in batch]) for batch in batches.values()]
+    outcome_by_task: dict[tuple[int, int], Outcome] = {}
+    for batch, outcomes in zip(batches.values(), _run_all(jobs, pool), strict=True):
+        outcome_by_task |= zip(batch, outcomes, strict=True)
+    return {
+        index: [outcome_by_task[index, position] for position in range(len(tasks))] for index, tasks in waiting.items()
+    }
 
 
-def _build_naturalness(searched: FaceSearch) -> Naturalness:
-    """Embeds the unchanged face, once."""
-    face, settings = searched.face, searched.settings
+def _build_naturalness(face_search: FaceSearch) -> Naturalness:
+    """Build the naturalness term of a search; embeds the unchanged face, once."""
+    face, settings = face_search.face, face_search.settings
     text = None
-    if searched.text is not None:
-        guidance, direction = searched.text
+    if face_search.text is not None:
+        guidance, direction = face_search.text
         grid = guidance.sampling_grid(face.mesh)
         text = Text(guidance, guidance.embed(face.pixels[None], grid), direction, grid, settings.clip_weight)
-    return Naturalness(searched.inverted, settings.visibility_weight, text)
+    return Naturalness(face_search.inverted, settings.visibility_weight, text)
 
 
 def _run_steps(
-    searched: FaceSearch, naturalness: Naturalness, recognisers: Sequence[Recogniser], cancel: CancelToken | None
+    face_search: FaceSearch, naturalness: Naturalness, recognisers: Sequence[Recogniser], cancel: CancelToken | None
 ) -> _Steps:
     """The search on one face."""
-    inverted, face, target, settings = searched.inverted, searched.face, searched.target, searched.settings
-    generator = torch.Generator().manual_seed(searched.seed)
-    code = {name: part.clone().requires_grad_() for name, part in searched.start.items()}
+    inverted, face, target, settings = face_search.inverted, face_search.face, face_search.target, face_search.settings
+    generator = torch.Generator().manual_seed(face_search.seed)
+    code = {name: part.clone().requires_grad_() for name, part in face_search.start.items()}
     optimiser = torch.optim.Adam(
         [{"params": [part], "lr": inverted.learning_rates[name]} for name, part in code.items()], betas=_BETAS
     )
@@ -182,7 +184,7 @@ def _run_steps(
     for step in range(settings.steps):
         if cancel is not None:
             cancel.raise_if_cancelled()
-        searched.on_step(step, settings.steps)
+        face_search.on_step(step, settings.steps)
         transform = draw_transform(generator)
         rendered = inverted.render(code)
         augmented = transform.apply_image(rendered.pixels, generator)
@@ -194,13 +196,14 @@ def _run_steps(
         fields = rendered.pixels, rendered.displacement, rendered.density
         tasks = [Task(naturalness, fields)]
         tasks += [Task(Adversarial(r, target, settings.margin), (augmented, mesh)) for r in active]
-        natural, *adversarial = yield tasks
-        last_losses.update({r.name: outcome.loss for r, outcome in zip(active, adversarial, strict=True)})
-        by_pixels, by_landmarks = (
-            torch.stack(parts).sum(0) for parts in zip(*(outcome.gradients for outcome in adversarial), strict=True)
+        naturalness_outcome, *adversarial_outcomes = yield tasks
+        last_losses.update({r.name: outcome.loss for r, outcome in zip(active, adversarial_outcomes, strict=True)})
+        pixel_gradient, landmark_gradient = (
+            torch.stack(parts).sum(0)
+            for parts in zip(*(outcome.gradients for outcome in adversarial_outcomes), strict=True)
         )
         roots = [*fields, augmented, mesh, settings.latent_weight * inverted.latent_loss(code, rendered)]
-        gradients = [*natural.gradients, weight * by_pixels, weight * by_landmarks, None]
+        gradients = [*naturalness_outcome.gradients, weight * pixel_gradient, weight * landmark_gradient, None]
         # A prior may leave some of these independent of the code: landmarks, if it moves no pixels.
         dependent = [pair for pair in zip(roots, gradients, strict=True) if pair[0].requires_grad]
         optimiser.zero_grad()
@@ -209,18 +212,18 @@ def _run_steps(
         schedule.step()
         if (step + 1) % _EVALUATE_EVERY == 0 or step + 1 == settings.steps:
             # Without random transformations.
-            found = {name: part.detach().clone() for name, part in code.items()}
+            current_code = {name: part.detach().clone() for name, part in code.items()}
             with torch.no_grad():
-                shown = inverted.render(found)
-                warped = warp_points(shown.displacement, face.mesh)
-                detected = searched.find_landmarks(shown.pixels, warped)
+                current = inverted.render(current_code)
+                warped = warp_points(current.displacement, face.mesh)
+                detected = face_search.find_landmarks(current.pixels, warped)
             landmark_offset = detected - warped
             outcomes = yield [
-                Task(Adversarial(r, target, settings.margin), (shown.pixels, detected), differentiated=False)
+                Task(Adversarial(r, target, settings.margin), (current.pixels, detected), differentiated=False)
                 for r in recognisers
             ]
-            result = SearchResult(found, sum(outcome.loss for outcome in outcomes), step + 1)
-            searched.on_evaluation(result.steps, shown.pixels)
+            result = SearchResult(current_code, sum(outcome.loss for outcome in outcomes), step + 1)
+            face_search.on_evaluation(result.steps, current.pixels)
             if best is None or result.loss <= best.loss:
                 best = result
             if result.loss == 0.0:
@@ -248,9 +251,9 @@ def _worker_pool(device: torch.device) -> Iterator[ThreadPoolExecutor | None]:
         torch.set_num_threads(cores)
 
 
-def _run_all(tasks: Sequence[Callable[[], _T]], pool: ThreadPoolExecutor | None) -> list[_T]:
-    """The results of the tasks, in their order."""
-    return [task() for task in tasks] if pool is None else list(pool.map(lambda task: task(), tasks))
+def _run_all(jobs: Sequence[Callable[[], _Result]], pool: ThreadPoolExecutor | None) -> list[_Result]:
+    """Run jobs; returns their results in order."""
+    return [job() for job in jobs] if pool is None else list(pool.map(lambda job: job(), jobs))
 
 
 def _choose_active(recognisers: Sequence[Recogniser], step: int, last_losses: dict[str, float]) -> list[Recogniser]:

@@ -1,8 +1,8 @@
 """Shows and measures a finished search at any amount fast enough to follow a slider.
 
-What is drawn is the photo reduced to the size of the view. What is slow is done once: reducing the photo, painting the
-products, embedding the unchanged face. ``direction.apply_direction`` makes the full result; the two differ by less than
-can be seen.
+It draws the photo reduced to the size of the view. Slow work is done only once: reducing the photo, painting the
+products, embedding the unchanged face. ``direction.apply_direction`` makes the full result; no difference between the
+two is visible.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from torch import Tensor
 
 from c2p_core import verify
 from c2p_core.api import CancelToken, Face, FaceReport
-from c2p_core.direction import Direction, FoundChange
+from c2p_core.direction import Direction, FaceChange
 from c2p_core.faces import find_again, refine_face
 from c2p_core.faces.align import CANVAS, CANVAS_EYE_DISTANCE, Alignment
 from c2p_core.faces.amounts import Amounts
@@ -34,9 +34,9 @@ Area = tuple[int, int, int, int]
 """x, y, width and height in pixels of the photo."""
 
 _MAX_SAMPLES = 4  # of the painted products per canvas pixel, as in ``faces.paste``
-# Recognisers see 256 canvas pixels at most; landmarks are found on twice as many.
+# Recognisers see 256 canvas pixels at most; landmarks are fitted at twice that resolution.
 _MEASURED_EYE_DISTANCE = 2 * CANVAS_EYE_DISTANCE
-# Margin around the canvas in which a face is looked for again, in eye distances.
+# Margin around the canvas within which a face is detected again, in eye distances.
 _MARGIN = 0.5
 
 
@@ -45,10 +45,11 @@ class _Part:
     """A part of the photo, reduced.
 
     Attributes:
-        area, size: what it shows, and its width and height.
+        area: which part of the photo.
+        size: its width and height.
         photo: its pixels.
         before: the same as (height, width, 3) sRGB bytes.
-        selection: (height, width, 1) uint8, how far changes are to be seen; None for everywhere.
+        selection: (height, width, 1) uint8, how visible changes are; None for fully.
     """
 
     area: Area
@@ -64,7 +65,7 @@ class _Part:
 
 
 @dataclass(frozen=True)
-class _Painted:
+class _PaintedDensity:
     """The densities of a change on the canvas, with the products painted once.
 
     Attributes:
@@ -76,8 +77,8 @@ class _Painted:
 
 
 @dataclass(frozen=True)
-class _Measured:
-    """What ``Sketch.measure`` needs of a face: its part of the photo, the face there, and the face unchanged."""
+class _Measurement:
+    """A face for ``Sketch.measure``: its part of the photo, the face in pixels of the part, and the unchanged face."""
 
     part: _Part
     face: Face
@@ -89,12 +90,12 @@ class Sketch:
     """The finished search of one photo; not thread-safe."""
 
     def __init__(self, direction: Direction, selection: NDArray[np.uint8] | None = None) -> None:
-        """``selection``: (H, W, 1), how far changes of the photo are to be seen; None for everywhere."""
+        """``selection``: (H, W, 1) uint8, how visible changes of the photo are; None for fully."""
         self.direction = direction
         self._selection = selection
         self._part: _Part | None = None
-        self._painted: dict[tuple[int, int], _Painted] = {}
-        self._measured: dict[int, _Measured] = {}
+        self._painted: dict[tuple[int, int], _PaintedDensity] = {}
+        self._measured: dict[int, _Measurement] = {}
 
     def use(self, direction: Direction) -> None:
         """Replace the search by the same one with other recognisers or another device."""
@@ -103,17 +104,19 @@ class Sketch:
             self._measured.clear()
 
     def sizes(self) -> dict[int, int]:
-        """About how much memory it takes: the bytes of what it holds, by ``id``, because several may hold the same."""
+        """Approximate memory in bytes of the objects held, by ``id``, because several sketches may share some."""
         photos = [self.direction.request.photo, self.direction.request.original]
         parts = [self._part, *(measured.part for measured in self._measured.values())]
         photos += [part.photo for part in parts if part is not None]
         tensors = [tensor for painted in self._painted.values() for tensor in (painted.light, painted.makeup)]
-        for found in self.direction.found:
-            tensors += [found.change.density, found.change.maps, found.subject.canvas.pixels]
+        for face_change in self.direction.changes:
+            tensors += [face_change.change.density, face_change.change.maps, face_change.subject.canvas.pixels]
         pixels = [photo.pixels for photo in photos if photo is not None]
         sizes = {id(array): array.nbytes for array in pixels} | {id(tensor): tensor.nbytes for tensor in tensors}
         # The closure of ``paint`` holds the maps too.
-        return sizes | {id(f.change.maps): 2 * f.change.maps.nbytes for f in self.direction.found}
+        return sizes | {
+            id(face_change.change.maps): 2 * face_change.change.maps.nbytes for face_change in self.direction.changes
+        }
 
     def render(self, area: Area, size: tuple[int, int], amounts: Amounts) -> tuple[Rgb8, Rgb8]:
         """Draw a part of the photo, before and after.
@@ -133,43 +136,45 @@ class Sketch:
         return part.before, part.before if after is part.photo else as_bytes(to_srgb(after))
 
     def measure(self, amounts: Amounts, cancel: CancelToken | None = None) -> tuple[FaceReport, ...]:
-        """Ask the recognisers about every protected face.
+        """Measure every protected face with the recognisers.
 
-        The figures are those of the photo reduced to what recognisers see; ``apply_direction`` measures all of it.
+        Measures the photo reduced to what recognisers see; ``apply_direction`` measures it at full size.
 
         Raises:
             Cancelled: ``cancel`` was set.
         """
         return tuple(
-            self._measure(index, amounts, cancel or CancelToken()) for index in range(len(self.direction.found))
+            self._measure(index, amounts, cancel or CancelToken()) for index in range(len(self.direction.changes))
         )
 
     def _measure(self, index: int, amounts: Amounts, cancel: CancelToken) -> FaceReport:
-        direction, found = self.direction, self.direction.found[index]
+        direction, face_change = self.direction, self.direction.changes[index]
         cancel.raise_if_cancelled()
         if index not in self._measured:
-            self._measured[index] = self._prepare(found)
-        measured = self._measured[index]
+            self._measured[index] = self._prepare(face_change)
+        measurement = self._measured[index]
         cancel.raise_if_cancelled()
-        after = View(self._paste(measured.part, amounts))
-        detected = find_again(after, measured.original, direction.store) or refine_face(
-            after, measured.face, direction.store
+        part_after = View(self._paste(measurement.part, amounts))
+        detected = find_again(part_after, measurement.original, direction.store) or refine_face(
+            part_after, measurement.face, direction.store
         )
         cancel.raise_if_cancelled()
-        rows = verify.compare_with(
-            measured.unchanged,
-            verify.crop_face(after, detected),
+        similarities = verify.compare_with(
+            measurement.unchanged,
+            verify.crop_face(part_after, detected),
             direction.recognisers,
             direction.held_out,
             direction.device,
         )
-        face = found.subject.face
-        return FaceReport(face.number, face.box, face.eye_distance, None, rows, found.steps, found.seconds)
+        face = face_change.subject.face
+        return FaceReport(
+            face.number, face.box, face.eye_distance, None, similarities, face_change.steps, face_change.seconds
+        )
 
-    def _prepare(self, found: FoundChange) -> _Measured:
-        direction, subject = self.direction, found.subject
+    def _prepare(self, face_change: FaceChange) -> _Measurement:
+        direction, subject = self.direction, face_change.subject
         photo, face = direction.request.photo, subject.face
-        x0, y0, x1, y1 = canvas_box(photo.pixels, found.alignment)
+        x0, y0, x1, y1 = canvas_box(photo.pixels, face_change.alignment)
         margin = round(_MARGIN * face.eye_distance)
         x0, y0 = max(0, x0 - margin), max(0, y0 - margin)
         width, height = min(photo.width, x1 + margin) - x0, min(photo.height, y1 + margin) - y0
@@ -177,9 +182,9 @@ class Sketch:
         size = max(1, round(width * scale)), max(1, round(height * scale))
         part = self._reduce((x0, y0, width, height), size)
         unchanged = verify.embed_original(
-            subject.original_canvas, direction.recognisers, direction.device, found.references
+            subject.original_canvas, direction.recognisers, direction.device, face_change.references
         )
-        return _Measured(part, _move(face, part), _move(subject.original_face, part), unchanged)
+        return _Measurement(part, _move(face, part), _move(subject.original_face, part), unchanged)
 
     def _reduce(self, area: Area, size: tuple[int, int]) -> _Part:
         photo = self.direction.request.photo
@@ -188,17 +193,19 @@ class Sketch:
         return _Part(area, size, part, as_bytes(to_srgb(part)), selection)
 
     def _paste(self, part: _Part, amounts: Amounts) -> Photo:
-        """The part with the changes in it; the same object where there are none."""
+        """The part with the changes applied; the same object if there are none."""
         shape, light, makeup = amounts.factors()
         changes: list[tuple[Alignment, Change]] = []
-        for index, found in enumerate(self.direction.found):
-            alignment = _scale_alignment(found.alignment, part)
+        for index, face_change in enumerate(self.direction.changes):
+            alignment = _scale_alignment(face_change.alignment, part)
             x0, y0, x1, y1 = canvas_box(part.photo.pixels, alignment)
             if x1 <= x0 or y1 <= y0:
                 continue
             painted = self._paint(index, int(np.clip(np.ceil(alignment.scale), 1, _MAX_SAMPLES)))
             density = light * painted.light + makeup * painted.makeup
-            changes.append((alignment, _without_products(found.change, shape * found.change.displacement, density)))
+            changes.append(
+                (alignment, _without_products(face_change.change, shape * face_change.change.displacement, density))
+            )
         if not changes:
             return part.photo
         after = paste(part.photo, changes)
@@ -206,13 +213,13 @@ class Sketch:
             return after
         return after.with_pixels(blend_selection(part.photo.pixels, after.pixels, part.selection))
 
-    def _paint(self, index: int, samples: int) -> _Painted:
+    def _paint(self, index: int, samples: int) -> _PaintedDensity:
         key = index, samples
         if key not in self._painted:
-            change, side = self.direction.found[index].change, CANVAS * samples
+            change, side = self.direction.changes[index].change, CANVAS * samples
             light, maps = (_enlarge(field, side) for field in (change.density, change.maps))
             painted = torch.cat([change.paint(strip).sum(0) for strip in maps.split(CANVAS, 1)], 1)
-            self._painted[key] = _Painted(light, painted)
+            self._painted[key] = _PaintedDensity(light, painted)
         return self._painted[key]
 
 
@@ -250,7 +257,7 @@ def _reduce(pixels: NDArray[Any], area: Area, size: tuple[int, int]) -> NDArray[
     if size == (width, height):
         return part
     image = to_vips(Photo(part)).resize(size[0] / width, vscale=size[1] / height, kernel="linear")
-    # libvips rounds the size in its own way.
+    # libvips may round the size differently.
     image = image.embed(0, 0, *size, extend="copy")
     return np.frombuffer(image.write_to_memory(), part.dtype).reshape(size[1], size[0], part.shape[2])
 

@@ -47,12 +47,12 @@ def choose_starting_look(
 
 
 def make_literal_look(prompt: str, seed: int = 0) -> Tensor:
-    """The prompt's look, the same on every face: a (9, 6) product code; arguments as ``choose_starting_look``."""
+    """Make the prompt's look as a (9, 6) product code, the same on every face; see ``choose_starting_look``."""
     return encode_look(draw_candidates(prompt, random.Random(seed))[0])
 
 
 def leave_out_hidden(look: Tensor, face: CanvasFace) -> tuple[Tensor, tuple[str, ...]]:
-    """Leave out the products of a look that hardly show, because something covers the face in their place.
+    """Leave out the products of a look that hardly show, because something covers that part of the face.
 
     Lipstick behind a microphone would be a red dot beside it.
 
@@ -67,8 +67,8 @@ def leave_out_hidden(look: Tensor, face: CanvasFace) -> tuple[Tensor, tuple[str,
         return look, ()
     maps = build_product_maps(face.mesh.cpu().numpy(), CANVAS, CANVAS_EYE_DISTANCE)
     hidden = find_hidden(look.cpu(), maps, face.visible.cpu())
-    left = look.clone()
+    remaining = look.clone()
     for name in hidden:
         index = PRODUCTS.index(name)
-        left[index] = bare_code()[index].to(look)
-    return left, tuple(CATALOGUE[name].title for name in hidden)
+        remaining[index] = bare_code()[index].to(look)
+    return remaining, tuple(CATALOGUE[name].title for name in hidden)

@@ -35,8 +35,8 @@ class Subject:
 
 
 @dataclass(frozen=True)
-class Found:
-    """The faces of a photo, found before the run that protects them; attributes as ``find_subjects`` returns them.
+class DetectedFaces:
+    """The faces of a photo, found before the run that protects them; attributes as returned by ``find_subjects``.
 
     Attributes:
         warnings: messages for the user.
@@ -59,7 +59,7 @@ def find_subjects(
     """
     photo = View(request.photo)
     faces = find_faces_in(photo, store)
-    if any(isinstance(wanted, tuple) for wanted in request.faces):
+    if any(isinstance(choice, tuple) for choice in request.faces):
         faces = tolerate_small(faces)
     visible = find_visible(photo, faces, store)
     faces = skip_covered(faces, visible)
@@ -75,7 +75,9 @@ def find_subjects(
         replace(canvas, original=_crop_like(face, original, before))
         for face, canvas, before in zip(chosen, canvases, original_chosen, strict=True)
     ]
-    return faces, [Subject(*parts) for parts in zip(chosen, canvases, original_chosen, original_canvases, strict=True)]
+    return faces, [
+        Subject(*fields) for fields in zip(chosen, canvases, original_chosen, original_canvases, strict=True)
+    ]
 
 
 def _crop_like(face: Face, original: View, before: Face) -> CanvasFace:

@@ -1,4 +1,4 @@
-"""Where the results of photos go: never over a photo, over another result, or over anything else unasked."""
+"""Chooses the files of results; they never replace a photo or another result, nor other files without permission."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from c2p_core.io.atomic_files import check_folder, find_free_name, fit_name, mak
 def plan_targets(photos: Sequence[Path], output: str | None, overwrite: bool = False) -> list[Path]:
     """Choose the file of each protected photo; creates the folder where one is needed.
 
-    A name that the user gave must be free; one that is chosen here gets a number where it is taken.
+    A name given by the user must be free; a name chosen here gets a number if it is taken.
 
     Raises:
         BadRequest: an original or, without ``overwrite``, another file would be overwritten, two photos would get the
@@ -26,8 +26,8 @@ def plan_targets(photos: Sequence[Path], output: str | None, overwrite: bool = F
 
     folder = Path(output) if output is not None else None
     # For functions of os.path, a name that is too long does not exist.
-    named = folder is not None and len(photos) == 1 and not str(output).endswith(("/", os.sep))
-    if folder is not None and named and not os.path.isdir(folder):  # noqa: PTH112
+    names_file = folder is not None and len(photos) == 1 and not str(output).endswith(("/", os.sep))
+    if folder is not None and names_file and not os.path.isdir(folder):  # noqa: PTH112
         if os.path.exists(folder) and not overwrite:  # noqa: PTH110
             check_not_input(folder, photos)
             raise BadRequest("result-exists", path=str(folder))
@@ -41,11 +41,11 @@ def plan_targets(photos: Sequence[Path], output: str | None, overwrite: bool = F
         for photo in photos:
             name = fit_name(photo.stem, f".protected{photo_files.ending_for(photo)}")
             targets.append((folder or photo.parent) / name)
-    taken = Counter(map(normalise_name, targets))
+    counts = Counter(map(normalise_name, targets))
     for target in targets:
         photo_files.check_target(target)
         check_not_input(target, photos)
-        if taken[normalise_name(target)] > 1:
+        if counts[normalise_name(target)] > 1:
             raise BadRequest("outputs-collide", path=str(target))
     if folder is not None and targets == [folder]:
         check_folder(folder)
@@ -56,12 +56,12 @@ def plan_targets(photos: Sequence[Path], output: str | None, overwrite: bool = F
 
 
 def normalise_name(target: Path) -> tuple[Path, str]:
-    """Equal for names that are the same file on a disk that ignores case or Unicode normalisation."""
+    """A key that is equal for names of the same file on a disk that ignores case or Unicode normalisation."""
     return target.parent, unicodedata.normalize("NFC", unicodedata.normalize("NFC", target.name).casefold())
 
 
 def check_not_input(target: Path, photos: Sequence[Path]) -> None:
     for photo in photos:
-        there = os.path.exists(target) and os.path.exists(photo)  # noqa: PTH110
-        if target.resolve() == photo.resolve() or (there and target.samefile(photo)):
+        both_exist = os.path.exists(target) and os.path.exists(photo)  # noqa: PTH110
+        if target.resolve() == photo.resolve() or (both_exist and target.samefile(photo)):
             raise BadRequest("input-overwritten", path=str(target))

@@ -21,14 +21,14 @@ class Target:
     """What the search moves a face away from and, in decoy mode, towards.
 
     Attributes:
-        own: per recogniser name, (D,) unit embedding of the unchanged face.
+        original: per recogniser name, (D,) unit embedding of the unchanged face.
         decoy: per recogniser name, (D,) unit embedding of the synthetic identity; empty when dodging. Recognisers that
             it lacks are only dodged.
         away: per recogniser name, (N, D) unit embeddings of further pictures that the face must not match, such as
             protected photos of the person; recognisers that it lacks have none.
     """
 
-    own: dict[str, Tensor]
+    original: dict[str, Tensor]
     decoy: dict[str, Tensor]
     away: dict[str, Tensor] = field(default_factory=dict)
 
@@ -47,15 +47,15 @@ class Adversarial:
         return Adversarial, self.recogniser.name
 
     @staticmethod
-    def losses(terms: Sequence[Adversarial], inputs: Sequence[Inputs]) -> list[Tensor]:
+    def compute_losses(terms: Sequence[Adversarial], inputs: Sequence[Inputs]) -> list[Tensor]:
         """The () loss of each term; the recogniser sees their pictures as one batch."""
         pixels, mesh = (torch.stack(parts) for parts in zip(*inputs, strict=True))
         embeddings = terms[0].recogniser.embed(pixels, mesh)
-        return [term._loss(embedding) for term, embedding in zip(terms, embeddings, strict=True)]
+        return [term._compute_loss(embedding) for term, embedding in zip(terms, embeddings, strict=True)]
 
-    def _loss(self, embedding: Tensor) -> Tensor:
+    def _compute_loss(self, embedding: Tensor) -> Tensor:
         recogniser, target = self.recogniser, self.target
-        similarity = embedding @ target.own[recogniser.name]
+        similarity = embedding @ target.original[recogniser.name]
         decoy = target.decoy.get(recogniser.name)
         decoy_similarity = None if decoy is None else embedding @ decoy
         far1, impostor_std = recogniser.far1, recogniser.impostor_std
@@ -63,13 +63,13 @@ class Adversarial:
         away = target.away.get(recogniser.name)
         if away is None:
             return loss
-        # Only the nearest one, which is the first that a search would return.
+        # Only the nearest one: a face search would return it first.
         return loss + adversarial_loss((away @ embedding).max(), None, far1, impostor_std, self.margin)
 
 
 @dataclass(frozen=True)
 class Text:
-    """What L_clip needs of one face.
+    """The inputs of L_clip for one face.
 
     Attributes:
         guidance: the text model.
@@ -100,19 +100,19 @@ class Naturalness:
         return Naturalness, None if self.text is None else id(self.text.guidance)
 
     @staticmethod
-    def losses(terms: Sequence[Naturalness], inputs: Sequence[Inputs]) -> list[Tensor]:
+    def compute_losses(terms: Sequence[Naturalness], inputs: Sequence[Inputs]) -> list[Tensor]:
         """The () loss of each term; the text model sees their pictures as one batch."""
-        visible = [
-            t.weight * t.inverted.visibility_penalty(Rendered(*own)) for t, own in zip(terms, inputs, strict=True)
+        penalties = [
+            t.weight * t.inverted.visibility_penalty(Rendered(*fields)) for t, fields in zip(terms, inputs, strict=True)
         ]
         texts = [term.text for term in terms if term.text is not None]
         if not texts:
-            return visible
+            return penalties
         grids = torch.stack([text.grid for text in texts])
         after = texts[0].guidance.embed(torch.stack([pixels for pixels, *_ in inputs]), grids)
         return [
             penalty + text.weight * clip_loss(text.before, embedded[None], text.direction)
-            for penalty, text, embedded in zip(visible, texts, after, strict=True)
+            for penalty, text, embedded in zip(penalties, texts, after, strict=True)
         ]
 
 
@@ -121,7 +121,7 @@ class Task:
     """A term to be computed.
 
     Attributes:
-        term: which.
+        term: the term.
         inputs: of the term.
         differentiated: whether its gradients are wanted too.
     """
@@ -138,7 +138,7 @@ class Task:
 
 @dataclass(frozen=True)
 class Outcome:
-    """The value of a term, and its gradients with respect to its inputs, whatever these depend on."""
+    """The value of a term, and its gradients with respect to its inputs."""
 
     loss: float
     gradients: Inputs
@@ -148,23 +148,27 @@ def compute_together(tasks: Sequence[Task]) -> list[Outcome]:
     """Compute tasks of one ``batch``."""
     if not tasks[0].differentiated:
         with torch.no_grad():
-            return [Outcome(value, ()) for value in _read(_losses(tasks, [task.inputs for task in tasks]))]
+            return [
+                Outcome(value, ()) for value in _read_values(_compute_losses(tasks, [task.inputs for task in tasks]))
+            ]
     leaves = [tuple(part.detach().requires_grad_() for part in task.inputs) for task in tasks]
-    losses = _losses(tasks, leaves)
-    # No loss depends on the inputs of another, so that the gradients of their sum are those of each.
+    losses = _compute_losses(tasks, leaves)
+    # No loss depends on the inputs of another, so the gradients of their sum are those of each.
     total = losses[0] if len(losses) == 1 else torch.stack(losses).sum()
-    gradients = iter(torch.autograd.grad(total, [leaf for own in leaves for leaf in own], materialize_grads=True))
-    values = _read(losses)
-    return [Outcome(value, tuple(next(gradients) for _ in own)) for value, own in zip(values, leaves, strict=True)]
+    gradients = iter(torch.autograd.grad(total, [leaf for inputs in leaves for leaf in inputs], materialize_grads=True))
+    values = _read_values(losses)
+    return [
+        Outcome(value, tuple(next(gradients) for _ in inputs)) for value, inputs in zip(values, leaves, strict=True)
+    ]
 
 
-def _read(losses: Sequence[Tensor]) -> list[float]:
+def _read_values(losses: Sequence[Tensor]) -> list[float]:
     """Read values; synchronises with a graphics card once."""
     values: list[float] = torch.stack([loss.detach() for loss in losses]).cpu().tolist()
     return values
 
 
-def _losses(tasks: Sequence[Task], inputs: Sequence[Inputs]) -> list[Tensor]:
+def _compute_losses(tasks: Sequence[Task], inputs: Sequence[Inputs]) -> list[Tensor]:
     terms = [task.term for task in tasks]
-    losses: list[Tensor] = type(terms[0]).losses(terms, inputs)  # type: ignore[arg-type]  # all of one class
+    losses: list[Tensor] = type(terms[0]).compute_losses(terms, inputs)  # type: ignore[arg-type]  # all of one class
     return losses

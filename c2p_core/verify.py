@@ -43,12 +43,12 @@ class Original:
     """The unchanged face as recognisers see it.
 
     Attributes:
-        own: of the face.
+        embeddings: of the face.
         upload: of the face after JPEG compression at ``UPLOAD_QUALITY``.
         references: of other photos of the person, see ``references``.
     """
 
-    own: Embeddings
+    embeddings: Embeddings
     upload: Embeddings
     references: tuple[Embeddings, ...]
 
@@ -83,8 +83,8 @@ def embed_original(
 ) -> Original:
     """Embed the unchanged face once for many calls of ``compare_with``."""
     upload = CanvasFace(_recompress(original.pixels), original.mesh)
-    own, uploaded = (embed_face(face, recognisers, device) for face in (original, upload))
-    return Original(own, uploaded, references)
+    embeddings, uploaded = (embed_face(face, recognisers, device) for face in (original, upload))
+    return Original(embeddings, uploaded, references)
 
 
 def compare_with(
@@ -94,20 +94,20 @@ def compare_with(
     held_out: Collection[str],
     device: torch.device,
 ) -> tuple[Similarity, ...]:
-    """``measure_similarities`` with an unchanged face that is embedded already."""
+    """``measure_similarities`` with an unchanged face that has been embedded before."""
     protected = embed_face(after, recognisers, device)
     return tuple(
         Similarity(
             r.name,
             r.family,
             r.name in held_out,
-            before=float(original.own[r.name] @ original.upload[r.name]),
-            after=float(original.own[r.name] @ protected[r.name]),
+            before=float(original.embeddings[r.name] @ original.upload[r.name]),
+            after=float(original.embeddings[r.name] @ protected[r.name]),
             far1=r.far1,
             far01=r.far01,
             other_photos_up_to=r.other_photos_up_to,
             references=tuple(
-                (float(original.own[r.name] @ other[r.name]), float(protected[r.name] @ other[r.name]))
+                (float(original.embeddings[r.name] @ other[r.name]), float(protected[r.name] @ other[r.name]))
                 for other in original.references
             ),
         )

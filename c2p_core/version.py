@@ -1,3 +1,3 @@
-"""The one place that says which version of Protect Face this is; the package's metadata is built from it."""
+"""The version of Protect Face, from which the package's metadata is built."""
 
 __version__ = "0.2.0"

@@ -25,9 +25,9 @@ def raising(kind: type[C2PError] | type[WorkerProblem], code: str, **fields: Any
         yield
     error = caught.value
     assert error.code == code, error
-    for name, wanted in fields.items():
+    for name, expected in fields.items():
         value = error.fields[name]
-        assert wanted.search(str(value)) if isinstance(wanted, re.Pattern) else value == wanted, (name, value)
+        assert expected.search(str(value)) if isinstance(expected, re.Pattern) else value == expected, (name, value)
 
 
 def sentence(code: str, **fields: object) -> re.Pattern[str]:

@@ -65,28 +65,28 @@ def fake_gpu() -> Iterator[torch.device]:
 def _compute(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     tensors = [leaf for leaf in tree_flatten((args, kwargs))[0] if isinstance(leaf, torch.Tensor)]
     here = [tensor for tensor in tensors if not isinstance(tensor, OnCard)]
-    there = [tensor for tensor in tensors if isinstance(tensor, OnCard)]
+    on_card_tensors = [tensor for tensor in tensors if isinstance(tensor, OnCard)]
     # Scalars, and the processor's indices, may meet tensors on a card.
-    mixed = there and any(tensor.dim() and tensor.is_floating_point() for tensor in here)
+    mixed = on_card_tensors and any(tensor.dim() and tensor.is_floating_point() for tensor in here)
     if mixed and func not in _MOVES:
         raise RuntimeError(f"Expected all tensors of {func} to be on the same device.")
-    wanted = kwargs.get("device")
-    on_card = bool(there) if wanted is None else torch.device(wanted).type == DEVICE.type
+    device = kwargs.get("device")
+    on_card = bool(on_card_tensors) if device is None else torch.device(device).type == DEVICE.type
     if func is torch.ops.aten.copy_.default:
         on_card = isinstance(args[0], OnCard)
-    if wanted is not None:
+    if device is not None:
         kwargs = {**kwargs, "device": torch.device("cpu")}
-    known = {id(tensor.raw): tensor for tensor in there}
+    by_id = {id(tensor.raw): tensor for tensor in on_card_tensors}
 
     def unwrap(leaf: Any) -> Any:
         return leaf.raw if isinstance(leaf, OnCard) else leaf
 
     def wrap(leaf: Any) -> Any:
-        if id(leaf) in known:
-            return known[id(leaf)]
+        if id(leaf) in by_id:
+            return by_id[id(leaf)]
         return OnCard(leaf) if on_card and isinstance(leaf, torch.Tensor) else leaf
 
-    if there and func._schema.name in _RESHAPES_IN_PLACE:
+    if on_card_tensors and func._schema.name in _RESHAPES_IN_PLACE:
         # The tensor that says it is on the card has to change its shape too.
         with torch._C._DisableTorchDispatch():
             func(*args, **kwargs)

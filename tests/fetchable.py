@@ -12,8 +12,8 @@ SIZE = 1_500_000
 def bundle_with_fetchable(folder: Path, *names: str) -> Path:
     """Makes ``folder`` a bundle with the project's models and one that can be fetched for each name."""
     folder.mkdir(parents=True)
-    for own in ("mini", "models"):
-        (folder / own).symlink_to(bundle_dir() / own, target_is_directory=True)
+    for name in ("mini", "models"):
+        (folder / name).symlink_to(bundle_dir() / name, target_is_directory=True)
     entries = "".join(
         f"""
 [[model]]

@@ -13,15 +13,15 @@ from torch import Tensor, nn
 from c2p_core.accelerated import (
     Forward,
     accelerate,
-    half_precisions,
-    in_half_precision,
+    list_half_precisions,
     place,
     put_channels_last,
     replay_often,
+    use_half_precision,
 )
 from c2p_core.models.store import ModelStore
 from c2p_core.models.weights import load_weights
-from c2p_core.recognition import load_architecture, recogniser_names
+from c2p_core.recognition import list_recognisers, load_architecture
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 BOTH = (torch.float16, torch.bfloat16)
@@ -29,13 +29,13 @@ BOTH = (torch.float16, torch.bfloat16)
 
 def differentiate(forward: Forward, batch: Tensor) -> tuple[Tensor, Tensor]:
     leaf = batch.clone().requires_grad_()
-    found = forward(leaf)
-    (gradient,) = torch.autograd.grad(found[:, : found.shape[1] // 2].sum(), [leaf])
-    return found.detach(), gradient
+    output = forward(leaf)
+    (gradient,) = torch.autograd.grad(output[:, : output.shape[1] // 2].sum(), [leaf])
+    return output.detach(), gradient
 
 
-def likeness(one: Tensor, other: Tensor) -> float:
-    return float(F.cosine_similarity(one.flatten(), other.flatten(), dim=0))
+def cosine_similarity(first: Tensor, second: Tensor) -> float:
+    return float(F.cosine_similarity(first.flatten(), second.flatten(), dim=0))
 
 
 def smooth_picture(size: int) -> Tensor:
@@ -68,17 +68,17 @@ def test_only_weights_of_pictures_get_their_channels_last() -> None:
 
 
 def test_on_mps_nothing_is_computed_in_half_precision() -> None:
-    assert half_precisions(torch.device("mps")) == ()
+    assert list_half_precisions(torch.device("mps")) == ()
 
 
 @pytest.mark.parametrize(
     ("capability", "precisions"), [((6, 1), ()), ((7, 5), BOTH[:1]), ((8, 0), BOTH), ((9, 0), BOTH)]
 )
-def test_half_precision_is_what_the_card_has_units_for(
+def test_half_precision_is_chosen_by_the_units_of_the_card(
     capability: tuple[int, int], precisions: tuple[torch.dtype, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
-    assert half_precisions(CUDA) == precisions
+    assert list_half_precisions(CUDA) == precisions
 
 
 @pytest.mark.parametrize(
@@ -86,7 +86,7 @@ def test_half_precision_is_what_the_card_has_units_for(
     [
         # Convolutions over single channels take long in float16 on a processor.
         pytest.param(name, marks=[pytest.mark.slow] if name.startswith("faceres") else [])
-        for name in recogniser_names(ModelStore(offline=True))
+        for name in list_recognisers(ModelStore(offline=True))
     ],
 )
 def test_of_each_recogniser_half_precision_gives_the_descriptor_and_the_direction(name: str, store: ModelStore) -> None:
@@ -94,11 +94,11 @@ def test_of_each_recogniser_half_precision_gives_the_descriptor_and_the_directio
     architecture = load_architecture(entry)
     exact = load_weights(architecture.make(), store.path(name))
     picture = smooth_picture(architecture.template.size)
-    fast = differentiate(in_half_precision(exact, CPU, BOTH), picture)
-    wanted = differentiate(exact, picture)
+    fast = differentiate(use_half_precision(exact, CPU, BOTH), picture)
+    expected = differentiate(exact, picture)
     assert fast[0].dtype == fast[1].dtype == torch.float32
-    assert not torch.equal(fast[0], wanted[0])
-    assert likeness(fast[0], wanted[0]) > 0.999 and likeness(fast[1], wanted[1]) > 0.9
+    assert not torch.equal(fast[0], expected[0])
+    assert cosine_similarity(fast[0], expected[0]) > 0.999 and cosine_similarity(fast[1], expected[1]) > 0.9
 
 
 def test_the_smallest_gradients_survive_half_precision(network: nn.Module) -> None:
@@ -106,17 +106,17 @@ def test_the_smallest_gradients_survive_half_precision(network: nn.Module) -> No
     def faint(batch: Tensor) -> Tensor:
         return network(batch) * 1e-6
 
-    _, gradient = differentiate(in_half_precision(faint, CPU, BOTH[:1]), BATCH)
-    _, wanted = differentiate(faint, BATCH)
-    assert likeness(gradient, wanted) > 0.99
+    _, gradient = differentiate(use_half_precision(faint, CPU, BOTH[:1]), BATCH)
+    _, expected = differentiate(faint, BATCH)
+    assert cosine_similarity(gradient, expected) > 0.99
 
 
-def test_what_overflows_in_one_precision_is_computed_in_the_other(network: nn.Module) -> None:
+def test_values_that_overflow_in_one_half_precision_are_computed_in_the_other(network: nn.Module) -> None:
     def large(batch: Tensor) -> Tensor:
         return network(F.conv2d(batch * 3e4, torch.ones(3, 3, 1, 1))) * 1e-4
 
-    found, _ = differentiate(in_half_precision(large, CPU, BOTH), BATCH)
-    assert likeness(found, large(BATCH)) > 0.999 and not torch.equal(found, large(BATCH))
+    output, _ = differentiate(use_half_precision(large, CPU, BOTH), BATCH)
+    assert cosine_similarity(output, large(BATCH)) > 0.999 and not torch.equal(output, large(BATCH))
 
 
 def test_a_network_that_has_no_half_precision_stays_in_single(network: nn.Module) -> None:
@@ -126,8 +126,8 @@ def test_a_network_that_has_no_half_precision_stays_in_single(network: nn.Module
             raise RuntimeError("expected scalar type Float")
         return features.flatten(1)
 
-    found, gradient = differentiate(in_half_precision(strict, CPU, BOTH), BATCH)
-    assert torch.equal(found, strict(BATCH)) and float(gradient.abs().max()) > 0
+    output, gradient = differentiate(use_half_precision(strict, CPU, BOTH), BATCH)
+    assert torch.equal(output, strict(BATCH)) and float(gradient.abs().max()) > 0
 
 
 # Recordings
@@ -151,24 +151,24 @@ def test_a_shape_is_recorded_once_it_has_occurred_often(network: nn.Module) -> N
 
 
 @pytest.mark.parametrize("wrong", ["stale", "still", "refused"])
-def test_a_network_is_called_as_ever_where_its_recording_is_not_faithful(network: nn.Module, wrong: str) -> None:
+def test_a_network_with_an_unfaithful_recording_is_called_directly(network: nn.Module, wrong: str) -> None:
     def record(forward: Forward, inputs: tuple[Tensor, ...]) -> Forward:
         if wrong == "refused":
             raise RuntimeError("CUDA error: operation not permitted when stream is capturing")
-        made = forward(inputs[0]).detach()
+        recorded_output = forward(inputs[0]).detach()
         if wrong == "stale":  # returns what it was recorded with, whatever it is given
-            return lambda batch: made + forward(batch) - forward(batch).detach()
+            return lambda batch: recorded_output + forward(batch) - forward(batch).detach()
         return lambda batch: forward(batch).detach() + 0 * batch.sum()  # its gradient is 0
 
     replayed = replay_often(network, record)
     for _ in range(20):
         differentiate(replayed, BATCH)
-    found, gradient = differentiate(replayed, BATCH.flip(0))
-    wanted, wanted_gradient = differentiate(network, BATCH.flip(0))
-    assert torch.equal(found, wanted) and torch.equal(gradient, wanted_gradient)
+    output, gradient = differentiate(replayed, BATCH.flip(0))
+    expected, expected_gradient = differentiate(network, BATCH.flip(0))
+    assert torch.equal(output, expected) and torch.equal(gradient, expected_gradient)
 
 
-def test_a_card_that_is_full_while_recording_says_so(network: nn.Module) -> None:
+def test_running_out_of_gpu_memory_while_recording_raises(network: nn.Module) -> None:
     def record(forward: Forward, inputs: tuple[Tensor, ...]) -> Forward:
         raise torch.OutOfMemoryError("CUDA out of memory.")
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from skimage import data
 
-from c2p_core.compare import are_the_same
+from c2p_core.compare import show_same_colours
 from c2p_core.photo import Photo
 
 ASTRONAUT = Photo(data.astronaut())
@@ -24,11 +24,11 @@ ASTRONAUT = Photo(data.astronaut())
     ids=["16 bits", "floats", "alpha"],
 )
 def test_a_picture_in_another_encoding_is_the_same(pixels: np.ndarray) -> None:
-    assert are_the_same(ASTRONAUT, Photo(pixels))
+    assert show_same_colours(ASTRONAUT, Photo(pixels))
 
 
 def test_a_picture_with_another_pixel_or_size_is_another() -> None:
     pixels = ASTRONAUT.pixels.copy()
     pixels[100, 200, 1] ^= 4
-    assert not are_the_same(ASTRONAUT, replace(ASTRONAUT, pixels=pixels))
-    assert not are_the_same(ASTRONAUT, replace(ASTRONAUT, pixels=pixels[1:]))
+    assert not show_same_colours(ASTRONAUT, replace(ASTRONAUT, pixels=pixels))
+    assert not show_same_colours(ASTRONAUT, replace(ASTRONAUT, pixels=pixels[1:]))

@@ -60,7 +60,7 @@ def out_of_memory(device: torch.device) -> RuntimeError:
 @pytest.mark.parametrize("device", [CUDA, MPS])
 def test_each_step_is_tried_until_one_fits_and_models_are_released_between_them(device: torch.device) -> None:
     attempts = plan_attempts(device, faces=3)
-    wanted = [describe(attempt) for attempt in attempts]
+    expected = [describe(attempt) for attempt in attempts]
     for failures in range(len(attempts)):
         tried: list[str] = []
         released: list[int] = []
@@ -74,12 +74,12 @@ def test_each_step_is_tried_until_one_fits_and_models_are_released_between_them(
         def release(tried: list[str] = tried, released: list[int] = released) -> None:
             released.append(len(tried))
 
-        assert run_first_that_fits(release, attempts, work) == wanted[failures]
-        assert tried == wanted[: failures + 1]
+        assert run_first_that_fits(release, attempts, work) == expected[failures]
+        assert tried == expected[: failures + 1]
         assert released == list(range(1, failures + 1))
 
 
-def test_where_even_the_processor_runs_out_of_memory_the_error_says_so() -> None:
+def test_the_error_says_so_if_even_the_processor_runs_out_of_memory() -> None:
     def work(attempt: Attempt) -> None:
         raise out_of_memory(attempt.plan.device)
 
@@ -88,12 +88,12 @@ def test_where_even_the_processor_runs_out_of_memory_the_error_says_so() -> None
 
 
 def test_any_other_error_ends_the_run_at_once() -> None:
-    done: list[str] = []
+    tried: list[str] = []
 
     def work(attempt: Attempt) -> None:
-        done.append(describe(attempt))
+        tried.append(describe(attempt))
         raise RuntimeError("CUDA error: an illegal memory access was encountered")
 
     with pytest.raises(RuntimeError, match="illegal"):
         run_first_that_fits(lambda: None, plan_attempts(CUDA, faces=1), work)
-    assert done == ["cuda 1 recorded"]
+    assert tried == ["cuda 1 recorded"]

@@ -30,10 +30,16 @@ def trace(value: float, **code: object) -> Trace:
 
 
 def test_a_look_is_completed_by_the_request_and_a_face_without_one_gets_the_request() -> None:
-    own = choose_face_settings(
+    settings = choose_face_settings(
         FACE, replace(REQUEST, looks=(FaceLook(2, "red lipstick"), FaceLook(3, seed=9, locks=())))
     )
-    assert (own.prompt, own.strength, own.seed, own.locks, own.literal) == ("blush", 0.4, 9, (), True)
+    assert (settings.prompt, settings.strength, settings.seed, settings.locks, settings.literal) == (
+        "blush",
+        0.4,
+        9,
+        (),
+        True,
+    )
     usual = choose_face_settings(FACE, REQUEST)
     assert (usual.prompt, usual.strength, usual.seed, usual.locks, usual.literal) == ("blush", 0.4, 2, ("jaw",), False)
 
@@ -75,7 +81,7 @@ def test_looks_are_checked_as_the_request_is(look: FaceLook, code: str) -> None:
         check_request(replace(REQUEST, looks=(look,)))
 
 
-def test_a_literal_look_is_the_same_whatever_the_face() -> None:
+def test_a_literal_look_is_the_same_on_every_face() -> None:
     first = make_literal_look("red lipstick and smoky eyes", 1)
     assert torch.equal(first, make_literal_look("red lipstick and smoky eyes", 1))
     assert not torch.equal(first, make_literal_look("blue eyeshadow", 1))
@@ -117,14 +123,14 @@ def test_a_face_with_a_look_leaves_a_trace_that_a_later_search_starts_from(
     pair: Photo, looked: ProtectResult, warm: WarmModels, store: ModelStore
 ) -> None:
     assert [trace.number for trace in looked.traces] == [1, 2]
-    for left, reported in zip(looked.traces, looked.faces, strict=True):
-        assert set(left.protected) == {s.recogniser for s in reported.similarities}
-        assert all(np.linalg.norm(vector) == pytest.approx(1, abs=1e-4) for vector in left.protected.values())
+    for trace, reported in zip(looked.traces, looked.faces, strict=True):
+        assert set(trace.protected) == {s.recogniser for s in reported.similarities}
+        assert all(np.linalg.norm(vector) == pytest.approx(1, abs=1e-4) for vector in trace.protected.values())
     first = looked.traces[0]
     far = replace(first, code={name: np.full_like(part, 4.0) for name, part in first.code.items()})
     request = ProtectRequest(pair, steps=1, faces=(1,), looks=(FaceLook(1, earlier=(far,)),))
-    (again,) = protect(request, store=store, warm=warm).traces
+    (later,) = protect(request, store=store, warm=warm).traces
     # Half of the way, and one step of at most 0.35.
-    assert set(again.code) == set(first.code)
-    assert all(np.abs(part - 2.0).max() < 0.5 for part in again.code.values())
+    assert set(later.code) == set(first.code)
+    assert all(np.abs(part - 2.0).max() < 0.5 for part in later.code.values())
     assert protect(replace(request, looks=()), store=store, warm=warm).traces == ()

@@ -46,10 +46,10 @@ GAIN_MAP = b"<rdf:Description xmlns:hdrgm='http://ns.adobe.com/hdr-gain-map/1.0/
 MORE_XMP = b"<x><rdf:RDF><rdf:Description dc:rights='Ann'/></rdf:RDF></x>"
 
 
-def c2p(*words: object, cwd: Path, around: str = "{}", **variables: str) -> subprocess.CompletedProcess[str]:
+def c2p(*arguments: object, cwd: Path, around: str = "{}", **variables: str) -> subprocess.CompletedProcess[str]:
     """Runs ``c2p`` in a folder, from a shell that prepares what is around it."""
     return subprocess.run(
-        ["sh", "-c", around.replace("{}", '"$@"'), "sh", *command(*words)],
+        ["sh", "-c", around.replace("{}", '"$@"'), "sh", *command(*arguments)],
         cwd=cwd,
         env=environment(**variables),
         text=True,
@@ -58,8 +58,8 @@ def c2p(*words: object, cwd: Path, around: str = "{}", **variables: str) -> subp
     )
 
 
-def command(*words: object) -> list[str]:
-    return [sys.executable, "-m", "c2p_core", *map(str, words)]
+def command(*arguments: object) -> list[str]:
+    return [sys.executable, "-m", "c2p_core", *map(str, arguments)]
 
 
 def environment(**variables: str) -> dict[str, str]:
@@ -67,9 +67,9 @@ def environment(**variables: str) -> dict[str, str]:
     return os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": path} | variables
 
 
-def protect(*words: object, cwd: Path, **variables: str) -> subprocess.CompletedProcess[str]:
+def protect(*arguments: object, cwd: Path, **variables: str) -> subprocess.CompletedProcess[str]:
     quick = ("--steps", 1, "--recognisers", "faceres", "--prompt", "red lipstick and smoky eyes")
-    return c2p("protect", *words, *quick, cwd=cwd, **variables)
+    return c2p("protect", *arguments, *quick, cwd=cwd, **variables)
 
 
 # What the files hold
@@ -129,7 +129,7 @@ def masked() -> NDArray[np.uint8]:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Photos of all kinds, protected into the folder ``out`` in one run."""
-    made = tmp_path_factory.mktemp("field")
+    field = tmp_path_factory.mktemp("field")
     text = b"XML:com.adobe.xmp\0\0\0\0\0" + REGION
     name = b"0123456789ABCDEF" * 2
     files = {
@@ -153,16 +153,16 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "endless.jpg": jpeg(PORTRAIT)[:-2],
     }
     for name_, content in files.items():
-        (made / name_).write_bytes(content)
-    Image.fromarray(masked()).save(made / "masked.png")
-    Image.fromarray(SEPIA[np.asarray(Image.fromarray(PORTRAIT).convert("L"))]).save(made / "sepia.png")
-    protect(*files, "masked.png", "sepia.png", "-o", "out", "--report", "report.json", cwd=made)
-    return made
+        (field / name_).write_bytes(content)
+    Image.fromarray(masked()).save(field / "masked.png")
+    Image.fromarray(SEPIA[np.asarray(Image.fromarray(PORTRAIT).convert("L"))]).save(field / "sepia.png")
+    protect(*files, "masked.png", "sepia.png", "-o", "out", "--report", "report.json", cwd=field)
+    return field
 
 
 def result(folder: Path, name: str) -> bytes:
-    at = Path(name)
-    return (folder / "out" / f"{at.stem}.protected{at.suffix}").read_bytes()
+    source = Path(name)
+    return (folder / "out" / f"{source.stem}.protected{source.suffix}").read_bytes()
 
 
 def pixels(file: bytes) -> NDArray[np.uint8]:
@@ -174,10 +174,10 @@ def pixels(file: bytes) -> NDArray[np.uint8]:
 
 
 def test_makeup_stays_off_a_mask(folder: Path) -> None:
-    where = Image.new("1", PORTRAIT.shape[1::-1])
-    ImageDraw.Draw(where).polygon(MASK, fill=1)
+    mask = Image.new("1", PORTRAIT.shape[1::-1])
+    ImageDraw.Draw(mask).polygon(MASK, fill=1)
     changed = np.abs(pixels(result(folder, "masked.png")).astype(int) - masked()).max(-1) > 2
-    assert changed[np.asarray(where)].mean() <= 0.02 and changed.any()
+    assert changed[np.asarray(mask)].mean() <= 0.02 and changed.any()
 
 
 def test_a_small_face_on_its_side_in_a_large_photo_is_found(tmp_path: Path) -> None:
@@ -234,7 +234,7 @@ def test_a_face_region_fits_the_pixels(folder: Path) -> None:
     assert REGION in file and orientation == 6
 
 
-def test_xmp_stays_wherever_it_is(folder: Path) -> None:
+def test_xmp_stays_in_its_place(folder: Path) -> None:
     assert b"stArea:x='0.25'" in result(folder, "texts.png")
     assert MORE_XMP in result(folder, "camera.jpg")
 
@@ -261,7 +261,7 @@ def test_an_unusual_file_is_no_damaged_one(folder: Path, name: str) -> None:
         ("models list", "mkdir gone; cd gone; rmdir ../gone; {}", 2, sentence("current-folder-gone")),
     ],
 )
-def test_what_is_closed_full_limited_or_gone_is_a_code_and_at_most_a_sentence(
+def test_closed_full_limited_and_missing_targets_give_a_code_and_at_most_one_sentence(
     folder: Path, words: str, around: str, code: int, said: re.Pattern[str]
 ) -> None:
     ended = c2p(*words.split(), cwd=folder, around=around)
@@ -289,17 +289,17 @@ def test_a_disk_that_refuses_fsync_gets_the_result(tmp_path: Path) -> None:
 def test_an_ended_batch_leaves_its_report(tmp_path: Path) -> None:
     for name in ("a.png", "b.png"):
         Image.fromarray(PORTRAIT).save(tmp_path / name)
-    words = ("protect", "a.png", "b.png", "--report", "r.json", "--recognisers", "faceres", "--steps", 40)
+    arguments = ("protect", "a.png", "b.png", "--report", "r.json", "--recognisers", "faceres", "--steps", 40)
     started = subprocess.Popen(
-        command(*words), cwd=tmp_path, env=environment(PYTHONUNBUFFERED="1"), text=True, stdout=-1, stderr=-1
+        command(*arguments), cwd=tmp_path, env=environment(PYTHONUNBUFFERED="1"), text=True, stdout=-1, stderr=-1
     )
     assert started.stdout is not None
     for line in started.stdout:
         if line.startswith("b.png: searching"):
             started.send_signal(signal.SIGTERM)
             break
-    _, said = started.communicate(timeout=300)
-    assert started.returncode == 128 + signal.SIGTERM and said.count("\n") == 1
+    _, errors = started.communicate(timeout=300)
+    assert started.returncode == 128 + signal.SIGTERM and errors.count("\n") == 1
     assert [photo["photo"] for photo in json.loads((tmp_path / "r.json").read_text())["photos"]] == ["a.png"]
 
 

@@ -58,84 +58,84 @@ def pair() -> Photo:
     return Photo(np.concatenate([face, face[:, ::-1]], 1))
 
 
-def differ(one: Photo, other: Photo) -> int:
-    return int(np.abs(one.pixels.astype(int) - other.pixels).max())
+def differ(first: Photo, second: Photo) -> int:
+    return int(np.abs(first.pixels.astype(int) - second.pixels).max())
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("prior", ["makeup", "stylegan2"])
-def test_a_photo_comes_out_of_the_card_as_out_of_the_processor(
+def test_a_photo_gets_the_same_result_on_the_card_and_the_processor(
     card: torch.device, store: ModelStore, prior: str, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: Any
 ) -> None:
     monkeypatch.setenv("C2P_CACHE", str(tmp_path_factory.mktemp("cache")))
     monkeypatch.setattr(wplus, "InversionSettings", lambda: InversionSettings(latent_steps=1, tuning_steps=1))
     request = replace(REQUEST, prior=prior)
-    made = protect(request, store=store)
-    assert made.computation is not None and made.computation.device == "fakegpu" and not made.warnings
+    on_card = protect(request, store=store)
+    assert on_card.computation is not None and on_card.computation.device == "fakegpu" and not on_card.warnings
     monkeypatch.setattr(run, "pick_device", lambda name, warnings=None: torch.device("cpu"))
     monkeypatch.setenv("C2P_CACHE", str(tmp_path_factory.mktemp("cache")))
-    wanted = protect(request, store=store)
-    assert wanted.computation is not None and wanted.computation.device == "cpu"
-    assert differ(wanted.photo, request.photo) > 10 and differ(made.photo, wanted.photo) <= 1
+    on_processor = protect(request, store=store)
+    assert on_processor.computation is not None and on_processor.computation.device == "cpu"
+    assert differ(on_processor.photo, request.photo) > 10 and differ(on_card.photo, on_processor.photo) <= 1
 
 
 @pytest.mark.slow
-def test_faces_of_a_photo_are_searched_in_one_batch_and_come_out_as_one_by_one(
+def test_faces_searched_in_one_batch_get_the_same_result_as_one_by_one(
     card: torch.device, store: ModelStore, pair: Photo, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     groups: list[int] = []
 
-    def watch(faces: Sequence[FaceSearch], *given: Any) -> list[SearchResult]:
+    def watch(faces: Sequence[FaceSearch], *arguments: Any) -> list[SearchResult]:
         groups.append(len(faces))
-        return search(faces, *given)
+        return search(faces, *arguments)
 
     monkeypatch.setattr(face_search, "search", watch)
-    told: list[Progress] = []
-    together = find_direction(replace(REQUEST, photo=pair), store=store, progress=told.append)
+    reported: list[Progress] = []
+    together = find_direction(replace(REQUEST, photo=pair), store=store, progress=reported.append)
     assert groups == [2] and together.computation is not None and together.computation.faces_at_once == 2
-    steps = [(progress.face, progress.step) for progress in told if progress.stage == "search"]
+    steps = [(progress.face, progress.step) for progress in reported if progress.stage == "search"]
     assert steps == [(1, 0), (1, 1), (2, 0), (2, 1)]
     monkeypatch.setattr(run, "pick_device", lambda name, warnings=None: torch.device("cpu"))
     alone = find_direction(replace(REQUEST, photo=pair), store=store)
     assert groups == [2, 1, 1]
-    for one, other in zip(together.found, alone.found, strict=True):
-        assert one.steps == other.steps == 2
-        for name, part in other.code.items():
-            assert torch.allclose(one.code[name].cpu(), part, atol=1e-3), name
+    for batched, single in zip(together.changes, alone.changes, strict=True):
+        assert batched.steps == single.steps == 2
+        for name, part in single.code.items():
+            assert torch.allclose(batched.code[name].cpu(), part, atol=1e-3), name
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("failures", [1, 2, 3])
-def test_each_time_the_card_is_full_the_run_takes_less_of_it_and_says_so(
+def test_a_run_uses_less_memory_each_time_the_card_is_full_and_reports_it(
     card: torch.device, store: ModelStore, pair: Photo, failures: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tried: list[tuple[str, int, bool]] = []
 
-    def scarce(faces: Sequence[FaceSearch], *given: Any) -> list[SearchResult]:
+    def scarce(faces: Sequence[FaceSearch], *arguments: Any) -> list[SearchResult]:
         tried.append((faces[0].face.pixels.device.type, len(faces), faces[0].settings.one_recogniser_per_step))
         if len(tried) <= failures:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
-        return search(faces, *given)
+        return search(faces, *arguments)
 
     monkeypatch.setattr(face_search, "search", scarce)
     request = replace(REQUEST, photo=pair, steps=1, recognisers=("mobileface",))
-    made = find_direction(request, store=store)
+    direction = find_direction(request, store=store)
     steps = [("fakegpu", 2, False), ("fakegpu", 1, False), ("fakegpu", 1, True), ("cpu", 1, False)]
-    said = ["faces-in-turns", "search-in-turns", "photo-on-processor"]
+    notices = ["faces-in-turns", "search-in-turns", "photo-on-processor"]
     # What succeeded goes on with the other face.
     assert tried == [*steps[: failures + 1], steps[failures]]
-    assert [w.code for w in made.warnings if w.code in said] == [said[failures - 1]]
-    assert made.computation is not None and made.computation.device == steps[failures][0]
-    assert len(made.found) == 2
+    assert [w.code for w in direction.warnings if w.code in notices] == [notices[failures - 1]]
+    assert direction.computation is not None and direction.computation.device == steps[failures][0]
+    assert len(direction.changes) == 2
 
 
 def test_a_run_without_memory_for_the_models_falls_back_to_the_processor(
     card: torch.device, store: ModelStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked: list[tuple[str, bool]] = []
+    loads: list[tuple[str, bool]] = []
 
     def load(request: ProtectRequest, _store: object, device: torch.device, *_: Any, recorded: bool) -> Models:
-        asked.append((device.type, recorded))
+        loads.append((device.type, recorded))
         if device.type != "cpu":
             raise RuntimeError("MPS backend out of memory (MPS allocated: 8.00 GB)")
         raise BadRequest("pictures-the-same")  # far enough
@@ -143,19 +143,19 @@ def test_a_run_without_memory_for_the_models_falls_back_to_the_processor(
     monkeypatch.setattr("c2p_core.pipeline.load_models", load)
     with raising(BadRequest, "pictures-the-same"):
         protect(REQUEST, store=store, warm=WarmModels())
-    assert asked == [("fakegpu", False)] * 2 + [("cpu", False)]
+    assert loads == [("fakegpu", False)] * 2 + [("cpu", False)]
 
 
 @pytest.mark.slow
 def test_a_search_of_a_card_that_gets_full_is_applied_on_the_processor(
     card: torch.device, store: ModelStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found = find_direction(replace(REQUEST, steps=1, recognisers=("mobileface",)), store=store)
+    direction = find_direction(replace(REQUEST, steps=1, recognisers=("mobileface",)), store=store)
     embed = verify.embed_face
-    (face,) = found.found
-    reference = embed(face.subject.original_canvas, found.recognisers, card)
-    found = replace(found, found=(replace(face, references=(reference,)),))
-    wanted = apply_direction(found, AS_FOUND)
+    (face,) = direction.changes
+    reference = embed(face.subject.original_canvas, direction.recognisers, card)
+    direction = replace(direction, changes=(replace(face, references=(reference,)),))
+    expected = apply_direction(direction, AS_FOUND)
 
     def scarce(canvas: CanvasFace, recognisers: Sequence[Recogniser], device: torch.device) -> verify.Embeddings:
         if device == card:
@@ -163,12 +163,12 @@ def test_a_search_of_a_card_that_gets_full_is_applied_on_the_processor(
         return embed(canvas, recognisers, device)
 
     monkeypatch.setattr(verify, "embed_face", scarce)
-    made = work_where_it_fits(found, WarmModels(), lambda direction: apply_direction(direction, AS_FOUND))
-    assert made.warnings == (*wanted.warnings, Message("measured-on-processor"))
-    assert differ(made.photo, wanted.photo) == 0
-    ((one,), (other,)) = (result.faces[0].similarities for result in (made, wanted))
-    assert one.after == pytest.approx(other.after, abs=1e-3)
-    assert one.references[0] == pytest.approx(other.references[0], abs=1e-3)
+    result = work_where_it_fits(direction, WarmModels(), lambda direction: apply_direction(direction, AS_FOUND))
+    assert result.warnings == (*expected.warnings, Message("measured-on-processor"))
+    assert differ(result.photo, expected.photo) == 0
+    ((actual,), (reference_similarity,)) = (result.faces[0].similarities for result in (result, expected))
+    assert actual.after == pytest.approx(reference_similarity.after, abs=1e-3)
+    assert actual.references[0] == pytest.approx(reference_similarity.references[0], abs=1e-3)
 
 
 # What backward passes need
@@ -184,9 +184,9 @@ def test_activations_kept_in_main_memory_give_the_same_gradients() -> None:
         (gradient,) = torch.autograd.grad(network.to(device)(leaf).square().sum(), [leaf])
         return gradient.cpu()
 
-    wanted = differentiate(torch.device("cpu"))
+    expected = differentiate(torch.device("cpu"))
     with fake_gpu() as device, keep_in_main_memory():
-        assert torch.equal(differentiate(device), wanted)
+        assert torch.equal(differentiate(device), expected)
 
 
 @pytest.mark.parametrize("layer", [nn.Linear(5, 7), nn.Conv1d(5, 7, 1)])
@@ -210,11 +210,11 @@ def test_activations_kept_in_main_memory_leave_the_card(card: torch.device, asid
     with keep_in_main_memory() if aside else nullcontext():
         features = leaf * 2.0
         on_card = weakref.ref(features.raw)  # type: ignore[attr-defined]
-        made = features.square().sum()  # whose gradient needs the features
+        loss = features.square().sum()  # whose gradient needs the features
     del features
     gc.collect()
     assert (on_card() is None) == aside
-    (gradient,) = torch.autograd.grad(made, [leaf])
+    (gradient,) = torch.autograd.grad(loss, [leaf])
     assert torch.allclose(gradient.cpu(), 8.0 * leaf.detach().cpu())
 
 
@@ -238,7 +238,7 @@ def test_mps_is_taken_only_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("apple")
-def test_an_mps_that_lacks_what_a_search_needs_is_refused() -> None:
+def test_an_mps_without_the_operators_of_a_search_is_refused() -> None:
     # This PyTorch has no MPS, as one on a Mac may lack an operator.
     with raising(BadRequest, "mps-unusable"):
         pick_device("mps")

@@ -20,14 +20,14 @@ def number(value: float) -> Tensor:
 def test_the_adversarial_loss_begins_at_the_margin_and_is_steeper_above_the_threshold(
     similarity: float, loss: float
 ) -> None:
-    found = adversarial_loss(number(similarity), None, far1=0.5, impostor_std=0.1, margin=2.0)
-    assert float(found) == pytest.approx(loss)
+    actual = adversarial_loss(number(similarity), None, far1=0.5, impostor_std=0.1, margin=2.0)
+    assert float(actual) == pytest.approx(loss)
 
 
 @pytest.mark.parametrize(("similarity", "loss"), [(0.3, 0.5 * 0.5), (0.6, 0.0), (0.9, 0.0)])
 def test_the_decoy_loss_is_zero_half_a_margin_above_the_threshold(similarity: float, loss: float) -> None:
-    found = adversarial_loss(number(0.0), number(similarity), far1=0.5, impostor_std=0.1, margin=2.0)
-    assert float(found) == pytest.approx(loss)
+    actual = adversarial_loss(number(0.0), number(similarity), far1=0.5, impostor_std=0.1, margin=2.0)
+    assert float(actual) == pytest.approx(loss)
 
 
 @pytest.mark.parametrize(
@@ -35,8 +35,8 @@ def test_the_decoy_loss_is_zero_half_a_margin_above_the_threshold(similarity: fl
 )
 def test_the_clip_loss_is_one_minus_the_cosine_of_change_and_text(change: tuple[float, float], loss: float) -> None:
     before = torch.rand(1, 2)
-    found = clip_loss(before, before + torch.tensor([change]), torch.tensor([1.0, 0.0]))
-    assert float(found) == pytest.approx(loss, abs=1e-4)
+    actual = clip_loss(before, before + torch.tensor([change]), torch.tensor([1.0, 0.0]))
+    assert float(actual) == pytest.approx(loss, abs=1e-4)
 
 
 def test_the_latent_loss_is_the_mean_square_of_each_part_and_the_bending() -> None:

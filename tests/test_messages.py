@@ -42,7 +42,7 @@ def gaps(text: str) -> set[str]:
     return {name for _, name, _, _ in string.Formatter().parse(text) if name}
 
 
-def test_every_code_that_is_said_is_in_the_catalogue_with_exactly_the_fields_that_are_given() -> None:
+def test_every_used_code_is_in_the_catalogue_with_exactly_its_fields() -> None:
     found = list(sayings())
     assert len(found) > 100
     wrong = [(place, code) for place, code, fields in found if code not in ENGLISH or gaps(ENGLISH[code]) != fields]
@@ -109,7 +109,7 @@ def test_a_message_travels_as_json_and_is_translated_on_the_other_side() -> None
         {"text": "As it says."},
     ],
 )
-def test_what_this_catalogue_cannot_render_is_told_in_the_english_of_the_other_side(sent: dict[str, object]) -> None:
+def test_a_message_unknown_to_this_catalogue_is_shown_in_the_senders_english(sent: dict[str, object]) -> None:
     assert render_message(sent) == "As it says."
 
 

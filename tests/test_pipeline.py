@@ -21,7 +21,7 @@ from c2p_core.errors import BadRequest, Cancelled, Message, ModelUnavailable, No
 from c2p_core.faces import find_faces_in
 from c2p_core.faces.canvas import CanvasFace
 from c2p_core.faces.view import View
-from c2p_core.guidance.looks import prompt_warnings
+from c2p_core.guidance.looks import list_prompt_warnings
 from c2p_core.models.loaded import WarmModels, get_recognisers, split_hold_out
 from c2p_core.models.store import ModelStore
 from c2p_core.photo import Photo
@@ -90,7 +90,7 @@ def test_check_matches_the_face_in_a_resized_copy_and_reports_when_there_is_none
     assert face.skipped == Message("no-face-in-its-place")
 
 
-def test_what_is_found_once_and_not_again_in_the_same_photo_is_no_face_to_compare(
+def test_a_detection_that_can_not_be_repeated_is_not_compared(
     store: ModelStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def find_with_a_pattern(view: View, store: ModelStore) -> tuple[Face, ...]:
@@ -127,12 +127,12 @@ def test_decoy_mode_raises_the_similarity_to_the_decoy(store: ModelStore) -> Non
 
     def likeness(photo: Photo) -> float:
         (face,) = find_faces(photo, store)
-        own = verify.embed_face(verify.crop_face(to_tensor(to_srgb(photo)), face), recognisers, device)
-        return float(own["mobileface"] @ wanted["mobileface"])
+        embeddings = verify.embed_face(verify.crop_face(to_tensor(to_srgb(photo)), face), recognisers, device)
+        return float(embeddings["mobileface"] @ decoy["mobileface"])
 
     (face,) = find_faces(REQUEST.photo, store)
     start = verify.embed_face(verify.crop_face(to_tensor(to_srgb(REQUEST.photo)), face), recognisers, device)
-    wanted = nearest_decoy(start, decoys)
+    decoy = nearest_decoy(start, decoys)
     moved = protect(replace(REQUEST, mode="decoy", recognisers=("mobileface",), prompt=""), store=store)
     assert likeness(moved.photo) > likeness(REQUEST.photo) + 0.05
 
@@ -196,8 +196,8 @@ def test_naming_recognisers_of_a_single_family_has_its_own_warning() -> None:
     ("prompt", "count"), [("", 0), ("red", 0), ("✨ 123", 1), ("a photo of her", 1), ("красная помада", 3)]
 )
 def test_a_prompt_that_names_no_makeup_gives_a_warning(prompt: str, count: int) -> None:
-    warnings = prompt_warnings(prompt)
-    assert len(warnings) == count and all(said == Message("prompt-without-makeup") for said in warnings[-1:])
+    warnings = list_prompt_warnings(prompt)
+    assert len(warnings) == count and all(warning == Message("prompt-without-makeup") for warning in warnings[-1:])
 
 
 def test_a_recogniser_that_appears_between_runs_takes_part_in_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -209,8 +209,8 @@ def test_a_recogniser_that_appears_between_runs_takes_part_in_the_next(monkeypat
         return path(self, name)
 
     def asked() -> list[object]:
-        found, missing = get_recognisers("auto", store, torch.device("cpu"), warm)
-        return [*(recogniser.name for recogniser in found), *missing]
+        recognisers, missing = get_recognisers("auto", store, torch.device("cpu"), warm)
+        return [*(recogniser.name for recogniser in recognisers), *missing]
 
     with monkeypatch.context() as patched:
         patched.setattr(ModelStore, "path", without)
@@ -255,21 +255,21 @@ def test_an_invalid_request_is_refused(store: ModelStore, wrong: dict[str, objec
 
 @pytest.mark.parametrize(("prior", "kind"), [("makeup", MakeupPrior), ("stylegan2", WPlusPrior)])
 @pytest.mark.parametrize("kept", [True, False])
-def test_the_prior_is_told_whether_to_keep_the_expression_and_what_is_locked(
+def test_the_prior_receives_keep_expression_and_locks(
     store: ModelStore, monkeypatch: pytest.MonkeyPatch, prior: str, kind: type, kept: bool
 ) -> None:
-    told: list[tuple[bool, tuple[Part, ...]]] = []
+    received: list[tuple[bool, tuple[Part, ...]]] = []
 
     def invert(
         _self: object, _face: CanvasFace, _strength: float, keep_expression: bool, locks: tuple[Part, ...]
     ) -> None:
-        told.append((keep_expression, locks))
+        received.append((keep_expression, locks))
         raise Cancelled("cancelled")
 
     monkeypatch.setattr(kind, "invert", invert)
     with pytest.raises(Cancelled):
         protect(replace(REQUEST, prior=prior, keep_expression=kept, locks=("nose",)), store=store)
-    assert told == [(kept, ("nose",))]
+    assert received == [(kept, ("nose",))]
 
 
 def test_a_photo_without_a_face_says_what_to_do(store: ModelStore) -> None:

@@ -15,7 +15,7 @@ from c2p_core.batch.planning import hash_settings
 from c2p_core.errors import BadRequest, Message, ModelUnavailable
 from c2p_core.models.store import ModelStore
 from c2p_core.photo import Photo
-from c2p_core.profiles import choose_profile, default_profile, find_generator, full_recognisers
+from c2p_core.profiles import choose_profile, find_generator, list_full_recognisers, read_default_profile
 from c2p_core.worker.job_header import JobHeader
 from c2p_core.worker.job_request import build_request
 from c2p_core.worker.jobs import Jobs
@@ -51,12 +51,12 @@ def put(store: ModelStore, name: str) -> None:
     for file in entry.files:
         path = store.root / name / file.name
         path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("wb") as written:
-            written.truncate(file.size or 1000)  # takes no space
+        with path.open("wb") as output:
+            output.truncate(file.size or 1000)  # takes no space
 
 
-def taken(store: ModelStore, device: torch.device, **asked: Any) -> tuple[str, str, str]:
-    request = choose_profile(replace(REQUEST, **asked), store, device).request
+def choose_models(store: ModelStore, device: torch.device, **options: Any) -> tuple[str, str, str]:
+    request = choose_profile(replace(REQUEST, **options), store, device).request
     return request.profile, request.prior, request.clip
 
 
@@ -64,18 +64,18 @@ def why(store: ModelStore, device: torch.device, profile: Profile) -> Message:
     return choose_profile(replace(REQUEST, profile=profile), store, device).why
 
 
-def test_unasked_the_models_that_ship_are_taken_whatever_is_here(fetched: ModelStore) -> None:
-    assert taken(fetched, CUDA) == EMBEDDED
+def test_shipped_models_are_the_default_even_if_others_are_available(fetched: ModelStore) -> None:
+    assert choose_models(fetched, CUDA) == EMBEDDED
     assert why(fetched, CUDA, "embedded") == Message("profile-embedded")
 
 
-def test_auto_takes_full_where_its_files_and_a_card_are_here(fetched: ModelStore) -> None:
-    assert taken(fetched, CUDA, profile="auto") == FULL
+def test_auto_chooses_full_if_its_files_and_a_card_are_available(fetched: ModelStore) -> None:
+    assert choose_models(fetched, CUDA, profile="auto") == FULL
     assert why(fetched, CUDA, "auto") == Message("profile-auto-full", device="a card")
 
 
 def test_auto_takes_embedded_without_a_card(fetched: ModelStore) -> None:
-    assert taken(fetched, CPU, profile="auto") == EMBEDDED
+    assert choose_models(fetched, CPU, profile="auto") == EMBEDDED
     assert why(fetched, CPU, "auto") == Message("profile-auto-without-gpu")
 
 
@@ -83,18 +83,18 @@ def test_auto_takes_embedded_without_a_card(fetched: ModelStore) -> None:
 def test_auto_takes_embedded_where_a_file_is_missing_and_says_which(bare: ModelStore, missing: str) -> None:
     for name in {"e4e-ffhq", "clip-openai"} - {missing}:
         put(bare, name)
-    assert taken(bare, CUDA, profile="auto") == EMBEDDED
+    assert choose_models(bare, CUDA, profile="auto") == EMBEDDED
     assert why(bare, CUDA, "auto") == Message("profile-auto-incomplete", missing=[missing])
 
 
-def test_full_is_taken_on_a_processor_too_where_it_is_asked_for(fetched: ModelStore) -> None:
-    assert taken(fetched, CPU, profile="full") == FULL
+def test_full_runs_on_a_processor_if_it_is_requested(fetched: ModelStore) -> None:
+    assert choose_models(fetched, CPU, profile="full") == FULL
     assert why(fetched, CPU, "full") == Message("profile-full")
 
 
 def test_full_without_its_files_says_what_is_missing(bare: ModelStore) -> None:
     with raising(ModelUnavailable, "profile-incomplete", missing=["e4e-ffhq", "clip-openai"]):
-        taken(bare, CUDA, profile="full")
+        choose_models(bare, CUDA, profile="full")
 
 
 def test_a_generator_of_the_users_own_serves_the_full_profile(bare: ModelStore) -> None:
@@ -102,34 +102,34 @@ def test_a_generator_of_the_users_own_serves_the_full_profile(bare: ModelStore) 
     for name in ("generator.pt", "encoder.pt"):
         (bare.root / "stylegan2").mkdir(exist_ok=True)
         (bare.root / "stylegan2" / name).touch()
-    assert taken(bare, CUDA, profile="auto") == FULL
+    assert choose_models(bare, CUDA, profile="auto") == FULL
 
 
 def test_another_text_model_that_was_fetched_serves_the_full_profile(bare: ModelStore) -> None:
     for name in ("e4e-ffhq", "clip-laion"):
         put(bare, name)
-    assert taken(bare, CUDA, profile="auto") == ("full", "stylegan2", "ViT-B-32:laion2b_s34b_b79k")
+    assert choose_models(bare, CUDA, profile="auto") == ("full", "stylegan2", "ViT-B-32:laion2b_s34b_b79k")
 
 
 def test_the_full_text_model_goes_with_the_prior_makeup(bare: ModelStore) -> None:
     put(bare, "clip-openai")
-    assert taken(bare, CPU, profile="full", prior="makeup") == ("full", "makeup", "ViT-B-32:openai")
-    assert taken(bare, CUDA, profile="auto", prior="makeup") == ("full", "makeup", "ViT-B-32:openai")
+    assert choose_models(bare, CPU, profile="full", prior="makeup") == ("full", "makeup", "ViT-B-32:openai")
+    assert choose_models(bare, CUDA, profile="auto", prior="makeup") == ("full", "makeup", "ViT-B-32:openai")
 
 
 def test_the_full_recognisers_go_with_the_models_that_ship(bare: ModelStore) -> None:
-    own = {"prior": "makeup", "clip": "clip-mini"}
+    shipped = {"prior": "makeup", "clip": "clip-mini"}
     with raising(ModelUnavailable, "profile-incomplete"):
-        taken(bare, CPU, profile="full", **own)
+        choose_models(bare, CPU, profile="full", **shipped)
     put(bare, "sface")
-    assert taken(bare, CPU, profile="full", **own) == ("full", "makeup", "clip-mini")
-    assert full_recognisers(bare) == ("sface",)
+    assert choose_models(bare, CPU, profile="full", **shipped) == ("full", "makeup", "clip-mini")
+    assert list_full_recognisers(bare) == ("sface",)
 
 
-def test_what_a_request_names_is_taken_in_any_profile(fetched: ModelStore) -> None:
-    named = {"prior": "stylegan2", "clip": "ViT-L-14:openai"}
-    assert taken(fetched, CPU, profile="embedded", **named) == ("embedded", *named.values())
-    assert taken(fetched, CUDA, profile="auto", **named)[1:] == tuple(named.values())
+def test_models_named_in_a_request_are_used_in_any_profile(fetched: ModelStore) -> None:
+    models = {"prior": "stylegan2", "clip": "ViT-L-14:openai"}
+    assert choose_models(fetched, CPU, profile="embedded", **models) == ("embedded", *models.values())
+    assert choose_models(fetched, CUDA, profile="auto", **models)[1:] == tuple(models.values())
 
 
 def test_the_fetched_generator_is_found_and_the_shipped_one_is_none(bare: ModelStore, fetched: ModelStore) -> None:
@@ -139,7 +139,7 @@ def test_the_fetched_generator_is_found_and_the_shipped_one_is_none(bare: ModelS
 
 def test_an_unknown_profile_is_refused(bare: ModelStore) -> None:
     with raising(BadRequest, "profile-unknown", profile="best", known=["embedded", "full", "auto"]):
-        taken(bare, CPU, profile="best")
+        choose_models(bare, CPU, profile="best")
 
 
 def test_results_of_before_there_were_profiles_still_serve(tmp_path: Path) -> None:
@@ -156,11 +156,11 @@ def test_a_job_may_name_its_profile_and_else_gets_that_of_the_environment(monkey
     monkeypatch.delenv("C2P_PROFILE", raising=False)
     assert build_request(JobHeader({})).profile == "embedded"
     monkeypatch.setenv("C2P_PROFILE", "auto")
-    assert default_profile() == build_request(JobHeader({})).profile == "auto"
+    assert read_default_profile() == build_request(JobHeader({})).profile == "auto"
     assert build_request(JobHeader({"profile": "full"})).profile == "full"
     monkeypatch.setenv("C2P_PROFILE", "most")
     with raising(BadRequest, "profile-unknown"):
-        default_profile()
+        read_default_profile()
 
 
 def test_a_job_for_an_unknown_profile_is_refused() -> None:
@@ -177,11 +177,11 @@ def test_a_job_for_an_unknown_profile_is_refused() -> None:
         ("most", None, "profile-unknown"),
     ],
 )
-def test_the_workers_greeting_says_what_it_takes_and_why(
+def test_the_workers_greeting_names_its_profile_and_the_reason(
     bare: ModelStore, monkeypatch: pytest.MonkeyPatch, profile: str, name: str | None, code: str
 ) -> None:
     monkeypatch.setenv("C2P_PROFILE", profile)
     # What the greeting waits for, but not what this is about.
     monkeypatch.setattr("c2p_core.models.loaded.warm_up", lambda *_: None)
-    said = Jobs(bare).about()["profile"]
-    assert said["name"] == name and said["why"]["code"] == code
+    profile = Jobs(bare).about()["profile"]
+    assert profile["name"] == name and profile["why"]["code"] == code

@@ -33,21 +33,25 @@ def embeddings(*similarities: float) -> Embeddings:
 
 
 def test_a_reference_is_of_the_person_if_most_recognisers_match_it() -> None:
-    own, most, few = embeddings(1, 1, 1), embeddings(0.6, 0.2, 0.9), embeddings(0.4, 0.9, 0.1)
-    assert select_same_person(own, (most, few), RECOGNISERS) == (most,)  # type: ignore[arg-type]
+    original, by_most, by_few = (
+        embeddings(1, 1, 1),
+        embeddings(0.6, 0.2, 0.9),
+        embeddings(0.4, 0.9, 0.1),
+    )
+    assert select_same_person(original, (by_most, by_few), RECOGNISERS) == (by_most,)  # type: ignore[arg-type]
 
 
 def test_the_mean_lies_between_the_photos_at_unit_length() -> None:
-    own, other = embeddings(1, 1, 1), embeddings(0.0, 0.5, 1.0)
-    mean: dict[str, Tensor] = average_embeddings(own, (other,))
+    first, second = embeddings(1, 1, 1), embeddings(0.0, 0.5, 1.0)
+    mean: dict[str, Tensor] = average_embeddings(first, (second,))
     for name, vector in mean.items():
-        assert float(vector @ own[name]) == pytest.approx(float(vector @ other[name]), abs=1e-6)
+        assert float(vector @ first[name]) == pytest.approx(float(vector @ second[name]), abs=1e-6)
         assert float(vector.norm()) == pytest.approx(1.0)
 
 
 def test_without_references_the_face_alone_counts() -> None:
-    own = {"a": F.normalize(torch.randn(8), dim=0)}
-    assert average_embeddings(own, ()) is own
+    embeddings = {"a": F.normalize(torch.randn(8), dim=0)}
+    assert average_embeddings(embeddings, ()) is embeddings
 
 
 def test_only_matches_that_were_there_before_can_be_lost() -> None:

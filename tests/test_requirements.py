@@ -58,11 +58,13 @@ NAMED_SINGLY = {"LGPL-3.0-or-later", "MPL-2.0", "proprietary"}
 def declared(extra: str = "") -> list[Requirement]:
     """What pyproject.toml says is needed: always, or for an extra, with what that extra includes."""
     lines = PROJECT["optional-dependencies"][extra] if extra else PROJECT["dependencies"]
-    found = []
-    for wanted in map(Requirement, lines):
-        own = canonicalize_name(wanted.name) == OWN
-        found += [other for name in sorted(wanted.extras) for other in declared(name)] if own else [wanted]
-    return found
+    requirements = []
+    for requirement in map(Requirement, lines):
+        is_own = canonicalize_name(requirement.name) == OWN
+        requirements += (
+            [nested for name in sorted(requirement.extras) for nested in declared(name)] if is_own else [requirement]
+        )
+    return requirements
 
 
 def written(path: Path) -> Iterator[Requirement]:
@@ -73,7 +75,7 @@ def written(path: Path) -> Iterator[Requirement]:
 
 
 def names(requirements: Iterable[Requirement]) -> set[str]:
-    return {canonicalize_name(wanted.name) for wanted in requirements}
+    return {canonicalize_name(requirement.name) for requirement in requirements}
 
 
 def imported(*folders: str) -> set[str]:
@@ -85,11 +87,13 @@ def imported(*folders: str) -> set[str]:
                 modules |= {alias.name.partition(".")[0] for alias in node.names}
             elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
                 modules.add(node.module.partition(".")[0])
-    known = importlib.metadata.packages_distributions()
-    own = {path.stem for path in (*ROOT.iterdir(), *(ROOT / "plugin").iterdir())}
-    foreign = modules - set(sys.stdlib_module_names) - own
+    distributions = importlib.metadata.packages_distributions()
+    own_modules = {path.stem for path in (*ROOT.iterdir(), *(ROOT / "plugin").iterdir())}
+    foreign = modules - set(sys.stdlib_module_names) - own_modules
     return {
-        canonicalize_name(name) for module in foreign for name in known.get(module, [ELSEWHERE.get(module, module)])
+        canonicalize_name(name)
+        for module in foreign
+        for name in distributions.get(module, [ELSEWHERE.get(module, module)])
     } - {OWN}
 
 
@@ -104,22 +108,24 @@ def brought(wanted_first: Iterable[Requirement], platform: str = sys.platform) -
     The metadata of what is installed here tells; what is not installed here is listed without what it brings itself.
     """
     environment = dict(default_environment()) | PLATFORMS[platform]
-    found: dict[str, list[Requirement]] = {}
-    waiting = [wanted for wanted in wanted_first if holds(wanted, environment, set())]
+    installed: dict[str, list[Requirement]] = {}
+    waiting = [current for current in wanted_first if holds(current, environment, set())]
     while waiting:
-        wanted = waiting.pop()
-        name = canonicalize_name(wanted.name)
-        known = {extra for other in found.get(name, []) for extra in other.extras}
-        seen = name in found and wanted.extras <= known
-        found.setdefault(name, []).append(wanted)
+        current = waiting.pop()
+        name = canonicalize_name(current.name)
+        known_extras = {extra for requirement in installed.get(name, []) for extra in requirement.extras}
+        seen = name in installed and current.extras <= known_extras
+        installed.setdefault(name, []).append(current)
         if seen:
             continue
         try:
             requires = importlib.metadata.requires(name) or []
         except importlib.metadata.PackageNotFoundError:
             continue
-        waiting += [other for other in map(Requirement, requires) if holds(other, environment, wanted.extras)]
-    return found
+        waiting += [
+            requirement for requirement in map(Requirement, requires) if holds(requirement, environment, current.extras)
+        ]
+    return installed
 
 
 def licences(name: str) -> set[str]:
@@ -130,12 +136,12 @@ def licences(name: str) -> set[str]:
         return set()
     metadata = importlib.metadata.metadata(name)
     classifiers = [entry.split(" :: ")[-1] for entry in metadata.get_all("Classifier") or [] if "License :: " in entry]
-    said = metadata.get("License-Expression") or (metadata.get("License") if not classifiers else None)
-    words = re.split(r" AND | OR | WITH |[()]", said) if said else classifiers or ["unknown"]
-    known = {LICENCES.get(word.strip(), word.strip()) for word in words if word.strip()}
+    expression = metadata.get("License-Expression") or (metadata.get("License") if not classifiers else None)
+    parts = re.split(r" AND | OR | WITH |[()]", expression) if expression else classifiers or ["unknown"]
+    names = {LICENCES.get(word.strip(), word.strip()) for word in parts if word.strip()}
     return {
         "proprietary" if re.search("roprietary|NVIDIA", word) else re.sub(r"^BSD-\d-Clause$", "BSD", word)
-        for word in known
+        for word in names
     }
 
 
@@ -147,17 +153,17 @@ def rows(title: str) -> list[list[str]]:
 
 def table() -> dict[str, str]:
     """Licence to what has it, by THIRD_PARTY.md."""
-    found: dict[str, str] = {}
-    for what, said, *_ in rows("Python packages"):
-        for licence in said.split(", "):
-            found[licence] = found.get(licence, "") + f" {what}"
-    return found
+    packages_by_licence: dict[str, str] = {}
+    for package, licences, *_ in rows("Python packages"):
+        for licence in licences.split(", "):
+            packages_by_licence[licence] = packages_by_licence.get(licence, "") + f" {package}"
+    return packages_by_licence
 
 
-def test_what_the_product_imports_is_what_it_declares() -> None:
+def test_the_product_imports_exactly_its_declared_dependencies() -> None:
     # open_clip imports torchvision; c2p_core/torchvision_ops.py readies it and says which versions it knows.
     # HEIF and recognisers that a user adds are read where somebody has installed what reads them.
-    optional = [wanted for extra in OPTIONAL for wanted in declared(extra)]
+    optional = [requirement for extra in OPTIONAL for requirement in declared(extra)]
     # fsspec imports s3fs for URLs of S3.
     assert imported("c2p_core") | {"torchvision", "s3fs"} == names([*declared(), *optional])
 
@@ -166,54 +172,54 @@ def test_the_extras_have_all_that_benchmarks_import() -> None:
     assert imported("benchmarks") <= names(declared()) | names(declared("benchmarks"))
 
 
-def test_the_installer_fetches_what_building_the_package_needs() -> None:
+def test_the_installer_fetches_the_build_dependencies() -> None:
     assert names(map(Requirement, environment.BUILD_TOOLS)) == names(BUILD_TOOLS) <= names(declared("test"))
 
 
-def test_the_tested_versions_are_exact_and_within_what_is_declared() -> None:
+def test_the_tested_versions_are_exact_and_within_the_declared_ranges() -> None:
     environment = dict(default_environment())
     pins = {canonicalize_name(pin.name): pin for pin in written(CONSTRAINTS) if holds(pin, environment, set())}
     assert all(re.fullmatch(r"==[^,*]+", str(pin.specifier)) for pin in written(CONSTRAINTS))
     outside = [
-        f"{wanted} {pin}"
-        for wanted in (*declared(), *declared("test"))
-        if holds(wanted, environment, set())
-        and not wanted.specifier.contains(str((pin := pins[canonicalize_name(wanted.name)]).specifier)[2:])
+        f"{requirement} {pin}"
+        for requirement in (*declared(), *declared("test"))
+        if holds(requirement, environment, set())
+        and not requirement.specifier.contains(str((pin := pins[canonicalize_name(requirement.name)]).specifier)[2:])
     ]
     assert outside == []
 
 
 @pytest.mark.parametrize("extra", ["", "test"])
 @pytest.mark.parametrize("platform", PLATFORMS)
-def test_what_an_installation_brings_is_pinned(platform: str, extra: str) -> None:
+def test_every_package_of_an_installation_is_pinned(platform: str, extra: str) -> None:
     environment = dict(default_environment()) | PLATFORMS[platform]
     pinned = names(pin for pin in written(CONSTRAINTS) if holds(pin, environment, set()))
     wanted_first = [*declared(), *(declared(extra) if extra else []), *BUILD_TOOLS]
     loose = {
-        name: [str(other) for other in wanted]
-        for name, wanted in brought(wanted_first, platform).items()
+        name: [str(requirement) for requirement in requirements]
+        for name, requirements in brought(wanted_first, platform).items()
         # PyTorch pins most of NVIDIA's packages itself.
-        if name not in pinned and not any(str(other.specifier).startswith("==") for other in wanted)
+        if name not in pinned and not any(str(requirement.specifier).startswith("==") for requirement in requirements)
     }
     assert not loose
 
 
-def test_every_licence_of_what_is_installed_is_named_among_the_third_parties() -> None:
-    named = table()
+def test_every_licence_of_an_installed_package_is_in_third_party_md() -> None:
+    packages_by_licence = table()
     unknown = []
-    added = [wanted for extra in OPTIONAL if extra != "heif" for wanted in declared(extra)]
+    added = [requirement for extra in OPTIONAL if extra != "heif" for requirement in declared(extra)]
     wanted_first = [*declared(), *added, *BUILD_TOOLS]
     for name in brought(wanted_first):
         for licence in licences(name):
-            if licence not in named:
+            if licence not in packages_by_licence:
                 unknown.append(f"{name}: {licence}")
-            elif licence in NAMED_SINGLY and name.partition("-")[0] not in named[licence].lower():
+            elif licence in NAMED_SINGLY and name.partition("-")[0] not in packages_by_licence[licence].lower():
                 unknown.append(f"{name}: {licence}, but THIRD_PARTY.md does not name it")
     assert not unknown
 
 
 @pytest.mark.parametrize(("title", "ships"), [("Weights", True), ("Weights that you may add", False)])
-def test_every_model_is_among_the_third_parties_with_its_licence(title: str, ships: bool) -> None:
-    named = {name: said.partition(" (")[0] for names, _, said, *_ in rows(title) for name in names.split(", ")}
+def test_every_model_is_in_third_party_md_with_its_licence(title: str, ships: bool) -> None:
+    licences = {name: licence.partition(" (")[0] for names, _, licence, *_ in rows(title) for name in names.split(", ")}
     models = {entry.name: entry.licence for entry in ModelStore().catalogue() if (entry.profile == "embedded") == ships}
-    assert models and {name: named.get(name) for name in models} == models
+    assert models and {name: licences.get(name) for name in models} == models

@@ -76,8 +76,8 @@ def run(
     return search([searched(Target({"red": OWN}, {}), settings, seed, **more)], [recogniser()], cancel)[0]
 
 
-def similarity(found: SearchResult) -> float:
-    before, after = FACE.pixels[None], Tint(FACE.pixels).render(found.code).pixels[None]
+def similarity(result: SearchResult) -> float:
+    before, after = FACE.pixels[None], Tint(FACE.pixels).render(result.code).pixels[None]
     return float((mean_colour(before, FACE.mesh) * mean_colour(after, FACE.mesh)).sum())
 
 
@@ -86,9 +86,9 @@ def test_the_similarity_falls_below_the_threshold_by_the_margin() -> None:
 
 
 def test_the_search_stops_once_every_loss_is_zero() -> None:
-    found = run()
-    assert found.loss == 0.0
-    assert found.steps < PLAIN.steps
+    result = run()
+    assert result.loss == 0.0
+    assert result.steps < PLAIN.steps
 
 
 def test_the_same_seed_gives_the_same_code() -> None:
@@ -96,44 +96,44 @@ def test_the_same_seed_gives_the_same_code() -> None:
 
 
 def test_the_latent_loss_keeps_the_code_near_the_start() -> None:
-    held = SearchSettings(steps=40, latent_weight=20.0)
-    assert float(run(held).code["tint"].abs()) < 0.2 * float(run().code["tint"].abs())
+    regularised = SearchSettings(steps=40, latent_weight=20.0)
+    assert float(run(regularised).code["tint"].abs()) < 0.2 * float(run().code["tint"].abs())
 
 
 def test_the_similarity_to_the_decoy_rises() -> None:
     decoy = F.normalize(torch.tensor([1.0, -0.3, 0.1]), dim=0)
-    (found,) = search([searched(Target({"red": OWN}, {"red": decoy}))], [recogniser()])
-    after = mean_colour(Tint(FACE.pixels).render(found.code).pixels[None], FACE.mesh[None])[0]
+    (result,) = search([searched(Target({"red": OWN}, {"red": decoy}))], [recogniser()])
+    after = mean_colour(Tint(FACE.pixels).render(result.code).pixels[None], FACE.mesh[None])[0]
     assert float(after @ decoy) > float(OWN @ decoy) + 0.3
 
 
 def test_the_similarity_to_the_nearest_further_picture_falls_too() -> None:
     target = Target({"red": -OWN}, {}, {"red": torch.stack([-OWN, OWN])})
-    (found,) = search([searched(target)], [recogniser()])
-    assert found.loss == 0.0
-    assert similarity(found) < 0.8 - PLAIN.margin * 0.1 + 1e-4
+    (result,) = search([searched(target)], [recogniser()])
+    assert result.loss == 0.0
+    assert similarity(result) < 0.8 - PLAIN.margin * 0.1 + 1e-4
     # Recognisers that have seen no further picture only compare with the person.
     (without,) = search([searched(replace(target, away={}))], [recogniser()])
-    assert float(without.code["tint"].abs()) < 0.1 * float(found.code["tint"].abs())
+    assert float(without.code["tint"].abs()) < 0.1 * float(result.code["tint"].abs())
 
 
 def test_cancel_takes_effect_within_one_step() -> None:
-    token, seen = CancelToken(), []
+    token, reported = CancelToken(), []
 
     def step(number: int, steps: int) -> None:
-        seen.append(number)
+        reported.append(number)
         if number == 3:
             token.cancel()
 
     with pytest.raises(Cancelled):
         run(on_step=step, cancel=token)
-    assert seen[-1] == 3
+    assert reported[-1] == 3
 
 
 def test_every_step_is_reported() -> None:
-    told: list[tuple[int, int]] = []
-    found = run(on_step=lambda step, steps: told.append((step, steps)))
-    assert told == [(n, PLAIN.steps) for n in range(found.steps)]
+    reported: list[tuple[int, int]] = []
+    result = run(on_step=lambda step, steps: reported.append((step, steps)))
+    assert reported == [(n, PLAIN.steps) for n in range(result.steps)]
 
 
 def test_recognisers_align_the_face_by_detected_landmarks() -> None:
@@ -177,8 +177,8 @@ def active_in(recognisers: list[Recogniser], calls: list[str], steps: int) -> li
 
 def test_a_recogniser_with_zero_loss_is_active_only_every_fourth_step() -> None:
     calls: list[str] = []
-    both = [spy("fooled", "one", FOOLED, calls), spy("stubborn", "other", STUBBORN, calls)]
-    active = active_in(both, calls, 12)
+    recognisers = [spy("fooled", "one", FOOLED, calls), spy("stubborn", "other", STUBBORN, calls)]
+    active = active_in(recognisers, calls, 12)
     assert active.count("stubborn") == 12
     assert active.count("fooled") == 3
     # In the steps 0, 4 and 8.
@@ -252,8 +252,8 @@ def convolving(name: str, seed: int, size: int = 8) -> Recogniser:
     first, second = (torch.randn(shape, generator=draw) for shape in ((size, 3, 7, 7), (2 * size, size, 5, 5)))
 
     def embed(images: Tensor, mesh: Tensor) -> Tensor:
-        seen = images * torch.sigmoid(mesh.mean((1, 2)) / 128)[:, None, None, None] - 0.3
-        features = torch.tanh(F.conv2d(torch.tanh(F.conv2d(seen, first, stride=4) / 12), second, stride=3) / 12)
+        inputs = images * torch.sigmoid(mesh.mean((1, 2)) / 128)[:, None, None, None] - 0.3
+        features = torch.tanh(F.conv2d(torch.tanh(F.conv2d(inputs, first, stride=4) / 12), second, stride=3) / 12)
         return F.normalize(features.flatten(1), dim=1)
 
     return Recogniser(name, name, "CC0-1.0", far1=0.3, far01=0.4, impostor_std=0.1, embed=embed)
@@ -317,44 +317,44 @@ def test_the_thread_count_is_restored_after_a_recogniser_fails() -> None:
 # Several faces.
 
 
-def counting(one: Recogniser, sizes: list[int]) -> Recogniser:
+def counting(recogniser: Recogniser, sizes: list[int]) -> Recogniser:
     """The same recogniser, which records how many pictures it is given at once."""
 
     def embed(images: Tensor, mesh: Tensor) -> Tensor:
         sizes.append(len(images))
-        return one.embed(images, mesh)
+        return recogniser.embed(images, mesh)
 
-    return replace(one, embed=embed)
+    return replace(recogniser, embed=embed)
 
 
-def test_faces_searched_together_come_out_as_each_does_alone() -> None:
+def test_faces_searched_together_get_the_same_result_as_alone() -> None:
     # Of different lengths, as later photos of a person are searched in fewer steps.
     faces = [blob_search(seed, steps) for seed, steps in enumerate((5, 6, 3))]
     together = search(faces, CROWD)
-    for face, found in zip(faces, together, strict=True):
+    for face, result in zip(faces, together, strict=True):
         (alone,) = search([face], CROWD)
-        assert found.steps == alone.steps and abs(found.loss - alone.loss) < 1e-4
+        assert result.steps == alone.steps and abs(result.loss - alone.loss) < 1e-4
         for name, part in alone.code.items():
             assert float(part.abs().max()) > 0.05
-            assert torch.allclose(found.code[name], part, atol=2e-3), name
+            assert torch.allclose(result.code[name], part, atol=2e-3), name
 
 
 def test_a_network_sees_the_pictures_of_all_faces_at_once() -> None:
     sizes: list[int] = []
-    search([blob_search(seed, 1) for seed in range(3)], [counting(one, sizes) for one in CROWD])
+    search([blob_search(seed, 1) for seed in range(3)], [counting(recogniser, sizes) for recogniser in CROWD])
     # A step and the evaluation, by each of four recognisers.
     assert sizes == [3] * 8
 
 
 def test_every_face_reports_its_own_steps() -> None:
-    told: list[tuple[str, int]] = []
+    reported: list[tuple[str, int]] = []
     faces = [
-        blob_search(seed, steps, on_step=lambda step, steps, name=name: told.append((name, step)))
+        blob_search(seed, steps, on_step=lambda step, steps, name=name: reported.append((name, step)))
         for seed, (name, steps) in enumerate((("one", 1), ("other", 2)))
     ]
     search(faces, CROWD)
-    assert [step for name, step in told if name == "one"] == [0]
-    assert [step for name, step in told if name == "other"] == [0, 1]
+    assert [step for name, step in reported if name == "one"] == [0]
+    assert [step for name, step in reported if name == "other"] == [0, 1]
 
 
 def test_cancel_stops_all_faces() -> None:

@@ -32,7 +32,7 @@ def test_landmarks_stay_within_the_limits_of_the_strength_and_the_face_is_protec
     strengthened = apply_direction(direction, AS_FOUND)
 
     # By what both runs moved: no more than the limit, or not at all where the first run used it up.
-    (found,) = direction.found
+    (found,) = direction.changes
     canvas, original = found.subject.canvas, found.subject.canvas.original
     assert original is not None
     moved = warp_points(found.change.displacement, canvas.mesh) - original.mesh

@@ -13,7 +13,7 @@ from PIL import Image
 from skimage import data
 
 from c2p_core.api import Face, ProtectRequest
-from c2p_core.direction import Direction, FoundChange
+from c2p_core.direction import Direction, FaceChange
 from c2p_core.faces.align import CANVAS, Alignment
 from c2p_core.faces.amounts import AS_FOUND
 from c2p_core.faces.canvas import CanvasFace, Change
@@ -119,7 +119,7 @@ def test_the_preview_of_a_finished_search_stays_in_the_photos_ink(
     direction = Direction(
         request,
         (astronaut_face,),
-        (FoundChange(subject, change, {}, 1, 0.0),),
+        (FaceChange(subject, change, {}, 1, 0.0),),
         (),
         (),
         torch.device("cpu"),

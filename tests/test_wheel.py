@@ -32,8 +32,8 @@ socket.socket.connect = socket.socket.connect_ex = socket.getaddrinfo = refuse
 """
 
 
-def run_pip(*words: object, python: str | Path = sys.executable) -> None:
-    command = [python, "-m", "pip", "--disable-pip-version-check", "--quiet", *words]
+def run_pip(*arguments: object, python: str | Path = sys.executable) -> None:
+    command = [python, "-m", "pip", "--disable-pip-version-check", "--quiet", *arguments]
     run = subprocess.run([str(word) for word in command], capture_output=True, text=True, env=make_child_environment())
     assert run.returncode == 0, run.stderr
 
@@ -41,10 +41,10 @@ def run_pip(*words: object, python: str | Path = sys.executable) -> None:
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("wheel")
-    how = ["--no-index", "--no-deps", "--no-build-isolation", "--no-cache-dir", "--wheel-dir", folder]
-    run_pip("wheel", *how, ROOT)
-    (made,) = folder.glob("*.whl")
-    return made
+    options = ["--no-index", "--no-deps", "--no-build-isolation", "--no-cache-dir", "--wheel-dir", folder]
+    run_pip("wheel", *options, ROOT)
+    (built,) = folder.glob("*.whl")
+    return built
 
 
 def test_the_command_line_of_the_wheel_asks_for_the_worker_with_the_client_inside(wheel: Path, tmp_path: Path) -> None:
@@ -88,22 +88,22 @@ def test_the_wheel_has_the_version_the_weights_the_compiled_translations_the_hel
 @pytest.mark.skipif(bool(os.environ.get("C2P_OFFLINE")), reason="fetches packages")
 def test_the_wheel_in_an_empty_environment_protects_a_photo_without_a_network(wheel: Path, tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-m", "venv", tmp_path / "venv"], check=True, env=make_child_environment())
-    where = Installation(tmp_path / "venv", tmp_path / "models")
-    run_pip("install", "--no-compile", "--constraint", CONSTRAINTS, wheel, python=where.python)
-    ask = [where.python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"]
+    installation = Installation(tmp_path / "venv", tmp_path / "models")
+    run_pip("install", "--no-compile", "--constraint", CONSTRAINTS, wheel, python=installation.python)
+    query = [installation.python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"]
     packages = subprocess.run(
-        ask, capture_output=True, text=True, check=True, env=make_child_environment()
+        query, capture_output=True, text=True, check=True, env=make_child_environment()
     ).stdout.strip()
     Path(packages, "sitecustomize.py").write_text(CABLE_OUT)
     photo, report = tmp_path / "me.png", tmp_path / "report.json"
     Image.fromarray(data.astronaut()).save(photo)
     environment = make_child_environment(C2P_HOME=str(tmp_path / "home"), OMP_NUM_THREADS="1")
     environment.pop("C2P_MODELS", None)
-    said = subprocess.run([where.c2p, "--version"], capture_output=True, text=True, env=environment)
-    assert said.stdout == f"c2p {__version__}\n"
-    asked = subprocess.run([where.c2p, "worker", "status"], capture_output=True, text=True, env=environment)
+    version = subprocess.run([installation.c2p, "--version"], capture_output=True, text=True, env=environment)
+    assert version.stdout == f"c2p {__version__}\n"
+    asked = subprocess.run([installation.c2p, "worker", "status"], capture_output=True, text=True, env=environment)
     assert (asked.returncode, asked.stderr[:27]) == (NoWorker.exit_code, "c2p: No worker is running; ")
-    command = [where.c2p, "protect", photo, "--prompt", "no makeup", "--steps", "2", "--report", report]
+    command = [installation.c2p, "protect", photo, "--prompt", "no makeup", "--steps", "2", "--report", report]
     run = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=tmp_path)
     assert (run.returncode, run.stderr) == (0, "")
     changed = (np.asarray(Image.open(tmp_path / "me.protected.png")) != data.astronaut()).any(axis=2)

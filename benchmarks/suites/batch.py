@@ -150,7 +150,7 @@ def measure_singles(faces: Sequence[tuple[Path, int]], steps: int) -> list[float
         usable = [face.number for face in find_faces(pixels, store) if not face.skipped]
         number = usable[face_index % len(usable)]
         request = ProtectRequest(pixels, steps=steps, faces=(number,))
-        (search,) = find_direction(request, store=store, warm=warm).found
+        (search,) = find_direction(request, store=store, warm=warm).changes
         seconds.append(search.seconds)
     return seconds[1:]
 

@@ -285,7 +285,7 @@ def _measure_ours(
         fixed_layers = generator.synthesise_layers(inversion.codes[None], frozen_layers(shape.codes))
 
     def tuning_loss() -> Tensor:
-        synthesised = synthesise(generator, weights, inversion.codes[None], size=target.shape[2], begun=fixed_layers)
+        synthesised = synthesise(generator, weights, inversion.codes[None], size=target.shape[2], partial=fixed_layers)
         return F.mse_loss(synthesised, target[None]) + perceptual.distance_to(synthesised, target_features)
 
     tuning = _time_step(_make_adam_step(list(weights.values()), tuning_loss), timed, device)

@@ -21,7 +21,7 @@ from c2p_core.device import pick_device
 from c2p_core.faces.view import View
 from c2p_core.io import photo_files
 from c2p_core.io.atomic_files import write_whole
-from c2p_core.recognition import recogniser_names
+from c2p_core.recognition import list_recognisers
 
 Embeddings = dict[str, NDArray[np.float32]]
 
@@ -110,7 +110,7 @@ def embed(photo: Path, recognisers: tuple[str, ...] | None = None) -> Embeddings
     face = next((f for f in faces.find_faces_in(view, store) if not f.skipped), None)
     if face is None:
         return None
-    loaded = load_named_recognisers(recognisers or recogniser_names(store), store)
+    loaded = load_named_recognisers(recognisers or list_recognisers(store), store)
     embeddings = verify.embed_face(verify.crop_face(view, face), loaded, device)
     return {name: vector.cpu().numpy() for name, vector in embeddings.items()}
 

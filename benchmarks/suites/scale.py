@@ -39,7 +39,7 @@ from c2p_core.io import photo_files, report
 from c2p_core.io.atomic_files import write_whole
 from c2p_core.models.loaded import WarmModels
 from c2p_core.pipeline import find_direction
-from c2p_core.subjects import Found, find_subjects
+from c2p_core.subjects import DetectedFaces, find_subjects
 
 MEGAPIXELS = 6.0
 WORKERS = (1, 2)
@@ -199,8 +199,8 @@ def measure_stages(photos: Sequence[Path]) -> tuple[Stages, Outcome]:
         request = ProtectRequest(photo, device="cpu", steps=1)
         faces, subjects = find_subjects(request, store, [])
         detected = time.process_time()
-        found_faces = Found(faces, tuple(subjects), ())
-        direction = find_direction(request, store=store, warm=warm, found=found_faces)
+        found_faces = DetectedFaces(faces, tuple(subjects), ())
+        direction = find_direction(request, store=store, warm=warm, detected=found_faces)
         searched = time.process_time()
         result = apply_direction(direction, AS_FOUND)
         encoded = photo_files.encode_as(path, result.photo)

@@ -53,7 +53,7 @@ from c2p_core.guidance.vocabulary import NO_MAKEUP, Look
 from c2p_core.products.catalogue import PRODUCTS
 from c2p_core.products.codes import bare_code, decode
 from c2p_core.products.geometry import ProductMaps, build_product_maps
-from c2p_core.products.paint import ground, paint_on, skin_map
+from c2p_core.products.paint import paint_prepared, prepare_paint, skin_map
 from c2p_core.starting_look import encode_look
 
 torchvision_ops.define_missing_operators()
@@ -138,8 +138,8 @@ def render_makeup(faces: Faces, index: int, codes: Sequence[Tensor]) -> Tensor:
     """Render one face with each product code: (len(codes), 3, H, W) sRGB."""
     linear = srgb_to_linear(faces.images[index].float() / 255)
     level, gate = faces.regions[index].float().chunk(2)
-    canvas = ground(ProductMaps(level, gate), skin_map(linear, CANVAS_EYE_DISTANCE / 2))
-    return torch.stack([linear_to_srgb(linear * torch.exp(-paint_on(code, canvas).sum(0))) for code in codes])
+    inputs = prepare_paint(ProductMaps(level, gate), skin_map(linear, CANVAS_EYE_DISTANCE / 2))
+    return torch.stack([linear_to_srgb(linear * torch.exp(-paint_prepared(code, inputs).sum(0))) for code in codes])
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from thresholds import embed_faces
 from torch import Tensor
 
 from c2p_core.models.store import ModelStore, bundle_dir
-from c2p_core.recognition import recogniser_names
+from c2p_core.recognition import list_recognisers
 from c2p_core.recognition.thresholds import read_thresholds
 
 _COUNT = 16
@@ -69,7 +69,7 @@ def main() -> None:
     faces = list(read_canvases(arguments.faces, arguments.work, "train"))
     usable = torch.tensor([at for at, face in enumerate(faces) if is_usable(face.row)])
     vectors = {
-        name: embed_faces(name, "train", faces, arguments.work, store)[usable] for name in recogniser_names(store)
+        name: embed_faces(name, "train", faces, arguments.work, store)[usable] for name in list_recognisers(store)
     }
     # In impostor standard deviations; the recogniser that finds a pair most similar decides.
     likeness = torch.stack(

@@ -38,8 +38,8 @@ from torch import Tensor
 
 from c2p_core.errors import Message
 from c2p_core.models.store import ModelStore, bundle_dir
-from c2p_core.recognition import load_embed, recogniser_names
-from c2p_core.recognition.impostors import embed_folder, impostor_similarities, measure
+from c2p_core.recognition import list_recognisers, load_embed
+from c2p_core.recognition.impostors import compute_impostor_similarities, embed_folder, measure
 
 _BATCH = 8
 SOURCES = ("synthetic", "photos", "vendor")
@@ -138,7 +138,7 @@ def measure_synthetic(folder: Path, work: Path, names: Sequence[str], store: Mod
     result = {}
     for name in names:
         pairs = {
-            split: impostor_similarities(embed_faces(name, split, canvases, work, store), groups[split])
+            split: compute_impostor_similarities(embed_faces(name, split, canvases, work, store), groups[split])
             for split, canvases in splits.items()
         }
         result[name] = summarise_synthetic(pairs["train"], pairs["val"])
@@ -152,7 +152,10 @@ def measure_photos(folder: Path, names: Sequence[str], store: ModelStore) -> dic
     for message in unreadable:
         print(message)
     return {
-        name: {**summarise(impostor_similarities(vectors, embedded.people)), "people": len(set(embedded.people))}
+        name: {
+            **summarise(compute_impostor_similarities(vectors, embedded.people)),
+            "people": len(set(embedded.people)),
+        }
         for name, vectors in embedded.vectors.items()
     }
 
@@ -162,7 +165,7 @@ def main() -> None:
     parser.add_argument("--faces", nargs=2, type=Path, metavar=("FACES", "WORK"))
     parser.add_argument("--photos", type=Path, metavar="FOLDER")
     store = ModelStore()
-    all_names = recogniser_names(store)
+    all_names = list_recognisers(store)
     parser.add_argument("--only", action="append", choices=all_names, help="measure this one alone; may be repeated")
     default = bundle_dir() / "mini" / "thresholds.json"
     parser.add_argument("--output", type=Path, default=default)

@@ -17,7 +17,7 @@ from c2p_core.batch.layout import Item
 from c2p_core.batch.reading import read_photo
 from c2p_core.errors import Message
 from c2p_core.io import report
-from c2p_core.photo_file import UNFORESEEN
+from c2p_core.photo_file import UNEXPECTED_EXIT_CODE
 
 if TYPE_CHECKING:
     from c2p_core.models.store import ModelStore
@@ -177,4 +177,4 @@ class Backlog:
                 self._returned.appendleft(item)
                 continue
             message = Message("process-ended", reason=reason)
-            yield Outcome(item, "failed", report=report.failure_report(item.path, message, UNFORESEEN))
+            yield Outcome(item, "failed", report=report.failure_report(item.path, message, UNEXPECTED_EXIT_CODE))

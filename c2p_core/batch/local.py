@@ -32,7 +32,7 @@ from c2p_core.models.loaded import WarmModels
 from c2p_core.photo import Photo
 from c2p_core.photo_file import describe_failure
 from c2p_core.signals import Interrupted
-from c2p_core.subjects import Found, find_subjects
+from c2p_core.subjects import DetectedFaces, find_subjects
 
 _END = object()
 
@@ -45,7 +45,7 @@ class _DetectedPhoto:
     digest: str
     stamp: tuple[int, int]
     photo: Photo
-    detection: Found
+    detection: DetectedFaces
 
 
 @dataclass(frozen=True)
@@ -174,7 +174,7 @@ class _Pipeline:
             faces, subjects = find_subjects(request, self._store, warnings)
         except Exception as error:
             return self._make_failure(item, error, digest, stamp)
-        return _DetectedPhoto(item, digest, stamp, photo, Found(faces, tuple(subjects), tuple(warnings)))
+        return _DetectedPhoto(item, digest, stamp, photo, DetectedFaces(faces, tuple(subjects), tuple(warnings)))
 
     def _search_all(self, cores: int) -> None:
         _use_cores(cores)
@@ -201,14 +201,14 @@ class _Pipeline:
             request, warnings = chosen, list(detection.warnings)
             numbers = {face.number for face in choose_faces(detection.faces, request.faces, warnings)}
             subjects = tuple(subject for subject in detection.subjects if subject.face.number in numbers)
-            detection = Found(detection.faces, subjects, tuple(warnings))
+            detection = DetectedFaces(detection.faces, subjects, tuple(warnings))
         direction = pipeline.find_direction(
             request,
             progress=lambda progress: self._control.report_progress(detected.item, progress),
             cancel=self._control.cancel,
             store=self._store,
             warm=self._warm,
-            found=detection,
+            detected=detection,
         )
         return _SearchedPhoto(detected, direction)
 

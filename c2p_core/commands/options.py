@@ -201,11 +201,11 @@ def check_options(options: dict[str, Any], store: ModelStore) -> dict[str, Any]:
     # Before torch is imported, which takes a while.
     check_recognisers(store, options["recognisers"], AUTO)
     from c2p_core.device import pick_device
-    from c2p_core.profiles import choose_profile, full_recognisers
+    from c2p_core.profiles import choose_profile, list_full_recognisers
     from c2p_core.validate import check_request
 
     chosen = choose_profile(request, store, pick_device(request.device)).request
-    more = full_recognisers(store) if chosen.profile == "full" else ()
+    more = list_full_recognisers(store) if chosen.profile == "full" else ()
     check_recognisers(store, options["recognisers"], options["hold_out"], more)
     check_request(chosen)
     if not references:

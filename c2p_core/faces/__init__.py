@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from c2p_core.faces.detect import Detector
     from c2p_core.faces.view import View
-    from c2p_core.faces.visibility import Covers
+    from c2p_core.faces.visibility import CoverDetector
     from c2p_core.models.store import ModelStore
 
 
@@ -36,11 +36,11 @@ def _load_detector(store: ModelStore) -> Detector:
 
 
 @lru_cache(maxsize=1)
-def _build_covers(weights: Path) -> Covers:
-    from c2p_core.faces.visibility import CoverNet, Covers
+def _build_cover_detector(weights: Path) -> CoverDetector:
+    from c2p_core.faces.visibility import CoverDetector, CoverNet
     from c2p_core.models.weights import load_weights
 
-    return Covers(load_weights(CoverNet(), weights))
+    return CoverDetector(load_weights(CoverNet(), weights))
 
 
 def find_faces(photo: Photo, store: ModelStore, reduced: float = 1.0) -> tuple[Face, ...]:
@@ -49,60 +49,60 @@ def find_faces(photo: Photo, store: ModelStore, reduced: float = 1.0) -> tuple[F
     Those too small or too covered to be protected have ``Face.skipped`` set.
 
     Args:
-        photo: upright, or lying on any of its sides.
+        photo: upright, or turned by any multiple of 90 degrees.
         store: has the models.
-        reduced: how many times larger the photo is that this one is a reduced copy of; faces are looked for that are
-            large enough there, and ``Face.skipped`` says which are too small here.
+        reduced: factor by which this is a reduced copy; faces that are large enough in the full photo are looked for,
+            and ``Face.skipped`` says which are too small here.
 
     Raises:
         ModelUnavailable: a model is missing or damaged.
     """
-    from c2p_core.faces.detect import TOLERANCE, why_skipped
+    from c2p_core.faces.detect import TOLERANCE, explain_too_small
     from c2p_core.faces.view import View
 
     view = View(photo)
     faces = _load_detector(store)(view, reduced)
     # Covers are found just as well in a reduced copy, in which the face may be too small to be protected.
     tolerance = TOLERANCE if reduced > 1 else 0.0
-    large_enough = [replace(face, skipped=why_skipped(reduced * face.eye_distance, tolerance)) for face in faces]
+    large_enough = [replace(face, skipped=explain_too_small(reduced * face.eye_distance, tolerance)) for face in faces]
     return skip_covered(faces, find_visible(view, large_enough, store))
 
 
 def find_faces_in(photo: Tensor | View, store: ModelStore) -> tuple[Face, ...]:
-    """``find_faces`` for a (3, H, W) sRGB picture in 0..1 or the view of a photo, whatever covers the faces."""
+    """``find_faces`` for a (3, H, W) sRGB picture in 0..1 or the view of a photo; ignores what covers the faces."""
     return _load_detector(store)(photo)
 
 
 def find_visible(photo: Tensor | View, faces: Sequence[Face], store: ModelStore) -> dict[int, Tensor]:
-    """Find what shows of faces that something covers.
+    """Find the visible parts of covered faces.
 
     Args:
-        photo: as ``find_faces_in``.
-        faces: those that are skipped are left out.
+        photo: as in ``find_faces_in``.
+        faces: skipped ones are left out.
         store: has the network.
 
     Returns:
-        by the numbers of the covered faces, (256, 256) masks on their canvases, see ``visibility.Covers``.
+        (256, 256) masks on the canvases of covered faces, by face number; see ``visibility.CoverDetector``.
 
     Raises:
         ModelUnavailable: the network is missing or damaged.
     """
     from c2p_core.faces.align import align, crop_canvas, transform_points
 
-    found = {}
+    masks = {}
     for face in faces:
         if face.skipped:
             continue
         alignment = align(face.mesh, face.eye_distance)
         mesh = transform_points(alignment.to_canvas, face.mesh)
-        visible = _build_covers(store.path("visibility"))(crop_canvas(photo, alignment).clamp(0, 1), mesh)
+        visible = _build_cover_detector(store.path("visibility"))(crop_canvas(photo, alignment).clamp(0, 1), mesh)
         if visible is not None:
-            found[face.number] = visible
-    return found
+            masks[face.number] = visible
+    return masks
 
 
 def skip_covered(faces: Sequence[Face], visible: Mapping[int, Tensor]) -> tuple[Face, ...]:
-    """Set ``Face.skipped`` of faces of which too little shows; ``visible`` is from ``find_visible``."""
+    """Set ``Face.skipped`` of faces of which too little is visible; ``visible`` is from ``find_visible``."""
     from c2p_core.faces.align import align, transform_points
     from c2p_core.faces.visibility import LEAST_VISIBLE, visible_share
 
@@ -114,8 +114,8 @@ def skip_covered(faces: Sequence[Face], visible: Mapping[int, Tensor]) -> tuple[
         share = visible_share(mask, mesh)
         if share >= LEAST_VISIBLE:
             return face
-        why = Message("face-covered", covered=round(100 * (1 - share)), most=round(100 * (1 - LEAST_VISIBLE)))
-        return replace(face, skipped=why)
+        reason = Message("face-covered", covered=round(100 * (1 - share)), most=round(100 * (1 - LEAST_VISIBLE)))
+        return replace(face, skipped=reason)
 
     return tuple(skip(face) for face in faces)
 

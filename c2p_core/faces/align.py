@@ -58,7 +58,7 @@ def transform_points(matrix: NDArray[np.float64], points: NDArray[np.floating]) 
 def align(mesh: NDArray[np.float32], eye_distance: float) -> Alignment:
     """Compute the alignment of a face from its (468, 2) mesh and its eye distance, both in photo pixels.
 
-    The eye distance is an argument because in the picture a turned head foreshortens it.
+    The eye distance is an argument because a turned head foreshortens it in the picture.
     """
     left, right = mesh[list(LEFT_EYE)].mean(0), mesh[list(RIGHT_EYE)].mean(0)
     centre = (left + right) / 2

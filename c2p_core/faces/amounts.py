@@ -1,4 +1,4 @@
-"""How much of a change is applied: 0 is the unchanged photo, 1 what the search found."""
+"""How much of a change is applied: 0 is the unchanged photo, 1 the result of the search."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ MAX_AMOUNT = 1.2
 
 @dataclass(frozen=True)
 class Amounts:
-    """Factors 0..1.2 of a change; 1 is what the search found, 0 the unchanged photo.
+    """Factors 0..1.2 of a change; 1 is the result of the search, 0 the unchanged photo.
 
     Attributes:
         amount: of everything; multiplies the others.
@@ -26,7 +26,7 @@ class Amounts:
     makeup: float = 1.0
 
     def factors(self) -> tuple[float, float, float]:
-        """Shape, light and makeup, each times the amount and at most ``MAX_AMOUNT``: no further was ever measured."""
+        """Shape, light and makeup, each times the amount and at most ``MAX_AMOUNT``; higher was never measured."""
         shape, light, makeup = (min(MAX_AMOUNT, self.amount * part) for part in (self.shape, self.light, self.makeup))
         return shape, light, makeup
 
@@ -38,7 +38,7 @@ def scale_change(change: Change, amounts: Amounts) -> Change:
     """Scale a change; with ``AS_FOUND`` it is the same.
 
     All three parts are linear: a scaled displacement still meets the conditions that keep the expression, and a scaled
-    density looks like as much less makeup.
+    density looks like correspondingly less makeup.
     """
     if amounts == AS_FOUND:
         return change

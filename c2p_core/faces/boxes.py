@@ -38,7 +38,7 @@ def match_face(box: Box, faces: Sequence[_Boxed]) -> _Boxed | None:
     return None if best is None or box_iou(best.box, box) < _SAME_FACE_IOU else best
 
 
-def face_at(box: Box, faces: Sequence[_NumberedBox]) -> int:
+def find_face_number(box: Box, faces: Sequence[_NumberedBox]) -> int:
     """The number of the face that ``match_face`` finds for ``box``.
 
     Raises:

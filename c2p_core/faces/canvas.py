@@ -52,7 +52,7 @@ class Change:
         maps: (M, H, W) smooth maps, the input of ``paint`` once they are resampled to the resolution needed.
         paint: maps (M, h, w) to (products, 3, h, w) density increments.
         products: names of the products, in the order of ``paint``'s result.
-        toned: whether the photo is black and white in another ink than black: densities then are of luminance, the
+        toned: whether the photo is black and white in an ink other than black: densities are then of luminance, the
             same in all channels, and change each pixel along the photo's tone curve.
     """
 
@@ -117,6 +117,6 @@ def _blur_weights(side: int, sigma: float, device: torch.device, dtype: torch.dt
     """(side, side) weights of the rows in the blurred rows."""
     rows = torch.arange(side, device=device, dtype=dtype)
     weights = torch.exp(-0.5 * ((rows[:, None] - rows) / sigma) ** 2)
-    # Far away they are denormal numbers, with which a product of matrices takes twenty times as long.
+    # Far from the centre they are denormal numbers, which make a matrix product twenty times slower.
     weights = torch.where(weights < 1e-12, 0.0, weights)
     return weights / weights.sum(1, keepdim=True)

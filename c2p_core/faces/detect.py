@@ -30,8 +30,8 @@ TOLERANCE = 0.04
 
 # px, longest side of the picture to detect upright and turned faces in; larger where MIN_EYE_DISTANCE requires it.
 UPRIGHT_SIDE, _TURNED_SIDE = 1024, 640
-# A face with MIN_EYE_DISTANCE is about 100 px wide and must stay well above SMALLEST_FACE. Where three more searches
-# take time they are content with less: 1 % of the faces of 40 px are lost at 3.5 as at 4.5.
+# A face with MIN_EYE_DISTANCE is about 100 px wide and must stay well above SMALLEST_FACE. The three searches in turned
+# pictures are downscaled further to save time: 1 % of the faces of 40 px are lost, whether at 3.5 or 4.5.
 SHRINK_LIMIT, _TURNED_SHRINK_LIMIT = 3.5, 4.2
 _PAD = 0.12  # share of the picture's side (at most UPRIGHT_SIDE): MTCNN misses faces that touch the border
 _MIN_PROBABILITY = 0.9
@@ -58,8 +58,8 @@ class Detector:
 
         Args:
             photo: (3, H, W) float sRGB 0..1 on the CPU, or the view of a photo.
-            reduced: how many times larger the photo is that this is a copy of; faces are found that have
-                ``MIN_EYE_DISTANCE`` there.
+            reduced: factor by which this is a reduced copy; faces that have ``MIN_EYE_DISTANCE`` in the full photo are
+                found.
         """
         longest = max(photo.shape[-2:]) * reduced
         # Downscaled from the large photo only once: that costs more than detection.
@@ -69,14 +69,14 @@ class Detector:
         for quarter_turns in (1, 2, 3):
             candidates += self._propose(turned, quarter_turns)
         to_photo = np.array(photo.shape[:0:-1], np.float32)
-        found = remove_overlaps(
+        meshes = remove_overlaps(
             self._confirm(photo, [(share * to_photo, probability) for share, probability in candidates])
         )
-        found.sort(key=lambda f: -eye_distance(f[0]))
-        return tuple(_build_face(i + 1, mesh, score) for i, (mesh, score) in enumerate(found))
+        meshes.sort(key=lambda f: -eye_distance(f[0]))
+        return tuple(_build_face(i + 1, mesh, score) for i, (mesh, score) in enumerate(meshes))
 
     def find_again(self, photo: Tensor | View, face: Face) -> Face | None:
-        """Detect a face again that is known from another version of the photo.
+        """Detect a face that is known from another version of the photo.
 
         Args:
             photo: (3, H, W) float sRGB 0..1 on the CPU, or the view of a photo.
@@ -99,10 +99,14 @@ class Detector:
         for quarter_turns in (upright, upright + 1, upright + 2, upright + 3):
             candidates = self._propose(small, quarter_turns % 4)
             in_photo = [(share * to_photo + np.array([x0, y0], np.float32), p) for share, p in candidates]
-            found = [_build_face(face.number, mesh, score) for mesh, score in self._confirm(photo, in_photo)]
-            near = [f for f in found if np.linalg.norm(f.mesh.mean(0) - centre) < _MAX_OFFSET * face.eye_distance]
+            detected = [_build_face(face.number, mesh, score) for mesh, score in self._confirm(photo, in_photo)]
+            near = [
+                other
+                for other in detected
+                if np.linalg.norm(other.mesh.mean(0) - centre) < _MAX_OFFSET * face.eye_distance
+            ]
             if near:
-                return min(near, key=lambda f: float(np.linalg.norm(f.mesh.mean(0) - centre)))
+                return min(near, key=lambda other: float(np.linalg.norm(other.mesh.mean(0) - centre)))
         return None
 
     def refine(self, photo: Tensor | View, face: Face) -> Face:
@@ -118,16 +122,16 @@ class Detector:
         self, photo: Tensor | View, candidates: list[tuple[Points, float]]
     ) -> list[tuple[NDArray[np.float32], float]]:
         """Fit meshes to the proposals: (468, 3) mesh and score of every face, without duplicates."""
-        found: list[tuple[NDArray[np.float32], float]] = []
+        confirmed: list[tuple[NDArray[np.float32], float]] = []
         for five, probability in sorted(candidates, key=lambda c: -c[1]):
-            if any(_is_on_face(five, mesh) for mesh, _ in found):
+            if any(_is_on_face(five, mesh) for mesh, _ in confirmed):
                 continue
             mesh, presence = self._mesh(photo, five)
-            if presence < _MIN_PRESENCE or any(_is_on_face(mesh[_FIVE, :2], m) for m, _ in found):
+            if presence < _MIN_PRESENCE or any(_is_on_face(mesh[_FIVE, :2], m) for m, _ in confirmed):
                 continue
             mesh, presence = self._mesh.settle(photo, mesh)
-            found.append((mesh, probability * presence))
-        return found
+            confirmed.append((mesh, probability * presence))
+        return confirmed
 
     def _propose(self, small: Tensor, quarter_turns: int) -> list[tuple[Points, float]]:
         """Propose faces: (5, 2) points as shares of the picture's width and height, and a probability each."""
@@ -136,15 +140,15 @@ class Detector:
         padded = F.pad(small[None], (pad, pad, pad, pad), mode="replicate")[0]
         rows, columns = padded.shape[1:]
         turned = torch.rot90(padded, quarter_turns, (1, 2))
-        del padded  # as what follows in place: the picture may be large
+        del padded  # to save memory, like the in-place operations below: the picture may be large
         points, probabilities = self._mtcnn(turned.clamp_(0, 1).mul_(255).round_())
-        found: list[tuple[Points, float]] = []
+        proposals: list[tuple[Points, float]] = []
         for five, probability in zip(points.numpy(), probabilities.tolist(), strict=True):
             if probability >= _MIN_PROBABILITY:
                 back = _turn_back(five, quarter_turns, rows, columns)
                 share = ((back - pad) / np.array([width, height])).astype(np.float32)
-                found.append((share, probability))
-        return found
+                proposals.append((share, probability))
+        return proposals
 
 
 def remove_overlaps(
@@ -189,8 +193,8 @@ def _downscale(picture: Tensor | View, side: float) -> Tensor:
 def _turn_back(points: NDArray[np.float32], quarter_turns: int, rows: int, columns: int) -> NDArray[np.float32]:
     """Map points of a picture turned by ``torch.rot90`` back to the original picture of rows x columns."""
     x, y = points[:, 0], points[:, 1]
-    turned = {0: (x, y), 1: (columns - y, x), 2: (columns - x, rows - y), 3: (y, rows - x)}[quarter_turns]
-    return np.stack(turned, axis=1).astype(np.float32)
+    original = {0: (x, y), 1: (columns - y, x), 2: (columns - x, rows - y), 3: (y, rows - x)}[quarter_turns]
+    return np.stack(original, axis=1).astype(np.float32)
 
 
 def _is_on_face(five: NDArray[np.float32], mesh: NDArray[np.float32]) -> bool:
@@ -199,8 +203,8 @@ def _is_on_face(five: NDArray[np.float32], mesh: NDArray[np.float32]) -> bool:
     return bool(distance < 0.6 * max(eye_distance(mesh), float(np.linalg.norm(five[1] - five[0]))))
 
 
-def why_skipped(distance: float, tolerance: float = 0.0) -> Message | None:
-    """Why a face with this eye distance in photo pixels can't be protected; None when it can.
+def explain_too_small(distance: float, tolerance: float = 0.0) -> Message | None:
+    """Explain why a face with this eye distance in photo pixels can't be protected; None if it can.
 
     ``tolerance``: accepted shortfall, as a share of ``MIN_EYE_DISTANCE``.
     """
@@ -213,4 +217,4 @@ def _build_face(number: int, mesh: NDArray[np.float32], score: float) -> Face:
     distance = eye_distance(mesh)
     low, high = mesh[:, :2].min(0), mesh[:, :2].max(0)
     box = (float(low[0]), float(low[1]), float(high[0]), float(high[1]))
-    return Face(number, box, score, mesh[:, :2].copy(), distance, why_skipped(distance))
+    return Face(number, box, score, mesh[:, :2].copy(), distance, explain_too_small(distance))

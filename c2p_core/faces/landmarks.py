@@ -27,7 +27,7 @@ _MARGIN = 1.5
 # Height of a face mesh in eye-to-mouth distances, for a first estimate from the five points.
 _HEIGHT_IN_EYE_TO_MOUTH = 2.6
 _PASSES = 3
-# The crop follows the mesh, and the mesh depends on the crop: undamped, the iteration oscillates for ever. Damped by
+# The crop follows the mesh, and the mesh depends on the crop: undamped, the iteration oscillates forever. Damped by
 # half it converges in about ten passes, to within a hundredth of a pixel from any starting point.
 _DAMPING = 0.5
 _SETTLING_PASSES = 12
@@ -42,8 +42,8 @@ class FaceMesh:
 
         self._interpreter: Any = Interpreter(str(model), num_threads=1)
         self._interpreter.allocate_tensors()
-        # One at a time: a batch looks for the faces of the next photo while it searches.
-        self._using = threading.Lock()
+        # The interpreter is not thread-safe, and a batch detects the faces of the next photo during a search.
+        self._lock = threading.Lock()
         self._input = self._interpreter.get_input_details()[0]["index"]
         self._mesh, self._presence = (d["index"] for d in self._interpreter.get_output_details())
 
@@ -90,7 +90,7 @@ class FaceMesh:
 
     def _run(self, photo: Tensor | View, to_photo: NDArray[np.float64]) -> tuple[NDArray[np.float32], float]:
         square = crop(photo, to_photo, _INPUT).clamp(0, 1).permute(1, 2, 0)[None].contiguous()
-        with self._using:
+        with self._lock:
             self._interpreter.set_tensor(self._input, square.cpu().numpy().astype(np.float32))
             self._interpreter.invoke()
             raw = self._interpreter.get_tensor(self._mesh).reshape(POINTS, 3)

@@ -12,7 +12,7 @@ its range and screens above, so one layer does both. (On a real face with four l
 others were within a mean Delta E of 0.7 of what the prior itself would paint; 1.2 with grain merge.) Each layer has the
 least alpha that the change needs: it is then a map of the product and uses the full range of an 8-bit channel.
 
-Each layer is computed from what the layers below it really show, and thus corrects their rounding errors.
+Each layer is computed from the actual result of the layers below it, and thus corrects their rounding errors.
 """
 
 from __future__ import annotations
@@ -69,16 +69,16 @@ def _build_face_layers(
     below: NDArray[Any], alignment: Alignment, change: Change, gamma: float | None
 ) -> tuple[list[Layer], NDArray[Any]]:
     """Build the layers of one face over the pixels ``below``; returns them and the pixels that they show."""
-    painting = _find_visible_products(change)
-    names = [SKIN, FOUNDATION, *(CATALOGUE[change.products[number]].title for number in painting)]
+    products = _find_visible_products(change)
+    names = [SKIN, FOUNDATION, *(CATALOGUE[change.products[number]].title for number in products)]
     channels = below.shape[2]
     colours = channels if channels in (1, 3) else channels - 1
     x0, y0, x1, y1 = canvas_box(below, alignment)
     sheets = [np.zeros((max(0, y1 - y0), max(0, x1 - x0), colours + 1), below.dtype) for _ in names]
-    shown = below.copy()
-    for strip in compute_strips(below, alignment, change, gamma, painting):
-        covered = shown[strip.rows, strip.columns]
-        write_strip(shown, strip, strip.painted(gamma))
+    composite = below.copy()
+    for strip in compute_strips(below, alignment, change, gamma, products):
+        covered = composite[strip.rows, strip.columns]
+        write_strip(composite, strip, strip.painted(gamma))
         skin = from_unit(strip.warped.T.numpy(), below.dtype)
         alpha = covered[strip.touched][:, colours:]
         if not alpha.shape[1]:
@@ -88,7 +88,7 @@ def _build_face_layers(
         for sheet, values in zip(sheets, stacked, strict=True):
             sheet[strip.rows.start - y0 : strip.rows.stop - y0][strip.touched] = values
     cropped = (_crop_to_paint(sheet, name, x0, y0) for name, sheet in zip(names, sheets, strict=True))
-    return [layer for layer in cropped if layer], shown
+    return [layer for layer in cropped if layer], composite
 
 
 def _compute_coats(strip: Strip, skin: NDArray[Any], target: NDArray[Any], gamma: float | None) -> list[NDArray[Any]]:
@@ -96,38 +96,38 @@ def _compute_coats(strip: Strip, skin: NDArray[Any], target: NDArray[Any], gamma
 
     Args:
         strip: the strip.
-        skin: (N, C) what lies beneath, in the photo's type.
-        target: (N, C) what all layers together have to show, in the photo's type.
+        skin: (N, C) pixels beneath, in the photo's type.
+        target: (N, C) result of all layers together, in the photo's type.
         gamma: see ``colour.decode``.
     """
-    worn = strip.increments.abs().amax(1) > INVISIBLE_DENSITY
-    increments = strip.increments * worn[:, None]
+    visible = strip.increments.abs().amax(1) > INVISIBLE_DENSITY
+    increments = strip.increments * visible[:, None]
     # The products' faintest rims belong to the foundation, or their layers would extend over the whole face.
     foundation = strip.density * strip.toned - increments.sum(0)
-    top = (worn * torch.arange(1, len(worn) + 1)[:, None]).amax(0) if len(worn) else torch.zeros(len(skin))
+    top = (visible * torch.arange(1, len(visible) + 1)[:, None]).amax(0) if len(visible) else torch.zeros(len(skin))
     skin_light = decode(torch.from_numpy(to_unit(skin)).T, gamma)
-    added = torch.zeros_like(foundation)
-    shown = to_unit(skin)
+    density = torch.zeros_like(foundation)
+    composite = to_unit(skin)
     coats = []
     for number, increment in enumerate([foundation, *increments]):
-        added = added + increment
-        wanted = encode(skin_light * torch.exp(-added), gamma).T.numpy()
-        wanted = np.where((top == number).numpy()[:, None], to_unit(target), wanted)
-        covered = np.ones(len(skin), bool) if number == 0 else worn[number - 1].numpy()
-        coat, blended = _compute_hard_light(shown[covered], wanted[covered], skin.dtype)
+        density = density + increment
+        coat_target = encode(skin_light * torch.exp(-density), gamma).T.numpy()
+        coat_target = np.where((top == number).numpy()[:, None], to_unit(target), coat_target)
+        covered = np.ones(len(skin), bool) if number == 0 else visible[number - 1].numpy()
+        coat, blended = _compute_hard_light(composite[covered], coat_target[covered], skin.dtype)
         values = np.zeros((len(skin), skin.shape[1] + 1), skin.dtype)
-        values[covered], shown[covered] = coat, blended
+        values[covered], composite[covered] = coat, blended
         coats.append(values)
     return coats
 
 
 def _compute_hard_light(
-    below: NDArray[np.float32], wanted: NDArray[np.float32], dtype: np.dtype[Any]
+    below: NDArray[np.float32], target: NDArray[np.float32], dtype: np.dtype[Any]
 ) -> tuple[NDArray[Any], NDArray[np.float32]]:
-    """Compute the hard-light pixels that turn ``below`` into ``wanted``, (N, C) in 0..1, and what they really show."""
-    darker = wanted < below
+    """Compute the hard-light pixels that turn ``below`` into ``target``, (N, C) in 0..1, and their actual result."""
+    darker = target < below
     range_left = np.where(darker, below, 1 - below)
-    change = np.divide(wanted - below, range_left, out=np.zeros_like(below), where=range_left > 0)
+    change = np.divide(target - below, range_left, out=np.zeros_like(below), where=range_left > 0)
     full = full_scale(dtype)
     alpha = np.abs(change).max(1, keepdims=True)
     if dtype != np.float32:
@@ -137,7 +137,7 @@ def _compute_hard_light(
     # Round to the neighbouring code with the nearer result: around the middle that is not always the nearest code.
     low, high = (np.clip(f(layer * full) / full, 0, 1) if dtype != np.float32 else layer for f in (np.floor, np.ceil))
     shows_low, shows_high = hard_light(below, low, alpha), hard_light(below, high, alpha)
-    lower = np.abs(shows_low - wanted) <= np.abs(shows_high - wanted)
+    lower = np.abs(shows_low - target) <= np.abs(shows_high - target)
     values = np.concatenate([np.where(lower, low, high), alpha], 1) * (alpha > 0)
     return from_unit(values.astype(np.float32), dtype), np.where(lower, shows_low, shows_high)
 
@@ -153,7 +153,7 @@ def hard_light(
 def _find_visible_products(change: Change) -> list[int]:
     """Indices of the products that paint anything visible."""
     strongest = change.paint(change.maps).abs().flatten(1).amax(1)
-    return [number for number, most in enumerate(strongest.tolist()) if most > INVISIBLE_DENSITY]
+    return [number for number, density in enumerate(strongest.tolist()) if density > INVISIBLE_DENSITY]
 
 
 def _crop_to_paint(sheet: NDArray[Any], name: str, x0: int, y0: int) -> Layer | None:

@@ -21,10 +21,10 @@ _PYRAMID = 0.709  # scale factor between levels of the image pyramid
 _THRESHOLDS = (0.6, 0.7, 0.7)  # thresholds of P-, R- and O-Net
 _OVERLAP_IN_SCALE, _OVERLAP = 0.5, 0.7
 _BATCH = 512
-# Larger than what a photo of 12 megapixels is looked through at.
+# More than the largest level at which a photo of 12 megapixels is scanned.
 _STRIP_PIXELS = 1 << 20
-# Of a larger picture the levels of the pyramid are made from halves of it, because averaging all of its pixels for each
-# level takes as long as P-Net; before a level is shrunk further than the first is.
+# The pyramid of a larger picture is computed from successively halved copies: averaging all its pixels for each level
+# takes as long as P-Net. A copy is halved again once a level's scale relative to it is at most the second number.
 LARGE, _HALVED_AT = 1_650_000, 0.31
 
 
@@ -162,9 +162,9 @@ class Mtcnn(nn.Module):
         return _make_square(all_boxes + offset * size.repeat(1, 2))
 
     def _scan(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
-        """Run P-Net; on a large picture in strips, because it takes 150 bytes for a pixel."""
+        """Run P-Net; on a large picture in strips, because it takes 150 bytes per pixel."""
         rows, columns = pictures.shape[2:]
-        # One row of cells for every other row of the picture, the last of which the pooling fills up.
+        # One row of cells for every other row of the picture; the pooling completes the last one.
         count, step = (rows - 1) // _STRIDE - 4, max(1, _STRIP_PIXELS // (_STRIDE * columns))
         if count <= step:
             whole: tuple[Tensor, Tensor] = self.pnet(_normalise(pictures))
@@ -189,14 +189,14 @@ class Mtcnn(nn.Module):
         return _make_square(_apply_offsets(boxes[kept], offsets[kept]))
 
 
-def suppress(boxes: Tensor, scores: Tensor, limit: float, of: Literal["union", "smaller"] = "union") -> Tensor:
+def suppress(boxes: Tensor, scores: Tensor, limit: float, relative_to: Literal["union", "smaller"] = "union") -> Tensor:
     """Greedy non-maximum suppression.
 
     Args:
         boxes: (N, 4).
         scores: (N,).
         limit: boxes that overlap a better one by more than this share are dropped.
-        of: the denominator of that share, the union of both boxes or the smaller box.
+        relative_to: the denominator of that share, the union of both boxes or the smaller box.
 
     Returns:
         (K,) int64, indices of the kept boxes, best first.
@@ -210,8 +210,10 @@ def suppress(boxes: Tensor, scores: Tensor, limit: float, of: Literal["union", "
         low = torch.maximum(boxes[best, :2], boxes[rest, :2])
         high = torch.minimum(boxes[best, 2:], boxes[rest, 2:])
         overlap = (high - low).clamp(min=0).prod(1)
-        whole = area[best] + area[rest] - overlap if of == "union" else torch.minimum(area[best], area[rest])
-        rest = rest[overlap <= limit * whole]
+        reference_area = (
+            area[best] + area[rest] - overlap if relative_to == "union" else torch.minimum(area[best], area[rest])
+        )
+        rest = rest[overlap <= limit * reference_area]
     return torch.stack(kept) if kept else rest
 
 

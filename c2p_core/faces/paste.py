@@ -1,4 +1,4 @@
-"""Applies a change that was found on the canvas to the photo, at its full resolution and in its colour space.
+"""Applies a change defined on the canvas to the photo, at its full resolution and in its colour space.
 
 The photo's own pixels are moved and multiplied, which keeps pores, hairs and grain. Working in strips bounds the memory
 needed; pixels outside the change stay bit-identical.
@@ -134,11 +134,11 @@ def compute_strips(
     """Compute the change of a photo in strips from top to bottom; strips without a changed pixel are left out.
 
     Args:
-        source: (H, W, channels) the photo's pixels as they were.
+        source: (H, W, channels) the photo's unchanged pixels.
         alignment: of the face.
-        change: what to do with it.
+        change: of the face.
         gamma: see ``colour.decode``.
-        products: numbers of those whose own increments the strips shall carry.
+        products: indices of those whose own increments the strips contain.
     """
     x0, y0, x1, y1 = canvas_box(source, alignment)
     if x1 <= x0 or y1 <= y0:
@@ -164,7 +164,7 @@ def _fit_tone_curve(pixels: NDArray[Any], gamma: float | None) -> ToneCurve | No
 
 
 def _follow_curve(strip: Strip, curve: ToneCurve, gamma: float | None) -> Strip:
-    """The strip with its densities, of luminance until now, turned into those that lead along the tone curve."""
+    """The strip with its densities of luminance converted to densities along the tone curve."""
     factors = curve.follow(decode(strip.warped, gamma), strip.density[0])
     return replace(strip, density=strip.density * factors, increments=strip.increments * factors)
 
@@ -186,11 +186,11 @@ def _render_fields(change: Change, side: int, products: Sequence[int]) -> Tensor
         origin = points + shift.permute(1, 2, 0)
         density = _sample(change.density, origin, "bicubic")
         increments = torch.zeros(len(products), *density.shape)
-        near = _sample(paint_mask, origin, "nearest")[0] > 0
-        if bool(near.any()):
-            paint = change.paint(_sample(change.maps, origin[near][None], "bicubic"))[:, :, 0]
-            density[:, near] += paint.sum(0)
-            increments[:, :, near] = paint[list(products)]
+        near_paint = _sample(paint_mask, origin, "nearest")[0] > 0
+        if bool(near_paint.any()):
+            paint = change.paint(_sample(change.maps, origin[near_paint][None], "bicubic"))[:, :, 0]
+            density[:, near_paint] += paint.sum(0)
+            increments[:, :, near_paint] = paint[list(products)]
         fields.append(torch.cat([shift, density, *increments]))
     return torch.cat(fields, 1)
 
@@ -204,9 +204,9 @@ def _paint_mask(change: Change) -> Tensor:
 
 
 def _compute_strip(
-    source: NDArray[Any], where: tuple[int, int, int, int], alignment: Alignment, fields: Tensor
+    source: NDArray[Any], box: tuple[int, int, int, int], alignment: Alignment, fields: Tensor
 ) -> Strip | None:
-    x0, y0, x1, y1 = where
+    x0, y0, x1, y1 = box
     to_canvas = torch.as_tensor(alignment.to_canvas, dtype=torch.float32)
     to_photo = torch.as_tensor(alignment.to_photo, dtype=torch.float32)
     gy, gx = torch.meshgrid(torch.arange(y0, y1) + 0.5, torch.arange(x0, x1) + 0.5, indexing="ij")
@@ -252,8 +252,12 @@ def _sample_colours(colours_around: Tensor, alpha: Tensor, grid: Tensor, still: 
     """
     if not len(alpha) or bool((alpha == 1).all()):
         return _sample_bicubic(colours_around, grid).clamp(0, 1)
-    seen = _sample_bicubic(torch.cat([colours_around * alpha, alpha]), grid)
-    return torch.where(seen[-1] > _TRANSPARENT, (seen[:-1] / seen[-1].clamp(min=_TRANSPARENT)).clamp(0, 1), still)
+    premultiplied = _sample_bicubic(torch.cat([colours_around * alpha, alpha]), grid)
+    return torch.where(
+        premultiplied[-1] > _TRANSPARENT,
+        (premultiplied[:-1] / premultiplied[-1].clamp(min=_TRANSPARENT)).clamp(0, 1),
+        still,
+    )
 
 
 def _sample_bicubic(colours_around: Tensor, grid: Tensor) -> Tensor:

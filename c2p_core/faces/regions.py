@@ -34,7 +34,7 @@ def signed_distance(mesh: NDArray[np.float32], outline: tuple[int, ...]) -> Map:
     return _signed_distance(points.tobytes(), points.dtype.str)
 
 
-# The maps of one face ask for the same few outlines again and again.
+# The maps of one face need the same few outlines many times.
 @lru_cache(maxsize=16)
 def _signed_distance(points: bytes, dtype: str) -> Map:
     inside = polygon2mask((CANVAS, CANVAS), np.frombuffer(points, dtype).reshape(-1, 2)[:, ::-1] - 0.5)
@@ -93,8 +93,8 @@ def skin_likeness(pixels: NDArray[np.float32], mesh: NDArray[np.float32]) -> Map
     """
     lips = signed_distance(mesh, OUTER_LIPS)
     # Below the eyes, where there are rarely glasses or hair.
-    low = np.arange(CANVAS)[:, None] > mesh[[145, 374], 1].max() + 8
-    bare = low & (signed_distance(mesh, OVAL) < -8) & (lips > 3)
+    below_eyes = np.arange(CANVAS)[:, None] > mesh[[145, 374], 1].max() + 8
+    bare = below_eyes & (signed_distance(mesh, OVAL) < -8) & (lips > 3)
     smooth = np.stack([gaussian_filter(pixels[..., c], 1.5) for c in range(3)], axis=-1)
     tone = np.log(np.clip(smooth, 0.02, 1.0))
     # Light changes all channels alike; any other difference means another material.

@@ -1,10 +1,9 @@
-"""What covers a face: masks, hands, microphones, sheets, strands of hair, other people.
+"""Detects what covers a face: masks, hands, microphones, sheets, strands of hair, other people.
 
-A small network finds it on the face's canvas. Its answer counts only where a part of sizeable area is surely covered,
-so that a face that nothing covers is protected as if the network were not there. The network was trained on synthetic
-faces with things composited before them (``bundle/train/visibility.py``); what belongs to a face, such as a beard,
-glasses, makeup or the shadow on it, is no cover, and neither is the face's own hair and hat, which the products' own
-rules keep clear.
+A small network finds covers on the face's canvas. Only sizeable areas that are surely covered count, so that an
+uncovered face is protected as if the network did not exist. The network was trained on synthetic faces with objects
+composited in front of them (``bundle/train/visibility.py``). What belongs to a face, such as a beard, glasses, makeup
+or shadow, is no cover; neither are the person's own hair and hat, which the rules of the products leave free.
 """
 
 from __future__ import annotations
@@ -26,29 +25,30 @@ _STEM, _CHANNELS, _UP = 8, (24, 40, 64, 96), (56, 40, 24)
 _HEAD = 8
 _FLAT = 0.05  # added to a face's contrast, or noise on a flat one would look like a cover
 _FEATURES = (LEFT_EYE, RIGHT_EYE, regions.LEFT_BROW, regions.RIGHT_BROW, regions.OUTER_LIPS)
-# A cover is where the network is this sure, connected, if at least this share of the face is surely covered by it.
-_PERHAPS, _SURELY, _LEAST_AREA = 0.4, 0.7, 0.01
-# Canvas px beside a cover up to which nothing changes, and from which on everything may: its edge is found no more
-# exactly than that.
+# A cover is a connected area with at least the first probability, if it covers at least this share of the face with the
+# second.
+_MAYBE_COVERED, _SURELY_COVERED, _LEAST_AREA = 0.4, 0.7, 0.01
+# Canvas px beside a cover up to which nothing changes, and from which on everything may, since its edge is not found
+# more precisely.
 _BESIDE = (4.0, 9.0)
-# Likewise for movement, which draws along what lies beside it.
+# Likewise for movement, which drags along its surroundings.
 _STILL = (2.0, 18.0)
 _OUTSIDE = 8.0  # canvas px around the face's outline in which covers are looked for
-_ENOUGH = 150  # pixels from which a face's colour is known
+_MIN_COLOUR_PIXELS = 150  # to estimate a face's colour
 LEAST_VISIBLE = 0.33
-"""Share of a face from which on it can be protected."""
+"""Visible share of a face from which on it can be protected."""
 
 
 class Convolution(nn.Sequential):
-    """A 3 x 3 convolution and ReLU; with batch normalisation while it is trained, which is then folded into it."""
+    """A 3 x 3 convolution and ReLU; with batch normalisation in training, which is folded into it afterwards."""
 
     def __init__(self, inputs: int, outputs: int, stride: int = 1, *, normalised: bool = False) -> None:
-        own = nn.Conv2d(inputs, outputs, 3, stride, 1)
-        super().__init__(own, *([nn.BatchNorm2d(outputs)] if normalised else []), nn.ReLU())
+        convolution = nn.Conv2d(inputs, outputs, 3, stride, 1)
+        super().__init__(convolution, *([nn.BatchNorm2d(outputs)] if normalised else []), nn.ReLU())
 
 
 class CoverNet(nn.Module):
-    """A U-Net (Ronneberger et al. 2015): (B, 5, 64, 64) to the logits (B, 64, 64) of being covered.
+    """A U-Net (Ronneberger et al. 2015): (B, 5, 64, 64) to logits (B, 64, 64) of covered pixels.
 
     Its input is the picture and two maps from the landmarks, see ``network_input``.
     """
@@ -99,8 +99,8 @@ def landmark_maps(mesh: NDArray[np.float32]) -> NDArray[np.float32]:
     face = _fill(mesh, regions.OVAL)
     features = [_fill(mesh, outline) for outline in _FEATURES]
     step = CANVAS // SIDE
-    both = np.stack([face, np.any(features, axis=0)]).astype(np.float32)
-    return np.asarray(both.reshape(2, SIDE, step, SIDE, step).mean((2, 4)), dtype=np.float32)
+    maps = np.stack([face, np.any(features, axis=0)]).astype(np.float32)
+    return np.asarray(maps.reshape(2, SIDE, step, SIDE, step).mean((2, 4)), dtype=np.float32)
 
 
 def _fill(mesh: NDArray[np.float32], outline: tuple[int, ...]) -> NDArray[np.bool_]:
@@ -120,15 +120,15 @@ def network_input(pixels: Tensor, maps: Tensor) -> Tensor:
     return torch.cat([(pixels - mean) / (deviation + _FLAT), maps], 1)
 
 
-class Covers:
-    """Finds what covers faces; built once, used for many."""
+class CoverDetector:
+    """Finds what covers faces; built once, used for many faces."""
 
     def __init__(self, network: CoverNet) -> None:
         self._network = network
 
     @torch.no_grad()
     def __call__(self, pixels: Tensor, mesh: NDArray[np.float32]) -> Tensor | None:
-        """Find what may change on a face.
+        """Find where a face may change.
 
         Args:
             pixels: (3, 256, 256) sRGB 0..1, on the CPU.
@@ -146,37 +146,37 @@ class Covers:
 
 
 def visible_mask(probability: NDArray[np.float32], mesh: NDArray[np.float32]) -> Tensor | None:
-    """The mask of what shows, from what the network says.
+    """Compute the mask of visible parts from the network's output.
 
     Args:
         probability: (256, 256) that each pixel is covered, by the network.
         mesh: (468, 2) canvas pixels.
 
     Returns:
-        as ``Covers``.
+        as from ``CoverDetector``.
     """
     outline = regions.signed_distance(mesh, regions.OVAL)
     face = outline < 0
-    # What lies farther out is the background, of which the network knows nothing.
-    parts, count = label((probability > _PERHAPS) & (outline < _OUTSIDE))
+    # Farther out is background, which the network was not trained on.
+    components, count = label((probability > _MAYBE_COVERED) & (outline < _OUTSIDE))
     # A part counts if enough of it is surely covered, and lies on the face.
-    sure = np.bincount(parts[face & (probability > _SURELY)], minlength=count + 1)
-    counts = sure >= _LEAST_AREA * face.sum()
-    counts[0] = False
-    if not counts.any():
+    sure_pixels = np.bincount(components[face & (probability > _SURELY_COVERED)], minlength=count + 1)
+    is_cover = sure_pixels >= _LEAST_AREA * face.sum()
+    is_cover[0] = False
+    if not is_cover.any():
         return None
-    away = distance_transform_edt(~counts[parts]).astype(np.float32)
-    return torch.from_numpy(1.0 - regions.ramp(away, *_BESIDE))
+    distance = distance_transform_edt(~is_cover[components]).astype(np.float32)
+    return torch.from_numpy(1.0 - regions.ramp(distance, *_BESIDE))
 
 
 def visible_share(visible: Tensor, mesh: NDArray[np.float32]) -> float:
-    """Share 0..1 of a face that shows."""
+    """Visible share 0..1 of a face."""
     face = regions.signed_distance(mesh, regions.OVAL) < 0
     return float(visible.numpy()[face].mean()) if face.any() else 0.0
 
 
 def movable_mask(visible: NDArray[np.float32]) -> NDArray[np.float32]:
-    """(256, 256) mask 0..1 of where a face may move: nowhere so near to a cover that its edge would be drawn along."""
+    """(256, 256) mask 0..1 of where a face may move: not so near to a cover that its edge would be dragged along."""
     shown = visible > 0.5
     if shown.all():
         return np.ones_like(visible)
@@ -184,11 +184,11 @@ def movable_mask(visible: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def uncover(pixels: Tensor, visible: Tensor, mesh: NDArray[np.float32]) -> Tensor:
-    """Replace covers by the face's own colour, so that maps computed from the picture see a face there.
+    """Replace covers by the face's own colour, so that maps computed from the picture treat them as skin.
 
     Args:
         pixels: (3, 256, 256) sRGB 0..1.
-        visible: (256, 256) see ``Covers``.
+        visible: (256, 256) see ``CoverDetector``.
         mesh: (468, 2) canvas pixels.
 
     Returns:
@@ -200,8 +200,8 @@ def uncover(pixels: Tensor, visible: Tensor, mesh: NDArray[np.float32]) -> Tenso
     shown = torch.from_numpy(bare).to(visible.device) & (visible > 0.9)
     # Below the brows there is skin; the forehead may be under hair.
     below = torch.arange(CANVAS, device=visible.device)[:, None] > float(mesh[[133, 362], 1].mean())
-    for where in (shown & below, shown, visible > 0.5):
-        if int(where.sum()) >= _ENOUGH:
-            colour = pixels[:, where].median(1).values
+    for mask in (shown & below, shown, visible > 0.5):
+        if int(mask.sum()) >= _MIN_COLOUR_PIXELS:
+            colour = pixels[:, mask].median(1).values
             return pixels * visible + colour[:, None, None] * (1.0 - visible)
     return pixels

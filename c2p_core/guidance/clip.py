@@ -1,6 +1,6 @@
 """Text guidance by an open_clip model: the embedded ``clip-mini`` or any other that open_clip knows by name.
 
-Weights are read from safetensors, or by torch with ``weights_only=True``: what could run code is refused.
+Weights are read from safetensors, or by torch with ``weights_only=True``: files that could run code are refused.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ class TextGuidance:
 
     Attributes:
         network: open_clip's model, on the device.
-        pixel_mean: (3, 1, 1) that is subtracted from its input.
+        pixel_mean: (3, 1, 1), subtracted from its input.
     """
 
     def __init__(
@@ -100,7 +100,7 @@ class TextGuidance:
             BadRequest: open_clip does not know the model, the tag or the kind of file.
             ModelUnavailable: the weights are missing, damaged or do not fit the model.
         """
-        network, self._tokenize = _load(store, model, pretrained)
+        network, self._tokenize = _load_network(store, model, pretrained)
         self._mean_face = load_mean_face(store.path("complexion")) if model == MINI else None
         self._device = device
         self.network = place(network, device)
@@ -164,7 +164,7 @@ class TextGuidance:
         return embeddings
 
 
-def _load(store: ModelStore, model: str, pretrained: str | None) -> tuple[Any, Any]:
+def _load_network(store: ModelStore, model: str, pretrained: str | None) -> tuple[Any, Any]:
     """Load the network and its tokenizer."""
     torchvision_ops.define_missing_operators()
     import open_clip
@@ -182,17 +182,17 @@ def _load(store: ModelStore, model: str, pretrained: str | None) -> tuple[Any, A
         fetched = store.path(serving[0]) if serving else None
         weights = find_weights(model, pretrained, store.offline, fetched)
     try:
-        # Only of a file that was fetched by us the hash is known.
-        scripted = read_torchscript(weights.file) if weights.file == fetched else None
+        # Only the hash of a fetched file is known.
+        tensors = read_torchscript(weights.file) if weights.file == fetched else None
         network = open_clip.create_model(
             model,
-            pretrained=None if scripted else str(weights.file),
+            pretrained=None if tensors else str(weights.file),
             force_quick_gelu=weights.quick_gelu,
             force_preprocess_cfg=weights.preprocessing,
             weights_only=True,
         )
-        if scripted:
-            network.load_state_dict(scripted)
+        if tensors:
+            network.load_state_dict(tensors)
         return network, open_clip.get_tokenizer(model)
     except Exception as error:
         # For a malformed file open_clip and torch raise errors of many types: a missing key, another shape, a bad zip.

@@ -18,7 +18,7 @@ from c2p_core.errors import BadRequest, ModelUnavailable, first_line
 # The files that open_clip's loader reads without running code from them.
 _ENDINGS = (".safetensors", ".pt", ".pth", ".bin")
 # Numbers that OpenAI's archives keep as tensors.
-_NO_WEIGHTS = ("input_resolution", "context_length", "vocab_size")
+_NOT_WEIGHTS = ("input_resolution", "context_length", "vocab_size")
 # The settings of a tag in open_clip that define the preprocessing of pictures.
 _PREPROCESSING = ("mean", "std", "interpolation", "resize_mode")
 
@@ -45,7 +45,7 @@ def find_weights(model: str, pretrained: str, offline: bool, fetched: Path | Non
         model: its name in open_clip.
         pretrained: a file, or one of open_clip's tags for the model.
         offline: fetch nothing.
-        fetched: the file of this tag in the store of models, where it has one.
+        fetched: the file of this tag in the store of models, if it is there.
 
     Raises:
         BadRequest: open_clip has no such model or tag, or the model needs a tokenizer from elsewhere.
@@ -66,15 +66,15 @@ def find_weights(model: str, pretrained: str, offline: bool, fetched: Path | Non
         return Weights(file, {})
     tag = open_clip.get_pretrained_cfg(model, pretrained)
     if not tag:
-        known = open_clip.list_pretrained_tags_by_model(model)
-        if not known:
+        tags = open_clip.list_pretrained_tags_by_model(model)
+        if not tags:
             raise BadRequest("weights-only-from-file", name=pretrained[:200], model=model)
-        raise BadRequest("weights-unknown", name=pretrained[:200], model=model, known=known)
+        raise BadRequest("weights-unknown", name=pretrained[:200], model=model, known=tags)
     preprocessing = {name: tag[name] for name in _PREPROCESSING if tag.get(name) is not None}
     quick_gelu = bool(tag.get("quick_gelu", False))
-    found = fetched or next(_find_cached(tag), None)
-    if found is not None:
-        return Weights(found, preprocessing, quick_gelu)
+    cached = fetched or next(_find_cached(tag), None)
+    if cached is not None:
+        return Weights(cached, preprocessing, quick_gelu)
     if offline:
         raise ModelUnavailable("weights-offline", name=pretrained, model=model)
     try:
@@ -85,10 +85,10 @@ def find_weights(model: str, pretrained: str, offline: bool, fetched: Path | Non
 
 
 def read_torchscript(file: Path) -> dict[str, Tensor] | None:
-    """The tensors of a CLIP model that OpenAI published as a TorchScript archive; None where the file is none.
+    """The tensors of a CLIP model that OpenAI published as a TorchScript archive; None if the file is no archive.
 
     Args:
-        file: whose hash is known to be OpenAI's: reading an archive may run what is in it.
+        file: its hash must be known to be OpenAI's, because reading an archive may run code in it.
     """
     if not zipfile.is_zipfile(file):
         return None
@@ -96,7 +96,7 @@ def read_torchscript(file: Path) -> dict[str, Tensor] | None:
         if not any(name.endswith("/constants.pkl") for name in archive.namelist()):
             return None
     tensors: dict[str, Tensor] = torch.jit.load(file, map_location="cpu").state_dict()
-    return {name: value for name, value in tensors.items() if name not in _NO_WEIGHTS}
+    return {name: value for name, value in tensors.items() if name not in _NOT_WEIGHTS}
 
 
 def _find_cached(tag: dict[str, Any]) -> Iterator[Path]:

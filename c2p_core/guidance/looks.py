@@ -43,7 +43,7 @@ def paints_anything(prompt: str) -> bool:
     return bool(choose_makeup(prompt, random.Random(0)))
 
 
-def prompt_warnings(prompt: str) -> list[Message]:
+def list_prompt_warnings(prompt: str) -> list[Message]:
     """Warnings for the user about words that the text model doesn't know, and about a prompt that names no makeup."""
     reading = read_prompt(prompt)
     warnings = [
@@ -77,5 +77,5 @@ def choose_look(
     direction = guidance.direction(prompt)
     grid = guidance.sampling_grid(mesh)
     before = guidance.embed(render(())[None], grid)
-    # The text model only chooses among variants: which products there are follows from the prompt's words.
+    # The text model only chooses among variants; the products follow from the words of the prompt.
     return min(candidates, key=lambda look: float(guidance.loss(before, render(look)[None], direction, grid)))

@@ -99,7 +99,7 @@ class NamedLook:
 
 @dataclass(frozen=True)
 class Tables:
-    """What prompts may say: ``vocabulary.toml``, whose comments explain each table, and the catalogue of products.
+    """The vocabulary of prompts: ``vocabulary.toml``, whose comments explain each table, and the catalogue of products.
 
     Dictionaries are keyed by name.
     """
@@ -120,9 +120,9 @@ class Tables:
     looks: dict[str, NamedLook]
 
 
-def _read() -> Tables:
+def _read_tables() -> Tables:
     toml = tomllib.loads(files("c2p_core.guidance").joinpath("vocabulary.toml").read_text(encoding="utf-8"))
-    colours = {name: Colour(_rgb(row["srgb"]), tuple(row["synonyms"])) for name, row in toml["colours"].items()}
+    colours = {name: Colour(_parse_rgb(row["srgb"]), tuple(row["synonyms"])) for name, row in toml["colours"].items()}
     return Tables(
         presets=tuple(toml["presets"]),
         templates=tuple(toml["templates"]),
@@ -131,36 +131,36 @@ def _read() -> Tables:
         ambiguous=frozenset(toml["ambiguous"]),
         stop_words=frozenset(toml["stop_words"]),
         colours=colours,
-        smoke={name: _rgb(code) for name, code in toml["smoke"].items()},
+        smoke={name: _parse_rgb(code) for name, code in toml["smoke"].items()},
         smoky_share=toml["smoky"]["share"],
-        soot=_rgb(toml["smoky"]["soot"]),
-        products={name: _product(product, tuple(colours)) for name, product in CATALOGUE.items()},
+        soot=_parse_rgb(toml["smoky"]["soot"]),
+        products={name: _read_product(product, tuple(colours)) for name, product in CATALOGUE.items()},
         strengths={name: Strength(row["intensity"], tuple(row["words"])) for name, row in toml["strengths"].items()},
         finishes={
             name: Finish(row["intensity"], row["spread"], tuple(row["words"])) for name, row in toml["finishes"].items()
         },
-        looks=_looks(toml["looks"]),
+        looks=_read_looks(toml["looks"]),
     )
 
 
-def _rgb(code: str) -> Rgb:
+def _parse_rgb(code: str) -> Rgb:
     """0..1 from six hexadecimal digits."""
     return (int(code[0:2], 16) / 255, int(code[2:4], 16) / 255, int(code[4:6], 16) / 255)
 
 
-def _product(record: catalogue.Product, every_colour: tuple[str, ...]) -> Product:
+def _read_product(record: catalogue.Product, every_colour: tuple[str, ...]) -> Product:
     colours = record.colours
     if record.not_colours is not None:
         colours = tuple(name for name in every_colour if name not in record.not_colours)
     return Product(record.words, colours, record.usual_colour, record.finishes)
 
 
-def _looks(rows: dict[str, dict[str, Any]]) -> dict[str, NamedLook]:
+def _read_looks(rows: dict[str, dict[str, Any]]) -> dict[str, NamedLook]:
     looks: dict[str, NamedLook] = {}
     for name, row in rows.items():
-        products = painted = tuple(map(_ingredient, row["products"]))
+        products = painted = tuple(map(_read_ingredient, row["products"]))
         if "painted" in row:
-            painted = tuple(map(_ingredient, row["painted"]))
+            painted = tuple(map(_read_ingredient, row["painted"]))
         elif "painted_as" in row:  # a look further up
             painted = looks[row["painted_as"]].painted
         elif "painted_colours" in row:
@@ -173,9 +173,9 @@ def _looks(rows: dict[str, dict[str, Any]]) -> dict[str, NamedLook]:
     return looks
 
 
-def _ingredient(row: dict[str, Any]) -> Ingredient:
+def _read_ingredient(row: dict[str, Any]) -> Ingredient:
     colours = tuple(row.get("colours", ()))
     return Ingredient(row["product"], colours, row["intensity"], row["spread"], row.get("chance", 1.0))
 
 
-TABLES = _read()
+TABLES = _read_tables()

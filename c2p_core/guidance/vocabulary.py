@@ -61,7 +61,7 @@ COLOURS: dict[str, Rgb] = {name: colour.rgb for name, colour in TABLES.colours.i
 
 def _mix_with_soot(colour: Rgb) -> Rgb:
     share = TABLES.smoky_share
-    red, green, blue = (share * own + (1 - share) * soot for own, soot in zip(colour, TABLES.soot, strict=True))
+    red, green, blue = (share * channel + (1 - share) * soot for channel, soot in zip(colour, TABLES.soot, strict=True))
     return (red, green, blue)
 
 
@@ -78,12 +78,12 @@ def split_words(text: str) -> list[str]:
     text = unicodedata.normalize("NFC", text.lower())
     # Many scripts write vowels as combining marks, which ``re`` doesn't treat as letters. A mark without a letter
     # before it is not a word.
-    text = "".join(sign if unicodedata.category(sign)[0] in "LM" else " " for sign in text)
+    text = "".join(character if unicodedata.category(character)[0] in "LM" else " " for character in text)
     return re.findall(r"\w\S*", text)
 
 
 @cache
-def known_words() -> frozenset[str]:
+def list_known_words() -> frozenset[str]:
     """Every word that has a meaning in prompts or occurs in captions."""
     texts: list[str] = [*TABLES.negations, "makeup", "make", "up"]
     for name, colour in TABLES.colours.items():
@@ -103,10 +103,10 @@ def read_prompt(prompt: str) -> PromptReading:
     """Sort a prompt's words into known and unknown ones; stop words are left out."""
     known, unknown = [], []
     for word in split_words(prompt):
-        if word in known_words():
+        if word in list_known_words():
             known.append(word)
         elif word not in TABLES.stop_words:
-            close = difflib.get_close_matches(word, sorted(known_words()), n=3, cutoff=0.6)
+            close = difflib.get_close_matches(word, sorted(list_known_words()), n=3, cutoff=0.6)
             unknown.append((word, tuple(close)))
     return PromptReading(tuple(known), tuple(unknown))
 
@@ -127,7 +127,7 @@ class _Token:
 
 
 @cache
-def _lexicon() -> dict[tuple[str, ...], _Token]:
+def _build_lexicon() -> dict[tuple[str, ...], _Token]:
     """Tokens by sequence of words; if two tables list the same words, the first one added wins."""
     entries: dict[tuple[str, ...], _Token] = {}
 
@@ -163,17 +163,17 @@ def _lexicon() -> dict[tuple[str, ...], _Token]:
 
 def _tokenize(prompt: str) -> list[_Token]:
     """Split a prompt into tokens, longest match first; negations are resolved into ``_Token.negated``."""
-    words, tokens, at = split_words(re.sub("[,;.]", f" {TABLES.separators[0]} ", prompt)), [], 0
-    longest = max(len(key) for key in _lexicon())
-    while at < len(words):
-        for count in range(min(longest, len(words) - at), 0, -1):
-            token = _lexicon().get(tuple(words[at : at + count]))
+    words, tokens, position = split_words(re.sub("[,;.]", f" {TABLES.separators[0]} ", prompt)), [], 0
+    longest = max(len(key) for key in _build_lexicon())
+    while position < len(words):
+        for count in range(min(longest, len(words) - position), 0, -1):
+            token = _build_lexicon().get(tuple(words[position : position + count]))
             if token is not None:
                 tokens.append(token)
-                at += count
+                position += count
                 break
         else:
-            at += 1
+            position += 1
     return _resolve_negations(tokens)
 
 
@@ -293,14 +293,14 @@ def _interpret(tokens: Sequence[_Token], rng: random.Random, draw: Callable[[str
             modifies_last = False
         elif token.negated:
             modifies_last = True
-            modifiers.update(_negated_modifier(token))
+            modifiers.update(_convert_negated(token))
         else:
             modifiers[token.kind] = token.value
     apply_to_last()
     return tuple(touches.values())
 
 
-def _negated_modifier(token: _Token) -> dict[str, str]:
+def _convert_negated(token: _Token) -> dict[str, str]:
     """Turn a negated word into a modifier: "not bold" is plain, "not red" another colour; a negated finish has none."""
     if token.kind == "strength":
         return {"strength": "plain"}

@@ -23,9 +23,9 @@ from c2p_core.prior_registry import REGISTRY
 from c2p_core.priors.inversion import OnStep
 from c2p_core.priors.inversion_cache import InversionCache, Inversions
 from c2p_core.priors.prior import Prior, Resources
-from c2p_core.profiles import choose_default, find_generator, full_recognisers
-from c2p_core.recognition import Recogniser, judge_warnings, load_recognisers, unmeasured_warnings
-from c2p_core.recognition.decoys import decoy_warnings, load_decoys
+from c2p_core.profiles import choose_default, find_generator, list_full_recognisers
+from c2p_core.recognition import Recogniser, list_judge_warnings, list_unmeasured_warnings, load_recognisers
+from c2p_core.recognition.decoys import list_decoy_warnings, load_decoys
 from c2p_core.recognition.user_recognisers import add_names, is_user_recogniser
 
 _Loaded = TypeVar("_Loaded")
@@ -112,7 +112,7 @@ def load_models(
     full = request.profile == "full"
     generator = find_generator(store) if full else None
     recognisers, missing = get_recognisers(name_recognisers(request), store, device, warm, full, recorded)
-    warnings += missing + unmeasured_warnings(recognisers) + judge_warnings(recognisers)
+    warnings += missing + list_unmeasured_warnings(recognisers) + list_judge_warnings(recognisers)
     optimised = split_hold_out(recognisers, request, warnings)
     prior = load_prior(
         request.prior,
@@ -131,7 +131,7 @@ def load_models(
     decoys: tuple[dict[str, Tensor], ...] = ()
     if request.mode == "decoy":
         decoys = load_decoys(store.path("decoys"), optimised, device)
-        warnings += decoy_warnings(optimised, decoys)
+        warnings += list_decoy_warnings(optimised, decoys)
     guidance = warm.get(
         ("guidance", device),
         lambda: TextGuidance(store, device, *parse_clip(request.clip), recorded=recorded),
@@ -178,7 +178,7 @@ def get_recognisers(
         full: whether "auto" includes the full profile's.
         recorded: see ``load_models``.
     """
-    full_profile = full_recognisers(store) if full and "auto" in (names, *names) else ()
+    full_profile = list_full_recognisers(store) if full and "auto" in (names, *names) else ()
 
     def load() -> tuple[tuple[Recogniser, ...], list[Message]]:
         missing: list[Message] = []
@@ -204,7 +204,7 @@ def split_hold_out(
     searchable = tuple(r for r in recognisers if r.judges_only is None)
     families = {r.family for r in searchable}
     names = {name for r in recognisers for name in (r.family, r.name)}
-    if hold_out != "auto" and hold_out not in names | {r.given for r in recognisers}:
+    if hold_out != "auto" and hold_out not in names | {r.requested_name for r in recognisers}:
         raise BadRequest("hold-out-unknown", name=hold_out, known=sorted(names))
     if not searchable:
         raise BadRequest("nothing-to-search-with", names=[r.name for r in recognisers])
@@ -215,7 +215,7 @@ def split_hold_out(
         return searchable
     if hold_out == "auto":
         hold_out = DEFAULT_HOLD_OUT if DEFAULT_HOLD_OUT in families else searchable[-1].family
-    held_family = next(r.family for r in recognisers if hold_out in (r.family, r.name, r.given))
+    held_family = next(r.family for r in recognisers if hold_out in (r.family, r.name, r.requested_name))
     return tuple(r for r in searchable if r.family != held_family)
 
 

@@ -7,9 +7,9 @@ from pathlib import Path
 from c2p_core.errors import Message, ModelUnavailable
 
 FOLDER = "stylegan2"
-"""Name of their folder within the folder of models."""
+"""Name of the folder of checkpoints within the folder of models."""
 SHIPPED_GENERATOR = "stylegan2-mini"
-"""The model that ships, with both networks."""
+"""The shipped model, with both networks."""
 GENERATORS = {"stylegan2-ffhq": "stylegan2-ffhq-config-f.pt", "stylegan2-ffhq-nvidia": "ffhq.pkl"}
 """Models of the manifest that are a generator alone, with the names of their files."""
 _E4E = "e4e_ffhq_encode.pt"
@@ -28,29 +28,29 @@ def find_checkpoints(models: Path) -> tuple[Path, Path] | None:
         ModelUnavailable: there is an encoder without a generator, or the other way round.
     """
     folder = models / FOLDER
-    both = folder / _E4E
-    if both.is_file():
-        return both, both
-    found = {
+    combined = folder / _E4E
+    if combined.is_file():
+        return combined, combined
+    files = {
         name: next((folder / f"{name}{ending}" for ending in _ENDINGS if (folder / f"{name}{ending}").is_file()), None)
         for name in ("generator", "encoder")
     }
-    generator, encoder = found.values()
+    generator, encoder = files.values()
     if encoder is not None and generator is None:
         fetched = (models / name / file for name, file in GENERATORS.items())
         generator = next((path for path in fetched if path.is_file()), None)
     if generator is not None and encoder is not None:
         return generator, encoder
-    for there, missing in ((generator, "encoder"), (encoder, "generator")):
-        if there is not None:
+    for present, missing in ((generator, "encoder"), (encoder, "generator")):
+        if present is not None:
             raise ModelUnavailable(
-                "checkpoint-alone", file=there.name, folder=str(folder), missing=missing, endings=list(_ENDINGS)
+                "checkpoint-alone", file=present.name, folder=str(folder), missing=missing, endings=list(_ENDINGS)
             )
     return None
 
 
 def missing_priors(models: Path) -> dict[str, Message]:
-    """The priors that can't be used, each with a message that says what is missing.
+    """The unavailable priors, each with a message that says what is missing.
 
     Args:
         models: folder of downloaded models.

@@ -28,7 +28,7 @@ Tensors = dict[str, Tensor]
 _LARGEST_FILE = 4 << 30  # bytes
 _WIDEST = 2048  # channels; no known network comes near
 _NETWORKS = ("generator.", "encoder.", "decoder.")  # prefixes of tensor names in a file with several networks
-_MEAN_OF = 4096  # draws whose mean replaces a missing mean code
+_MEAN_DRAWS = 4096  # draws whose mean replaces a missing mean code
 
 
 @dataclass(frozen=True)
@@ -72,20 +72,22 @@ def rosinality_layout(shape: GeneratorShape) -> list[StoredTensor]:
     style = shape.style
     layout_tensors = [StoredTensor("input.input", (1, shape.channels[0], 4, 4), "constant")]
     layout_tensors.append(StoredTensor("latent_avg", (style,), "mean_w", optional=True))
-    for at in range(shape.mapping):
-        layout_tensors.append(StoredTensor(f"style.{at + 1}.weight", (style, style), f"mapping.layers.{at}.weight"))
-        layout_tensors.append(StoredTensor(f"style.{at + 1}.bias", (style,), f"mapping.layers.{at}.bias"))
-    for at, (inputs, outputs, side) in enumerate(_layers(shape)):
-        name, ours = "conv1" if at == 0 else f"convs.{at - 1}", f"layers.{at}"
+    for index in range(shape.mapping):
+        layout_tensors.append(
+            StoredTensor(f"style.{index + 1}.weight", (style, style), f"mapping.layers.{index}.weight")
+        )
+        layout_tensors.append(StoredTensor(f"style.{index + 1}.bias", (style,), f"mapping.layers.{index}.bias"))
+    for index, (inputs, outputs, side) in enumerate(_list_convolutions(shape)):
+        name, ours = "conv1" if index == 0 else f"convs.{index - 1}", f"layers.{index}"
         layout_tensors += [
             StoredTensor(f"{name}.conv.weight", (1, outputs, inputs, 3, 3), f"{ours}.weight"),
             StoredTensor(f"{name}.conv.modulation.weight", (inputs, style), f"{ours}.affine.weight"),
             StoredTensor(f"{name}.conv.modulation.bias", (inputs,), f"{ours}.affine.bias"),
             StoredTensor(f"{name}.noise.weight", (1,), f"{ours}.noise_strength"),
             StoredTensor(f"{name}.activate.bias", (outputs,), f"{ours}.bias"),
-            StoredTensor(f"noises.noise_{at}", (1, 1, side, side), f"{ours}.noise"),
+            StoredTensor(f"noises.noise_{index}", (1, 1, side, side), f"{ours}.noise"),
         ]
-        if at % 2:
+        if index % 2:
             layout_tensors.append(StoredTensor(f"{name}.conv.blur.kernel", (4, 4), "", optional=True))
     for level, channels in enumerate(shape.channels):
         name, ours = "to_rgb1" if level == 0 else f"to_rgbs.{level - 1}", f"rgbs.{level}"
@@ -105,11 +107,13 @@ def nvidia_layout(shape: GeneratorShape) -> list[StoredTensor]:
     style = shape.style
     layout_tensors = [StoredTensor("synthesis.b4.const", (shape.channels[0], 4, 4), "constant")]
     layout_tensors.append(StoredTensor("mapping.w_avg", (style,), "mean_w"))
-    for at in range(shape.mapping):
-        layout_tensors.append(StoredTensor(f"mapping.fc{at}.weight", (style, style), f"mapping.layers.{at}.weight"))
-        layout_tensors.append(StoredTensor(f"mapping.fc{at}.bias", (style,), f"mapping.layers.{at}.bias"))
-    for at, (inputs, outputs, side) in enumerate(_layers(shape)):
-        name, ours = f"synthesis.b{side}.conv{1 - at % 2}", f"layers.{at}"
+    for index in range(shape.mapping):
+        layout_tensors.append(
+            StoredTensor(f"mapping.fc{index}.weight", (style, style), f"mapping.layers.{index}.weight")
+        )
+        layout_tensors.append(StoredTensor(f"mapping.fc{index}.bias", (style,), f"mapping.layers.{index}.bias"))
+    for index, (inputs, outputs, side) in enumerate(_list_convolutions(shape)):
+        name, ours = f"synthesis.b{side}.conv{1 - index % 2}", f"layers.{index}"
         layout_tensors += [
             StoredTensor(f"{name}.weight", (outputs, inputs, 3, 3), f"{ours}.weight"),
             StoredTensor(f"{name}.affine.weight", (inputs, style), f"{ours}.affine.weight"),
@@ -131,13 +135,13 @@ def nvidia_layout(shape: GeneratorShape) -> list[StoredTensor]:
     return layout_tensors
 
 
-def _layers(shape: GeneratorShape) -> list[tuple[int, int, int]]:
+def _list_convolutions(shape: GeneratorShape) -> list[tuple[int, int, int]]:
     """Input channels, output channels and side of each convolution."""
-    found = [(shape.channels[0], shape.channels[0], 4)]
+    convolutions = [(shape.channels[0], shape.channels[0], 4)]
     for level in range(1, len(shape.channels)):
-        before, here = shape.channels[level - 1 : level + 1]
-        found += [(before, here, 4 << level), (here, here, 4 << level)]
-    return found
+        before, after = shape.channels[level - 1 : level + 1]
+        convolutions += [(before, after, 4 << level), (after, after, 4 << level)]
+    return convolutions
 
 
 def _own_layout(shape: GeneratorShape) -> list[StoredTensor]:
@@ -201,14 +205,14 @@ def load_generator(path: Path) -> Generator:
         if average is not None:
             tensors["latent_avg"] = average[0] if average.ndim == 2 else average
         layout = _ROSINALITY
-    shape = _generator_shape(tensors, layout, path)
-    own = _translate(tensors, layout.tensors(shape), path)
+    shape = _read_generator_shape(tensors, layout, path)
+    translated = _translate(tensors, layout.tensors(shape), path)
     generator = Generator(shape)
-    mean_known = "mean_w" in own
-    _load_into(generator, own, path)
+    mean_known = "mean_w" in translated
+    _load_into(generator, translated, path)
     if not mean_known:
         with torch.no_grad():
-            draws = torch.randn(_MEAN_OF, shape.style, generator=torch.Generator().manual_seed(0))
+            draws = torch.randn(_MEAN_DRAWS, shape.style, generator=torch.Generator().manual_seed(0))
             generator.mean_w.copy_(generator.mapping(draws).mean(0))
     return generator.eval().requires_grad_(False)
 
@@ -224,25 +228,25 @@ def load_encoder(path: Path) -> Encoder:
     tensors = _select_network(tensors, "encoder.", path)
     if average is not None:
         tensors["latent_avg"] = average
-    shape = _encoder_shape(tensors, path)
+    shape = _read_encoder_shape(tensors, path)
     with torch.device("meta"):
         layout_tensors = _identity_layout(Encoder(shape))
     # Before the encoder is built: the file must really hold tensors as large as it claims.
-    own = _translate(tensors, layout_tensors, path)
+    translated = _translate(tensors, layout_tensors, path)
     encoder = Encoder(shape)
-    _load_into(encoder, own, path)
+    _load_into(encoder, translated, path)
     return encoder.eval().requires_grad_(False)
 
 
 def save(path: Path, generator: Generator, encoder: Encoder) -> None:
     """Save both in one .safetensors file in half precision, except variances, which may exceed its range."""
-    named = {f"generator.{name}": value for name, value in generator.state_dict().items()}
-    named |= {f"encoder.{name}": value for name, value in encoder.state_dict().items()}
-    kept = {
+    tensors = {f"generator.{name}": value for name, value in generator.state_dict().items()}
+    tensors |= {f"encoder.{name}": value for name, value in encoder.state_dict().items()}
+    stored = {
         name: value if not value.is_floating_point() or name.endswith("running_var") else value.half()
-        for name, value in named.items()
+        for name, value in tensors.items()
     }
-    save_file({name: value.contiguous().cpu() for name, value in kept.items()}, path, {"licence": "MIT"})
+    save_file({name: value.contiguous().cpu() for name, value in stored.items()}, path, {"licence": "MIT"})
 
 
 def _read(path: Path) -> Tensors:
@@ -291,12 +295,12 @@ def _read_safetensors(path: Path) -> Tensors:
 
 def _select_network(tensors: Tensors, prefix: str, path: Path) -> Tensors:
     """Select the tensors of one network in a file that may hold several."""
-    own = {name[len(prefix) :]: value for name, value in tensors.items() if name.startswith(prefix)}
-    strangers = [name for name in tensors if not name.startswith(_NETWORKS) and name != "latent_avg"]
-    if own and strangers:
-        unknown = Message("tensors-unknown", names=abbreviate_names(strangers))
+    selected = {name[len(prefix) :]: value for name, value in tensors.items() if name.startswith(prefix)}
+    unknown_names = [name for name in tensors if not name.startswith(_NETWORKS) and name != "latent_avg"]
+    if selected and unknown_names:
+        unknown = Message("tensors-unknown", names=abbreviate_names(unknown_names))
         raise ModelUnavailable("checkpoint-wrong-tensors", file=path.name, why=[unknown])
-    return own
+    return selected
 
 
 def _largest_number(tensors: Tensors, pattern: str) -> int:
@@ -306,25 +310,28 @@ def _largest_number(tensors: Tensors, pattern: str) -> int:
 
 def _find_numbers(tensors: Tensors, pattern: str) -> list[int]:
     """The numbers that the pattern matches; more than four digits can't be genuine."""
-    found = [match[1] for name in tensors if (match := re.match(pattern, name))]
-    return [int(digits) for digits in found if len(digits) <= 4]
+    numbers = [match[1] for name in tensors if (match := re.match(pattern, name))]
+    return [int(digits) for digits in numbers if len(digits) <= 4]
 
 
-def _generator_shape(tensors: Tensors, layout: _Layout, path: Path) -> GeneratorShape:
+def _read_generator_shape(tensors: Tensors, layout: _Layout, path: Path) -> GeneratorShape:
     levels = layout.levels(tensors)
     first = min(_find_numbers(tensors, layout.mapping), default=0)
     count = _largest_number(tensors, layout.mapping) - first + 1
     if not 1 <= levels <= 9 or not 1 <= count <= 32:
         raise ModelUnavailable("checkpoint-no-generator", file=path.name, side=1024)
-    channels = tuple(_size_along(tensors, layout.channels(level), 0, path) for level in range(levels))
-    return GeneratorShape(channels, _size_along(tensors, (layout.style,), 1, path), count)
+    channels = tuple(_read_size(tensors, layout.channels(level), 0, path) for level in range(levels))
+    return GeneratorShape(channels, _read_size(tensors, (layout.style,), 1, path), count)
 
 
-def _encoder_shape(tensors: Tensors, path: Path) -> EncoderShape:
+def _read_encoder_shape(tensors: Tensors, path: Path) -> EncoderShape:
     codes, units = _largest_number(tensors, r"styles\.(\d+)\.") + 1, _largest_number(tensors, r"body\.(\d+)\.") + 1
     if not 1 <= codes <= 18 or not 4 <= units <= 64:
         raise ModelUnavailable("checkpoint-no-encoder", file=path.name)
-    widths = [_size_along(tensors, (f"body.{at}.res_layer.{k}.weight" for k in (3, 4)), 0, path) for at in range(units)]
+    widths = [
+        _read_size(tensors, (f"body.{unit}.res_layer.{layer}.weight" for layer in (3, 4)), 0, path)
+        for unit in range(units)
+    ]
     stages = [(width, len(list(group))) for width, group in groupby(widths)]
     halvings = _largest_number(tensors, r"styles\.0\.convs\.(\d+)\.") // 2 + 1
     if len(stages) != 4 or not 1 <= halvings <= 6:
@@ -333,24 +340,24 @@ def _encoder_shape(tensors: Tensors, path: Path) -> EncoderShape:
     linear = ("styles.0.linear.weight",)
     return EncoderShape(
         codes=codes,
-        style=_size_along(tensors, linear, 0, path),
+        style=_read_size(tensors, linear, 0, path),
         size=16 << halvings,
         channels=(channels[0], channels[1], channels[2], channels[3]),
         units=(counts[0], counts[1], counts[2], counts[3]),
-        heads=_size_along(tensors, linear, 1, path),
+        heads=_read_size(tensors, linear, 1, path),
     )
 
 
-def _size_along(tensors: Tensors, names: Iterable[str], axis: int, path: Path) -> int:
+def _read_size(tensors: Tensors, names: Iterable[str], axis: int, path: Path) -> int:
     """The size along an axis of the first of these tensors that exists."""
-    tried = tuple(names)
-    for name in tried:
+    candidates = tuple(names)
+    for name in candidates:
         if name in tensors and tensors[name].ndim > axis:
             extent = tensors[name].shape[axis]
             if not 1 <= extent <= _WIDEST:
                 raise ModelUnavailable("checkpoint-too-wide", file=path.name, name=name, extent=extent)
             return extent
-    raise ModelUnavailable("checkpoint-incomplete", file=path.name, missing=tried[0])
+    raise ModelUnavailable("checkpoint-incomplete", file=path.name, missing=candidates[0])
 
 
 def _translate(tensors: Tensors, layout_tensors: Sequence[StoredTensor], path: Path) -> Tensors:
@@ -359,13 +366,13 @@ def _translate(tensors: Tensors, layout_tensors: Sequence[StoredTensor], path: P
     Raises:
         ModelUnavailable: tensors are missing, unknown or of the wrong shape; the message names them.
     """
-    wanted = {stored.name: stored.shape for stored in layout_tensors}
-    check_tensors(tensors, wanted, path, {stored.name for stored in layout_tensors if stored.optional})
-    there = [stored for stored in layout_tensors if stored.name in tensors]
-    filters = [stored.name for stored in there if not stored.ours and not _is_blur_filter(tensors[stored.name])]
+    shapes = {stored.name: stored.shape for stored in layout_tensors}
+    check_tensors(tensors, shapes, path, {stored.name for stored in layout_tensors if stored.optional})
+    present = [stored for stored in layout_tensors if stored.name in tensors]
+    filters = [stored.name for stored in present if not stored.ours and not _is_blur_filter(tensors[stored.name])]
     if filters:
         raise ModelUnavailable("checkpoint-wrong-filters", file=path.name, names=abbreviate_names(filters))
-    return {stored.ours: tensors[stored.name] for stored in there if stored.ours}
+    return {stored.ours: tensors[stored.name] for stored in present if stored.ours}
 
 
 def _is_blur_filter(kernel: Tensor) -> bool:

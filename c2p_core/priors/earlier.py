@@ -1,6 +1,6 @@
-"""What an earlier protection did to a face, so that both together stay within the limits of the strength.
+"""Measures an earlier protection of a face, so that both together stay within the limits of the strength.
 
-Landmarks of the protected photo and of its original, each found anew, tell how far the face was moved; the rest of the
+Landmarks of the protected photo and of its original, each found anew, show how far the face was moved; the rest of the
 difference between the two is tone.
 """
 
@@ -32,78 +32,80 @@ _RIDGE = 1e-3
 
 
 @dataclass(frozen=True)
-class Room:
-    """What is left of the limit of a face's movement.
+class MovementBudget:
+    """How far a face may still move.
 
     Attributes:
         mesh: (468, 2) canvas pixels.
-        left: mean movement of the landmarks, in canvas pixels; more than 0.
+        remaining: mean movement of the landmarks, in canvas pixels; more than 0.
     """
 
     mesh: Tensor
-    left: float
+    remaining: float
 
-    def to(self, device: torch.device) -> Room:
-        return Room(self.mesh.to(device), self.left)
+    def to(self, device: torch.device) -> MovementBudget:
+        return MovementBudget(self.mesh.to(device), self.remaining)
 
     def confine(self, displacement: Tensor) -> Tensor:
-        """Scale a (2, n, n) displacement down to what is left."""
+        """Scale a (2, n, n) displacement down to the remaining movement."""
         moved = (warp_points(displacement, self.mesh) - self.mesh).norm(dim=1).mean()
-        confined: Tensor = displacement * (self.left / moved.clamp(min=self.left))
+        confined: Tensor = displacement * (self.remaining / moved.clamp(min=self.remaining))
         return confined
 
 
 @dataclass(frozen=True)
-class Earlier:
-    """What was done to a face before.
+class EarlierChange:
+    """The earlier change of a face.
 
     Attributes:
-        room: what is left of the limit of its movement.
+        budget: how far it may still move.
         reference: (3, 256, 256) linear light of the original, with the user's edits of the whole photo.
         tone: (256, 256) optical density that was added to it.
-        edited: (256, 256) map of where more than that was changed, 0 to 1.
+        edited: (256, 256) map 0..1 of larger changes.
     """
 
-    room: Room
+    budget: MovementBudget
     reference: Tensor
     tone: Tensor
     edited: Tensor
 
-    def to(self, device: torch.device) -> Earlier:
+    def to(self, device: torch.device) -> EarlierChange:
         reference, tone, edited = (part.to(device) for part in (self.reference, self.tone, self.edited))
-        return Earlier(self.room, reference, tone, edited)
+        return EarlierChange(self.budget, reference, tone, edited)
 
 
-def find_earlier(face: CanvasFace, original: CanvasFace, limit: float) -> Earlier:
-    """Find what was done to a face before.
+def find_earlier_change(face: CanvasFace, original: CanvasFace, limit: float) -> EarlierChange:
+    """Measure the earlier change of a face.
 
     Args:
         face: on its canvas, as it is now.
         original: the same face on the same canvas, before.
         limit: of the mean distance of the landmarks from the original, in eye distances.
     """
-    mesh, origin = (part.mesh.cpu().numpy() for part in (face, original))
+    mesh, original_mesh = (part.mesh.cpu().numpy() for part in (face, original))
     before, now = (srgb_to_linear(part.pixels.cpu()).clamp(min=_DARKEST) for part in (original, face))
     reference = _follow_edits(before, now, torch.from_numpy(signed_distance(mesh, OVAL) > _BEYOND))
     difference = gaussian_blur(torch.log(reference / now), _TONE_BLUR)
     edited = 1.0 - torch.from_numpy(ramp(difference.abs().amax(0).numpy(), *_EDITED))
     tone = (difference * LUMINANCE[:, None, None]).sum(0) * (1 - edited)
-    return Earlier(measure_room(mesh, origin, limit), reference, tone, edited)
+    return EarlierChange(measure_movement_budget(mesh, original_mesh, limit), reference, tone, edited)
 
 
-def measure_room(mesh: NDArray[np.float32], origin: NDArray[np.float32], limit: float) -> Room:
-    """Measure what is left of a limit: nothing on a face that was moved, which would be bent where it is bent already.
+def measure_movement_budget(
+    mesh: NDArray[np.float32], original_mesh: NDArray[np.float32], limit: float
+) -> MovementBudget:
+    """Measure how far a face may still move: not at all if it was moved before, or it would be bent twice in one place.
 
-    What was moved and what will be never add up to more than the limit.
+    Both movements together never exceed the limit.
 
     Args:
         mesh: (468, 2) canvas pixels, landmarks now.
-        origin: the same in the original.
+        original_mesh: the same in the original.
         limit: of the mean distance of the landmarks from the original, in eye distances.
     """
-    moved = float(np.linalg.norm(mesh - origin, axis=1).mean())
-    left = 0.0 if moved > _MOVED else limit * CANVAS_EYE_DISTANCE - moved
-    return Room(torch.from_numpy(mesh), max(_LEAST, left))
+    moved = float(np.linalg.norm(mesh - original_mesh, axis=1).mean())
+    remaining = 0.0 if moved > _MOVED else limit * CANVAS_EYE_DISTANCE - moved
+    return MovementBudget(torch.from_numpy(mesh), max(_LEAST, remaining))
 
 
 def bound_tone(density: Tensor, earlier: Tensor, lighter: Tensor, darker: Tensor) -> Tensor:
@@ -123,11 +125,11 @@ def bound_tone(density: Tensor, earlier: Tensor, lighter: Tensor, darker: Tensor
 def _follow_edits(before: Tensor, now: Tensor, outside: Tensor) -> Tensor:
     """Apply the user's edits of the whole photo to the original: a curve for each channel, fitted outside of the face.
 
-    Returns the face as it is now where no such curve explains the rest.
+    Returns the face as it is now if no such curve explains the difference.
     """
     if int(outside.sum()) < CANVAS:
         return before
-    followed = []
+    edited_channels = []
     for old, new in zip(torch.log(before), torch.log(now), strict=True):
         x, y = old[outside].double(), new[outside].double()
         spread = (x - x.mean()).square().mean() + _RIDGE
@@ -135,5 +137,5 @@ def _follow_edits(before: Tensor, now: Tensor, outside: Tensor) -> Tensor:
         curve = (old - x.mean()) * gain + y.mean()
         if float((curve[outside] - y).abs().mean()) > _STRANGE:
             return now
-        followed.append(curve)
-    return torch.exp(torch.stack(followed)).float().clamp(_DARKEST, 1.0)
+        edited_channels.append(curve)
+    return torch.exp(torch.stack(edited_channels)).float().clamp(_DARKEST, 1.0)

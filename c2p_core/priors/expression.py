@@ -3,10 +3,10 @@
 They hold when
 - eyes and brows do not move at all: heights and slopes of the brows, openings and positions of the eyes;
 - lips, teeth and the skin around them do not move at all: corners, opening, thickness and width stay;
-- the nose does not move: a wider or bulbous one is the first thing that people see;
+- the nose does not move: people notice a wider or bulbous one first;
 - the face keeps its width, and the jaw's outline moves like a smooth curve, so that it never dents.
-``conditions`` builds them, ``enforce`` corrects displacements to meet them. Without keep_expression only the eyes are
-held: identity depends on them most, and moving them would distort the catchlights.
+``build_conditions`` builds them, ``enforce`` corrects displacements to meet them. Without keep_expression only the eyes
+are held: identity depends on them most, and moving them would distort the catchlights.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ _SMOOTH_WITHIN = 4.5  # cells over which corrections fade out
 Floats = NDArray[np.float64]
 
 
-def conditions(mesh: NDArray[np.float32], cells: int, keep_expression: bool = True) -> Floats:
+def build_conditions(mesh: NDArray[np.float32], cells: int, keep_expression: bool = True) -> Floats:
     """Build the conditions on a displacement of a face.
 
     Args:
@@ -72,7 +72,7 @@ def conditions(mesh: NDArray[np.float32], cells: int, keep_expression: bool = Tr
     )
 
 
-def enforce(rows: Floats, moves: Floats, movable: NDArray[np.bool_]) -> Floats:
+def enforce(conditions: Floats, moves: Floats, movable: NDArray[np.bool_]) -> Floats:
     """Correct displacements to meet the conditions exactly.
 
     The correction has the least energy, its size and curvature together, so that movement of the skin around lips and
@@ -80,7 +80,7 @@ def enforce(rows: Floats, moves: Floats, movable: NDArray[np.bool_]) -> Floats:
     every control point affects a lip, a brow or the nose.)
 
     Args:
-        rows: (C, 2 * cells * cells) conditions.
+        conditions: (C, 2 * cells * cells) conditions.
         moves: (2 * cells * cells, N) displacements.
         movable: (cells, cells) where the correction may act; elsewhere the displacements are kept.
 
@@ -88,18 +88,18 @@ def enforce(rows: Floats, moves: Floats, movable: NDArray[np.bool_]) -> Floats:
         the corrected displacements, of the same shape.
     """
     inside = np.flatnonzero(movable)
-    both = np.concatenate([inside, inside + movable.size])
-    own = rows[:, both]
-    values, vectors = np.linalg.eigh(own @ own.T)
+    active_columns = np.concatenate([inside, inside + movable.size])
+    active = conditions[:, active_columns]
+    values, vectors = np.linalg.eigh(active @ active.T)
     independent = values > _RANK_TOLERANCE * values[-1]
     if not independent.any():
         return moves
-    own = (vectors[:, independent].T @ own) / np.sqrt(values[independent])[:, None]
+    active = (vectors[:, independent].T @ active) / np.sqrt(values[independent])[:, None]
     solver = splu(_energy_matrix(movable))
-    responses = np.concatenate([solver.solve(np.ascontiguousarray(half.T)) for half in np.hsplit(own, 2)])
-    changed = moves.copy()
-    changed[both] -= responses @ np.linalg.solve(own @ responses, own @ moves[both])
-    return changed
+    responses = np.concatenate([solver.solve(np.ascontiguousarray(half.T)) for half in np.hsplit(active, 2)])
+    corrected = moves.copy()
+    corrected[active_columns] -= responses @ np.linalg.solve(active @ responses, active @ moves[active_columns])
+    return corrected
 
 
 def _energy_matrix(movable: NDArray[np.bool_]) -> csc_matrix:
@@ -143,22 +143,22 @@ def _arc_length(points: Floats) -> Floats:
     return np.asarray(2 * length_so_far / length_so_far[-1] - 1)
 
 
-def _complement_of_polynomials(at: Floats, degree: int) -> Floats:
-    """(N, N) projector onto the complement of the polynomials in ``at`` up to a degree."""
-    powers, _ = np.linalg.qr(np.vander((at - at.mean()) / np.ptp(at), degree + 1))
-    return np.asarray(np.eye(len(at)) - powers @ powers.T)
+def _complement_of_polynomials(positions: Floats, degree: int) -> Floats:
+    """(N, N) projector onto the complement of the polynomials in ``positions`` up to a degree."""
+    powers, _ = np.linalg.qr(np.vander((positions - positions.mean()) / np.ptp(positions), degree + 1))
+    return np.asarray(np.eye(len(positions)) - powers @ powers.T)
 
 
 def _bilinear_weights(points: NDArray[np.floating], cells: int) -> Floats:
     """(N, cells * cells) bilinear interpolation weights of a grid at (N, 2) canvas points; zero outside the canvas."""
-    at = points.astype(np.float64) * (cells / CANVAS) - 0.5
-    low = np.floor(at).astype(int)
-    rows = np.zeros((len(points), cells * cells))
-    number = np.arange(len(points))
+    positions = points.astype(np.float64) * (cells / CANVAS) - 0.5
+    low = np.floor(positions).astype(int)
+    weights = np.zeros((len(points), cells * cells))
+    point_numbers = np.arange(len(points))
     for dx in (0, 1):
         for dy in (0, 1):
             x, y = low[:, 0] + dx, low[:, 1] + dy
-            share = (1 - np.abs(at[:, 0] - x)) * (1 - np.abs(at[:, 1] - y))
+            share = (1 - np.abs(positions[:, 0] - x)) * (1 - np.abs(positions[:, 1] - y))
             inside = (x >= 0) & (x < cells) & (y >= 0) & (y < cells)
-            rows[number[inside], (y * cells + x)[inside]] += share[inside]
-    return rows
+            weights[point_numbers[inside], (y * cells + x)[inside]] += share[inside]
+    return weights

@@ -47,12 +47,12 @@ def tone_mask(pixels: np.ndarray, mesh: np.ndarray) -> np.ndarray:
     """(256, 256) mask 0..1 of where tone may change: on skin, less on the nose, fading out at the brows."""
     brows = face_regions.brows_distance(mesh)
     nose = face_regions.signed_distance(mesh, face_regions.NOSE)
-    allowed = (
+    mask = (
         face_regions.skin_mask(pixels, mesh)
         * face_regions.ramp(-brows, -_BROW_FADE, -1.0)
         * (1.0 - (1.0 - _TONE_ON_NOSE) * face_regions.ramp(nose, -2.0, 12.0))
     )
-    return np.asarray(allowed, dtype=np.float32)
+    return np.asarray(mask, dtype=np.float32)
 
 
 def tone_scales(pixels: np.ndarray, mesh: np.ndarray) -> np.ndarray:
@@ -92,8 +92,8 @@ def grain_mask(mesh: np.ndarray) -> np.ndarray:
 def line_mask(mesh: np.ndarray) -> np.ndarray:
     """(256, 256) mask 0..1 of where new lines count: not on brows and lips, which are lines themselves."""
     lips = face_regions.signed_distance(mesh, face_regions.OUTER_LIPS)
-    on = face_regions.ramp(np.minimum(face_regions.brows_distance(mesh), lips), -1.0, 2.0)
-    return np.asarray(1.0 - on, dtype=np.float32)
+    features = face_regions.ramp(np.minimum(face_regions.brows_distance(mesh), lips), -1.0, 2.0)
+    return np.asarray(1.0 - features, dtype=np.float32)
 
 
 def face_mask(mesh: np.ndarray) -> np.ndarray:

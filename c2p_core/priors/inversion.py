@@ -77,9 +77,9 @@ def working_side(generator: Generator) -> int:
     return min(generator.shape.size, _SIDE)
 
 
-def synthesise(generator: Generator, weights: dict[str, Tensor], codes: Tensor, **more: object) -> Tensor:
-    """Synthesise (B, 3, h, h) from (B, codes, style) codes with tuned weights; ``more`` is passed to the generator."""
-    pictures: Tensor = functional_call(generator, weights, (codes,), dict(more))
+def synthesise(generator: Generator, weights: dict[str, Tensor], codes: Tensor, **options: object) -> Tensor:
+    """Synthesise (B, 3, h, h) from (B, codes, style) codes with tuned weights; ``options`` go to the generator."""
+    pictures: Tensor = functional_call(generator, weights, (codes,), dict(options))
     return pictures
 
 
@@ -110,9 +110,9 @@ def fingerprint(generator: Generator, encoder: Encoder) -> str:
     return digest.hexdigest()
 
 
-def psnr(made: Tensor, wanted: Tensor, mask: Tensor) -> float:
+def psnr(pictures: Tensor, targets: Tensor, mask: Tensor) -> float:
     """PSNR in dB of (B, 3, h, h) pictures in -1..1, where the mask is 1."""
-    error = ((made.clamp(-1, 1) - wanted) ** 2 * mask).sum() / (made.shape[1] * mask.sum())
+    error = ((pictures.clamp(-1, 1) - targets) ** 2 * mask).sum() / (pictures.shape[1] * mask.sum())
     return float(-10 * torch.log10(error / 4 + 1e-10))
 
 
@@ -135,17 +135,17 @@ def invert(
         settings: steps, rates and target.
         on_step: see ``OnStep``.
     """
-    side, wanted = picture.shape[2], picture[None]
-    target_features = perceptual.features(wanted)
+    side, target = picture.shape[2], picture[None]
+    target_features = perceptual.features(target)
     steps = settings.latent_steps + settings.tuning_steps
 
-    def loss(made: Tensor) -> Tensor:
+    def loss(rendered: Tensor) -> Tensor:
         # Outside the mask both pictures are the same, so that the losses ignore it.
-        masked = made * mask + (wanted * (1 - mask))
-        return F.mse_loss(masked, wanted) + settings.perceptual * perceptual.distance_to(masked, target_features)
+        masked = rendered * mask + (target * (1 - mask))
+        return F.mse_loss(masked, target) + settings.perceptual * perceptual.distance_to(masked, target_features)
 
     with torch.no_grad():
-        estimate = encoder(_resize(wanted, encoder.shape.size))
+        estimate = encoder(_resize(target, encoder.shape.size))
     codes = estimate.clone().requires_grad_()
     optimiser = torch.optim.Adam([codes], lr=settings.latent_rate * w_std(generator), betas=(0.9, 0.99))
     for step in range(settings.latent_steps):
@@ -157,16 +157,16 @@ def invert(
     weights = {name: p.detach().clone().requires_grad_() for name, p in tuned_parameters(generator).items()}
     optimiser = torch.optim.Adam(weights.values(), lr=settings.tuning_rate, betas=(0.9, 0.99))
     with torch.no_grad():
-        begun = generator.synthesise_layers(codes, frozen_layers(generator.shape.codes))
+        partial = generator.synthesise_layers(codes, frozen_layers(generator.shape.codes))
     for step in range(settings.tuning_steps):
         on_step(settings.latent_steps + step, steps)
-        made = synthesise(generator, weights, codes, size=side, begun=begun)
-        if step % _CHECK_EVERY == 0 and psnr(made.detach(), wanted, mask) >= settings.target:
+        rendered = synthesise(generator, weights, codes, size=side, partial=partial)
+        if step % _CHECK_EVERY == 0 and psnr(rendered.detach(), target, mask) >= settings.target:
             break
-        _descend(optimiser, loss(made))
+        _descend(optimiser, loss(rendered))
     weights = {name: weight.detach() for name, weight in weights.items()}
     with torch.no_grad():
-        quality = psnr(synthesise(generator, weights, codes, size=side), wanted, mask)
+        quality = psnr(synthesise(generator, weights, codes, size=side), target, mask)
     return Inversion(codes[0], weights, quality)
 
 
@@ -186,21 +186,21 @@ def tuned_parameters(generator: Generator) -> dict[str, Tensor]:
     Neither the mapping network, which synthesis from W+ does not use, nor the noise strengths.
     """
     levels, first = working_side(generator).bit_length() - 2, frozen_layers(generator.shape.codes)
-    kept = {f"layers.{at}." for at in range(first, 2 * levels - 1)}
-    kept |= {f"rgbs.{at}." for at in range(first // 2, levels)}
+    prefixes = {f"layers.{index}." for index in range(first, 2 * levels - 1)}
+    prefixes |= {f"rgbs.{index}." for index in range(first // 2, levels)}
     return {
         name: parameter
         for name, parameter in generator.named_parameters()
-        if name.startswith(tuple(kept)) and not name.endswith("noise_strength")
+        if name.startswith(tuple(prefixes)) and not name.endswith("noise_strength")
     }
 
 
 @torch.no_grad()
 def w_std(generator: Generator) -> float:
     """Standard deviation of the components of W around their means, over random draws."""
-    parameter = generator.mean_w
-    draws = torch.randn(512, generator.shape.style, generator=torch.Generator().manual_seed(0)).to(parameter)
-    return float((generator.mapping(draws) - parameter).square().mean().sqrt())
+    mean_w = generator.mean_w
+    draws = torch.randn(512, generator.shape.style, generator=torch.Generator().manual_seed(0)).to(mean_w)
+    return float((generator.mapping(draws) - mean_w).square().mean().sqrt())
 
 
 def _descend(optimiser: torch.optim.Optimizer, loss: Tensor) -> None:

@@ -23,18 +23,18 @@ from torch import Tensor
 from c2p_core.errors import Message
 
 CACHE_VARIABLE = "C2P_CACHE"
-_LARGEST = 512 << 20  # bytes
-_OLDEST = 14 * 24 * 3600.0  # seconds since last use
+_MAX_BYTES = 512 << 20
+_MAX_AGE = 14 * 24 * 3600.0  # seconds since last use
 # Other files in the folder are left alone: C2P_CACHE may name any folder.
 _ENTRY = re.compile(r"[0-9a-f]{64}\.safetensors")
-_ASIDE = re.compile(r"[0-9a-f]{64}\.[0-9a-f]{8}\.part")
-_HELD = 4  # faces in memory
+_TEMPORARY = re.compile(r"[0-9a-f]{64}\.[0-9a-f]{8}\.part")
+_MOST_IN_MEMORY = 4  # faces
 
 
 def default_folder() -> Path:
     """``C2P_CACHE``, else the user's cache folder."""
-    chosen = os.environ.get(CACHE_VARIABLE)
-    return Path(chosen).absolute() if chosen else platformdirs.user_cache_path("protect-face") / "inversions"
+    configured = os.environ.get(CACHE_VARIABLE)
+    return Path(configured).absolute() if configured else platformdirs.user_cache_path("protect-face") / "inversions"
 
 
 class Inversions(Protocol):
@@ -60,20 +60,20 @@ class MemoryInversions:
 
     def put(self, key: str, tensors: dict[str, Tensor]) -> Message | None:
         self._held[key] = {name: value.cpu() for name, value in tensors.items()}
-        while len(self._held) > _HELD:
+        while len(self._held) > _MOST_IN_MEMORY:
             self._held.popitem(last=False)
         return None
 
 
 class InversionCache:
-    """Inverted faces on disk, evicted in order of least recent use.
+    """Inverted faces on disk; the least recently used are evicted first.
 
     Attributes:
         folder: created on demand, private to the user; the permissions of an existing folder are kept.
         largest: maximum size in bytes.
     """
 
-    def __init__(self, folder: Path | None = None, largest: int = _LARGEST) -> None:
+    def __init__(self, folder: Path | None = None, largest: int = _MAX_BYTES) -> None:
         self.folder = folder if folder is not None else default_folder()
         self.largest = largest
 
@@ -81,7 +81,7 @@ class InversionCache:
         """The tensors of a key; None when there are none, or they are damaged or too old."""
         path = self._path(key)
         try:
-            tensors = load_file(path) if time.time() - path.stat().st_mtime <= _OLDEST else None
+            tensors = load_file(path) if time.time() - path.stat().st_mtime <= _MAX_AGE else None
         except FileNotFoundError:
             return None
         except (OSError, SafetensorError):
@@ -96,17 +96,17 @@ class InversionCache:
     def put(self, key: str, tensors: dict[str, Tensor]) -> Message | None:
         """Store tensors; if that fails, nothing is left behind and a message for the user is returned."""
         path = self._path(key)
-        aside = path.with_name(f"{key}.{secrets.token_hex(4)}.part")
+        temporary = path.with_name(f"{key}.{secrets.token_hex(4)}.part")
         try:
             self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             # Private before anything is written: others may have access to the folder.
-            aside.touch(mode=0o600)
-            save_file({name: value.contiguous().cpu() for name, value in tensors.items()}, aside)
-            aside.chmod(0o600)
-            aside.replace(path)
+            temporary.touch(mode=0o600)
+            save_file({name: value.contiguous().cpu() for name, value in tensors.items()}, temporary)
+            temporary.chmod(0o600)
+            temporary.replace(path)
         except (OSError, SafetensorError) as error:
             with suppress(OSError):
-                aside.unlink()
+                temporary.unlink()
             return Message("inversion-not-kept", folder=str(self.folder), reason=str(error), variable=CACHE_VARIABLE)
         # Another run may be clearing the same folder; anything left over is evicted next time.
         with suppress(OSError):
@@ -120,7 +120,7 @@ class InversionCache:
     def clear(self) -> int:
         """Remove all entries and the remains of killed runs; returns the number of entries."""
         entries = self.entries()
-        for path in [*entries, *self._list_files(_ASIDE)]:
+        for path in [*entries, *self._list_files(_TEMPORARY)]:
             path.unlink(missing_ok=True)
         return len(entries)
 
@@ -133,13 +133,13 @@ class InversionCache:
     def _evict(self, newest: Path) -> None:
         """Remove the least recently used entries, but never the newest."""
         now = time.time()
-        for left in self._list_files(_ASIDE):
-            if now - left.stat().st_mtime > 3600:
-                left.unlink(missing_ok=True)
+        for leftover in self._list_files(_TEMPORARY):
+            if now - leftover.stat().st_mtime > 3600:
+                leftover.unlink(missing_ok=True)
         entries = [path for path in self.entries() if path != newest]
         total = newest.stat().st_size + sum(path.stat().st_size for path in entries)
         for path in entries:
-            if total <= self.largest and now - path.stat().st_mtime <= _OLDEST:
+            if total <= self.largest and now - path.stat().st_mtime <= _MAX_AGE:
                 continue
             total -= path.stat().st_size
             path.unlink(missing_ok=True)

@@ -29,12 +29,12 @@ class Lines:
         self._depth = -torch.log((linear * self._luminance).sum(0).clamp(min=2e-3))
         self._weights = [level / level.sum().clamp(min=1.0) for level in _build_pyramid(mask)]
 
-    def typical(self, reference: Sequence[Tensor]) -> float:
+    def measure_typical_strength(self, strengths: Sequence[Tensor]) -> float:
         """Typical strength of the lines that are on the face (see ``measure``), in optical density: 0.05 on the skin of
         a blurred face, 0.24 usually, 0.4 on wrinkled skin. Medians, so that the edges of features do not count."""
         medians = [
             level.sum(0)[weight > 0.5 * weight.max()].median()
-            for level, weight in zip(reference, self._weights, strict=True)
+            for level, weight in zip(strengths, self._weights, strict=True)
         ]
         return float(torch.stack(medians).norm())
 

@@ -47,14 +47,14 @@ def _distance(mesh: NDArray[np.float32], part: Part) -> Map:
         return np.asarray(tree.query(cell_centres(CANVAS))[0].reshape(CANVAS, CANVAS), dtype=np.float32)
     if part == "nose":
         # From between the eyes to the wings, which no outline of the mesh surrounds.
-        around = ConvexHull(mesh[list(_NOSE)].astype(np.float64)).vertices
-        return signed_distance(mesh, tuple(_NOSE[index] for index in around))
+        hull = ConvexHull(mesh[list(_NOSE)].astype(np.float64)).vertices
+        return signed_distance(mesh, tuple(_NOSE[index] for index in hull))
     outlines = {"brows": (LEFT_BROW, RIGHT_BROW), "mouth": (OUTER_LIPS,)}[part]
     return np.asarray(np.minimum.reduce([signed_distance(mesh, outline) for outline in outlines]))
 
 
 def _fill_gaps(line: NDArray[np.float64]) -> NDArray[np.float64]:
     """Points along a polyline, close to each other."""
-    lengths = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(line, axis=0), axis=1))])
-    at = np.linspace(0.0, lengths[-1], int(lengths[-1] / _EVERY) + 2)
-    return np.stack([np.interp(at, lengths, axis) for axis in line.T], 1)
+    length_so_far = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(line, axis=0), axis=1))])
+    positions = np.linspace(0.0, length_so_far[-1], int(length_so_far[-1] / _EVERY) + 2)
+    return np.stack([np.interp(positions, length_so_far, axis) for axis in line.T], 1)

@@ -78,8 +78,8 @@ class MakeupFace:
         return MakeupFace(self.renderer.with_look(look), self._patterns)
 
     def start(self) -> Code:
-        own = self.renderer.start()
-        return {"products": own.pop("products"), "complexion": self._patterns.new_zeros(len(self._patterns)), **own}
+        code = self.renderer.start()
+        return {"products": code.pop("products"), "complexion": self._patterns.new_zeros(len(self._patterns)), **code}
 
     def render(self, code: Code) -> Rendered:
         return self.renderer.render(self.renderer.displacement(code), self._compute_light(code), code)

@@ -19,19 +19,19 @@ from c2p_core.models.inert_pickle import CONTAINERS, Builder, InertReader, Shell
 
 
 class _Storages:
-    """Loads the numbers of tensors, which a file has as pickles of their own."""
+    """Loads the storages of tensors, which are nested pickles in the file."""
 
     def __init__(self, size: int) -> None:
         """``size``: of the file in bytes."""
         self._left = size
 
     def load(self, data: bytes) -> Any:
-        """Load the numbers of one tensor.
+        """Load the storage of one tensor.
 
         Raises:
-            UnpicklingError: the file would be larger than it is.
+            UnpicklingError: the storages are larger than the file.
         """
-        # Else a file could have the same numbers loaded again and again.
+        # Or a file could have the same storage loaded many times.
         self._left -= len(data)
         if self._left < 0 or data.startswith(b"PK"):
             raise pickle.UnpicklingError("it is larger than its file")

@@ -31,11 +31,11 @@ class Perceptual:
         self._path = path
         self.network = place(load_weights(Faceres(), path), device)
         self._recorded: list[Tensor] = []
-        for at in _COMPARED:
-            self.network.layers[at].register_forward_hook(self._record)
+        for index in _COMPARED:
+            self.network.layers[index].register_forward_hook(self._record)
 
     def copy_to(self, device: torch.device) -> Perceptual:
-        """Load the same on another device, from the file: this device may not have the memory for a copy."""
+        """Load a copy on another device from the file, since this device may lack the memory for a copy."""
         return Perceptual(self._path, device)
 
     def features(self, pictures: Tensor) -> list[Tensor]:
@@ -47,20 +47,20 @@ class Perceptual:
             face = F.avg_pool2d(face, face.shape[2] // SIDE)
         self._recorded.clear()
         descriptor: Tensor = self.network((face[:, :, _FACE, _FACE] + 1) / 2)
-        found = [*self._recorded, descriptor]
+        features = [*self._recorded, descriptor]
         self._recorded.clear()
-        return found
+        return features
 
-    def distance(self, made: Tensor, wanted: Tensor) -> Tensor:
+    def distance(self, pictures: Tensor, targets: Tensor) -> Tensor:
         """Scalar mean relative distance between the features of two batches."""
         with torch.no_grad():
-            targets = self.features(wanted)
-        return self.distance_to(made, targets)
+            target_features = self.features(targets)
+        return self.distance_to(pictures, target_features)
 
-    def distance_to(self, made: Tensor, targets: list[Tensor]) -> Tensor:
+    def distance_to(self, pictures: Tensor, target_features: list[Tensor]) -> Tensor:
         """``distance`` to features that were computed before."""
-        pairs = zip(self.features(made), targets, strict=True)
+        pairs = zip(self.features(pictures), target_features, strict=True)
         return torch.stack([F.l1_loss(a, b) / (b.abs().mean() + 1e-6) for a, b in pairs]).mean()
 
-    def _record(self, module: nn.Module, inputs: tuple[Tensor, ...], made: Tensor) -> None:
-        self._recorded.append(made)
+    def _record(self, module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        self._recorded.append(output)

@@ -51,7 +51,7 @@ class InvertedFace(Protocol):
         """
 
     def with_look(self, look: Tensor) -> InvertedFace:
-        """The same face with a look: the search starts from it, and the visibility penalty does not count it."""
+        """The same face with a look: the search starts from it, and the visibility penalty ignores it."""
 
     def start(self) -> Code:
         """The initial code of the search: the unchanged face apart from its look."""
@@ -99,10 +99,10 @@ class Prior(Protocol):
 
 
 class Keep(Protocol):
-    """Keeps between runs what took time to load."""
+    """Keeps loaded objects between runs."""
 
     def __call__(self, key: tuple[object, ...], load: Callable[[], _Loaded], source: object = None) -> _Loaded:
-        """Return what was loaded before for ``key`` from the same ``source``; without it, call ``load``."""
+        """Return the object loaded before for ``key`` from the same ``source``, or call ``load``."""
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,7 @@ class Resources:
         free_noise: see `c2p_core.api.ProtectRequest`.
         warn: called with messages for the user.
         on_inversion_step: called before each step of an inversion with its number and their count; may raise to end it.
-        generator: name of the model with the generator and its encoder; None for the user's own, or what ships.
+        generator: name of the model with the generator and its encoder; None for the user's own or the shipped one.
         recorded: whether the run records the work of networks on the graphics card, see ``accelerated.accelerate``.
     """
 

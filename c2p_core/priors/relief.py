@@ -50,7 +50,7 @@ class Relief:
         self._controls = controls
         self._limit = limit
         self._bands = _split_bands(linear, skin)
-        self._visibility = _visibility(self._bands)
+        self._visibility = _measure_visibility(self._bands)
         folds = (self._bands > 0) & (torch.arange(len(self._bands), device=linear.device) < _FOLD_BANDS)[:, None, None]
         self._deepen = torch.where(folds, _DEEPEN_FOLDS, _DEEPEN)
         not_brows = torch.from_numpy(face_regions.ramp(-face_regions.brows_distance(mesh), -8.0, -3.0)).to(self._bands)
@@ -67,10 +67,12 @@ class Relief:
 
         Texture scales what relief leaves, so that both together never invert light and shade.
         """
-        deeper, plain = self._relief_gain(code["relief"]), self._visibility * self._deepen
-        left = 1.0 + deeper[:TEXTURE_BANDS].clamp(-1.0, 0.0)
-        rougher = upsample(self._texture_gain(code["texture"])) * left
-        return _apply_gain(deeper, self._bands, plain) + _apply_gain(rougher, self.texture, plain[:TEXTURE_BANDS])
+        deeper, deepening = self._relief_gain(code["relief"]), self._visibility * self._deepen
+        remaining = 1.0 + deeper[:TEXTURE_BANDS].clamp(-1.0, 0.0)
+        rougher = upsample(self._texture_gain(code["texture"])) * remaining
+        return _apply_gain(deeper, self._bands, deepening) + _apply_gain(
+            rougher, self.texture, deepening[:TEXTURE_BANDS]
+        )
 
     def _relief_gain(self, code: Tensor) -> Tensor:
         """(bands, 256, 256) gain of relief: deepens above 0, softens below."""
@@ -97,14 +99,14 @@ def _split_bands(linear: Tensor, skin: np.ndarray) -> Tensor:
     return torch.from_numpy(np.stack(bands).astype(np.float32)).to(linear)
 
 
-def _visibility(bands: Tensor) -> Tensor:
+def _measure_visibility(bands: Tensor) -> Tensor:
     """(bands, 256, 256) visibility 0..1 of the relief: 0.5 where its amplitude nearby equals ``_FAINT``."""
     squared, widths = bands.square().cpu().numpy(), RELIEF_BANDS[1:]
     energy = [gaussian_filter(band, _FAINT_WITHIN * width) for band, width in zip(squared, widths, strict=True)]
-    near = torch.from_numpy(np.stack(energy)).to(bands) + 1e-9
-    return near / (near + bands.new_tensor(_FAINT)[:, None, None].square())
+    local_energy = torch.from_numpy(np.stack(energy)).to(bands) + 1e-9
+    return local_energy / (local_energy + bands.new_tensor(_FAINT)[:, None, None].square())
 
 
-def _apply_gain(gain: Tensor, relief: Tensor, plain: Tensor) -> Tensor:
+def _apply_gain(gain: Tensor, relief: Tensor, deepening: Tensor) -> Tensor:
     """Apply (bands, 256, 256) gains: negative ones soften relief, positive ones deepen it where it is visible."""
-    return ((gain.clamp(min=0.0) * plain + gain.clamp(max=0.0)) * relief).sum(0)
+    return ((gain.clamp(min=0.0) * deepening + gain.clamp(max=0.0)) * relief).sum(0)

@@ -24,8 +24,8 @@ from c2p_core.faces.visibility import movable_mask, uncover
 from c2p_core.losses import visibility_penalty
 from c2p_core.priors import face_maps
 from c2p_core.priors.complexion import bound_light, skin_density
-from c2p_core.priors.earlier import Earlier, bound_tone, find_earlier
-from c2p_core.priors.expression import conditions
+from c2p_core.priors.earlier import EarlierChange, bound_tone, find_earlier_change
+from c2p_core.priors.expression import build_conditions
 from c2p_core.priors.face_maps import CELLS, GRAIN_SIDE
 from c2p_core.priors.lines import Lines
 from c2p_core.priors.locks import unlocked_mask
@@ -109,7 +109,7 @@ class FaceRenderer:
         keep_expression, locks: see ``priors.prior.Prior.invert``.
         """
         mesh = face.mesh.cpu().numpy()
-        # Covers are not part of the face: maps are computed as if there were skin, and leave them out.
+        # Covers are not part of the face: maps are computed with skin in their place, and masked afterwards.
         uncovered = face.pixels if face.visible is None else uncover(face.pixels, face.visible, mesh)
         pixels = uncovered.permute(1, 2, 0).cpu().numpy()
         self._device = device
@@ -130,17 +130,19 @@ class FaceRenderer:
         movable = (
             movable_mask(visible) * face_maps.shape_mask(pixels, mesh, keep_expression) * unlocked_mask(mesh, locks)
         )
-        held, room = face_maps.downsample(1.0 - movable).ravel(), None
+        hold, budget = face_maps.downsample(1.0 - movable).ravel(), None
         self._earlier = (
-            None if face.original is None else find_earlier(face, face.original, self.limits.displacement).to(device)
+            None
+            if face.original is None
+            else find_earlier_change(face, face.original, self.limits.displacement).to(device)
         )
         if self._earlier is not None:
-            room = self._earlier.room
+            budget = self._earlier.budget
             self.limits = replace(
-                self.limits, displacement=room.left / CANVAS_EYE_DISTANCE, grain=_MORE_GRAIN * self.limits.grain
+                self.limits, displacement=budget.remaining / CANVAS_EYE_DISTANCE, grain=_MORE_GRAIN * self.limits.grain
             )
-        forbidden = conditions(mesh, CELLS, keep_expression)
-        self.field = build_field(self.canonical, CELLS, held, forbidden, room).to(device)
+        conditions = build_conditions(mesh, CELLS, keep_expression)
+        self.field = build_field(self.canonical, CELLS, hold, conditions, budget).to(device)
         self._straight = torch.from_numpy(face_maps.find_straight_lines(pixels)).to(device)
         self._stiffness = torch.from_numpy(face_maps.downsample(face_maps.stiffness_map(mesh))).to(device)
         controls = torch.from_numpy(control_weights(self.canonical)[0]).to(device)
@@ -154,21 +156,21 @@ class FaceRenderer:
         level_maps = geometry.build_product_maps(mesh, CANVAS, CANVAS_EYE_DISTANCE, linear).mask_covered(
             torch.from_numpy(visible)
         )
-        ground = paint.ground(level_maps, paint.skin_map(linear, CANVAS_EYE_DISTANCE))
-        self._ground = paint.Ground(ground.maps.to(device), ground.light.to(device))
+        paint_inputs = paint.prepare_paint(level_maps, paint.skin_map(linear, CANVAS_EYE_DISTANCE))
+        self._paint_inputs = paint.PaintInputs(paint_inputs.maps.to(device), paint_inputs.light.to(device))
 
         self._half_skin = F.avg_pool2d(self.skin, 2)[0]
         self._face_mask = torch.from_numpy(face_maps.face_mask(mesh)).to(device)
         bare = codes.bare_code().to(device)
         lines = self._lines.measure(torch.zeros_like(self._linear))
-        self.limits = adapt_to_lines(self.limits, self._lines.typical(lines))
+        self.limits = adapt_to_lines(self.limits, self._lines.measure_typical_strength(lines))
         unchanged = lab(_halve(face.pixels.to(device))), lab(self._tone), lines
         self._look = self._bare = _RenderedLook(bare, torch.zeros_like(bare), False, *unchanged)
         if self._earlier is not None:
-            own = 1.0 - self._earlier.edited
-            self._half_skin = self._half_skin * F.avg_pool2d(own[None], 2)[0]
-            self._face_mask = self._face_mask * F.avg_pool2d(own[None], CANVAS // CELLS)[0]
-            self._lines = Lines(self._linear, line_weights * own)
+            unedited = 1.0 - self._earlier.edited
+            self._half_skin = self._half_skin * F.avg_pool2d(unedited[None], 2)[0]
+            self._face_mask = self._face_mask * F.avg_pool2d(unedited[None], CANVAS // CELLS)[0]
+            self._lines = Lines(self._linear, line_weights * unedited)
             self._look = self._bare = self._render_look(bare)
 
     def preview(self, look: Tensor) -> Tensor:
@@ -211,14 +213,14 @@ class FaceRenderer:
 
     def change(self, displacement: Tensor, light: Tensor, code: Code) -> Change:
         """The change that ``render`` shows, for a photo of any size; without gradients."""
-        ground = paint.Ground(self._ground.maps.cpu(), self._ground.light.cpu())
+        paint_inputs = paint.PaintInputs(self._paint_inputs.maps.cpu(), self._paint_inputs.light.cpu())
         painted, grey = self._product_code(code["products"]).cpu(), self._grey
         toned = self._curve is not None
         return Change(
             displacement.cpu(),
             (self._light_density(light) + self._grain_density(code["grain"])).cpu(),
-            ground.maps,
-            lambda maps: _match_colour_mode(paint.paint_on(painted, ground.on(maps)), grey),
+            paint_inputs.maps,
+            lambda maps: _match_colour_mode(paint.paint_prepared(painted, paint_inputs.with_maps(maps)), grey),
             PRODUCTS,
             toned,
         )
@@ -271,8 +273,8 @@ class FaceRenderer:
         half, tone = lab(_halve(self._paint_face(density))), lab(self._tone_face(density))
         return _RenderedLook(*_add_hints(look), True, half, tone, self._lines.measure(density))
 
-    def _render_worn_look(self, look: Tensor, earlier: Earlier) -> _RenderedLook:
-        """The original with a look is the reference; the face wears that look already, so nothing is painted again."""
+    def _render_worn_look(self, look: Tensor, earlier: EarlierChange) -> _RenderedLook:
+        """The original with a look is the reference; the face already has that look, so nothing is painted again."""
         linear = earlier.reference * torch.exp(-self._look_density(look))
         half, tone = _halve(linear_to_srgb(linear)), F.avg_pool2d(linear, CANVAS // CELLS)
         lines = Lines(linear, self._face_mask.new_zeros(CANVAS, CANVAS)).measure(torch.zeros_like(linear))
@@ -280,7 +282,7 @@ class FaceRenderer:
         return _RenderedLook(bare, torch.zeros_like(bare), False, lab(half), lab(tone), lines)
 
     def _include_earlier(self, limits: StrengthLimits) -> StrengthLimits:
-        """Raise the limits of visibility so that earlier changes keep within them, wherever a search puts them now."""
+        """Raise the limits of visibility to what earlier changes already use, so that they stay within them."""
         still = torch.zeros(2, CELLS, CELLS, device=self._device)
         density = torch.zeros_like(self._linear)
         _, shifted, patchy, lines = self._measure_visibility(Rendered(self._paint_face(density), still, density))
@@ -330,7 +332,7 @@ class FaceRenderer:
 
     def _product_density(self, code: Tensor) -> Tensor:
         """(3, 256, 256) density of an absolute product code."""
-        return _match_colour_mode(paint.paint_on(code, self._ground), self._grey).sum(0)
+        return _match_colour_mode(paint.paint_prepared(code, self._paint_inputs), self._grey).sum(0)
 
 
 def _match_colour_mode(density: Tensor, grey: bool) -> Tensor:

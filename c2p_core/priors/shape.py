@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from c2p_core.faces.align import CANVAS
-from c2p_core.priors.earlier import Room
+from c2p_core.priors.earlier import MovementBudget
 from c2p_core.priors.expression import enforce
 
 CELL = 13.0  # canvas px; the face is about 150 px wide
@@ -36,15 +36,15 @@ class ShapeField:
         moves: (2 * cells * cells, 2 * SIZE) canvas pixels per pixel of a control point on the mean face: first the
             sideways movements, antisymmetric across the face's middle, then the vertical ones, symmetric; each is
             corrected to meet the conditions of ``expression``.
-        room: what is left of the movement of a face that is bent already; None when it is not.
+        budget: how far a face that was moved before may still move; None when it was not.
     """
 
     cells: int
     moves: Tensor
-    room: Room | None = None
+    budget: MovementBudget | None = None
 
     def to(self, device: torch.device) -> ShapeField:
-        return ShapeField(self.cells, self.moves.to(device), None if self.room is None else self.room.to(device))
+        return ShapeField(self.cells, self.moves.to(device), None if self.budget is None else self.budget.to(device))
 
     def displacement(self, code: Tensor, limit: float) -> Tensor:
         """Compute the displacement of a code.
@@ -59,7 +59,7 @@ class ShapeField:
         pairs = code.reshape(2, SIZE)
         pairs = pairs * (limit / torch.sqrt(1.0 + pairs.square().sum(0, keepdim=True)))
         displacement = (self.moves @ pairs.flatten()).reshape(2, self.cells, self.cells)
-        return displacement if self.room is None else self.room.confine(displacement)
+        return displacement if self.budget is None else self.budget.confine(displacement)
 
 
 def control_weights(canonical: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -93,28 +93,28 @@ def _cubic_bspline(t: NDArray[np.floating]) -> NDArray[np.float64]:
 def build_field(
     canonical: NDArray[np.float32],
     cells: int,
-    held: NDArray[np.float32],
-    forbidden: NDArray[np.float64],
-    room: Room | None = None,
+    hold: NDArray[np.float32],
+    conditions: NDArray[np.float64],
+    budget: MovementBudget | None = None,
 ) -> ShapeField:
     """Build the displacement field of one face.
 
     Args:
         canonical: (cells * cells, 2) position of each canvas cell on the mean face.
         cells: side of the grid.
-        held: (cells * cells,) 0 where the face may move, 1 where it must not.
-        forbidden: (C, 2 * cells * cells) conditions whose product with every displacement of the field is 0.
-        room: see ``ShapeField``.
+        hold: (cells * cells,) 0 where the face may move, 1 where it must not.
+        conditions: (C, 2 * cells * cells) conditions whose product with every displacement of the field is 0.
+        budget: see ``ShapeField``.
     """
     even, odd = control_weights(canonical)
-    movable = held < _HELD
-    mobility = np.where(movable, 1.0 - held, 0.0)[:, None]
+    movable = hold < _HELD
+    mobility = np.where(movable, 1.0 - hold, 0.0)[:, None]
     axes = _inverse_jacobians(canonical, cells)
     weights = np.stack([odd * mobility, even * mobility], 1)
     # Cells, axes of the canvas, axes of the mean face, control points.
     moves = (axes[:, :, :, None] * weights[:, None]).transpose(1, 0, 2, 3).reshape(2 * cells * cells, 2 * SIZE)
-    moves = enforce(forbidden, moves.astype(np.float64), movable.reshape(cells, cells))
-    return ShapeField(cells, torch.from_numpy(moves.astype(np.float32)), room)
+    moves = enforce(conditions, moves.astype(np.float64), movable.reshape(cells, cells))
+    return ShapeField(cells, torch.from_numpy(moves.astype(np.float32)), budget)
 
 
 def _inverse_jacobians(canonical: NDArray[np.float32], cells: int) -> NDArray[np.float32]:
@@ -165,12 +165,12 @@ def elastic_vector(displacement: Tensor, stiffness: Tensor) -> Tensor:
     return (torch.stack([across, down]) * weights).flatten()
 
 
-def strain_excess(displacement: Tensor, where: Tensor, limit: float) -> Tensor:
+def strain_excess(displacement: Tensor, weight: Tensor, limit: float) -> Tensor:
     """Excess of the skin's strain over ``limit``; compression beyond it turns soft folds into hard lines.
 
     Args:
         displacement: (2, n, n), in cells.
-        where: (n, n) weight of each cell.
+        weight: (n, n) weight of each cell.
         limit: of the strain, which is the Frobenius norm of the displacement's gradient; from 1 on skin may fold over.
 
     Returns:
@@ -178,5 +178,5 @@ def strain_excess(displacement: Tensor, where: Tensor, limit: float) -> Tensor:
     """
     across, down = displacement.diff(dim=2)[:, :-1], displacement.diff(dim=1)[:, :, :-1]
     strain = ((across**2 + down**2).sum(0) + 1e-8).sqrt()
-    weights = where[:-1, :-1]
-    return (torch.relu(strain / limit - 1.0).square() * weights).sum() / weights.sum().clamp(min=1.0)
+    inner_weight = weight[:-1, :-1]
+    return (torch.relu(strain / limit - 1.0).square() * inner_weight).sum() / inner_weight.sum().clamp(min=1.0)

@@ -14,8 +14,8 @@ from c2p_core.priors.complexion import Limits
 _SHAPE, _SHAPE_FREED = 0.12, 0.07
 _LIGHT_SLOPE = 0.4  # light and shade stop looking like those of a photo before shape stops looking like a face
 _DARK_SKIN_GRAIN = 1.3  # dark skin shows grain almost as well as light skin, so that its limit is raised no further
-# Typical strength of the lines of a face (``Lines.typical``) from which on they hide new ones, and the least share of
-# the limit of lines that is left on skin without any.
+# Typical strength of the lines of a face (``Lines.measure_typical_strength``) from which on they hide new ones, and the
+# share of the limit of lines that remains on skin without any.
 _HIDING_LINES, _LEAST_LINES = 0.19, 0.25
 _USUAL_LIGHTNESS = 65.0  # CIE L* of light skin in a portrait, for which the limits of tone are given
 
@@ -95,9 +95,9 @@ def adapt_to_skin(limits: StrengthLimits, tone: Tensor, skin: Tensor) -> Strengt
     return replace(limits, complexion=factor * limits.complexion, grain=grain, limits=wider)
 
 
-def adapt_to_lines(limits: StrengthLimits, typical: float) -> StrengthLimits:
-    """Adapt the limit of new lines to the typical strength of those that are there, see ``Lines.typical``.
+def adapt_to_lines(limits: StrengthLimits, typical_strength: float) -> StrengthLimits:
+    """Adapt the limit of new lines to the strength of existing ones, see ``Lines.measure_typical_strength``.
 
     On the smooth skin of a soft or blurred photo every new line is seen (contrast masking, Legge and Foley 1980).
     """
-    return replace(limits, new_lines=min(1.0, max(_LEAST_LINES, typical / _HIDING_LINES)) * limits.new_lines)
+    return replace(limits, new_lines=min(1.0, max(_LEAST_LINES, typical_strength / _HIDING_LINES)) * limits.new_lines)

@@ -187,13 +187,13 @@ class Generator(nn.Module):
         return self._run_layers(PartialSynthesis(0, x, None), codes, None, layers)
 
     def _run_layers(
-        self, begun: PartialSynthesis, codes: Tensor, noise: Sequence[Tensor] | None, layers: int
+        self, partial: PartialSynthesis, codes: Tensor, noise: Sequence[Tensor] | None, layers: int
     ) -> PartialSynthesis:
-        x, picture = begun.features, begun.picture
-        for at in range(begun.layers, layers):
-            x = self.layers[at](x, codes[:, at], None if noise is None else noise[at])
-            if at % 2 == 0:
-                rgb = self.rgbs[at // 2](x, codes[:, at + 1])
+        x, picture = partial.features, partial.picture
+        for layer in range(partial.layers, layers):
+            x = self.layers[layer](x, codes[:, layer], None if noise is None else noise[layer])
+            if layer % 2 == 0:
+                rgb = self.rgbs[layer // 2](x, codes[:, layer + 1])
                 picture = rgb if picture is None else rgb + upsample_rgb(picture)
         return PartialSynthesis(layers, x, picture)
 
@@ -202,7 +202,7 @@ class Generator(nn.Module):
         codes: Tensor,
         noise: Sequence[Tensor] | None = None,
         size: int | None = None,
-        begun: PartialSynthesis | None = None,
+        partial: PartialSynthesis | None = None,
     ) -> Tensor:
         """Synthesis.
 
@@ -210,13 +210,13 @@ class Generator(nn.Module):
             codes: (B, codes, style) in W+.
             noise: one map per layer, (side, side) or (B, 1, side, side); the stored maps when None.
             size: side of the picture; a smaller one is an intermediate result of the full size, and costs less.
-            begun: result of ``synthesise_layers`` for the same first rows and stored noise.
+            partial: result of ``synthesise_layers`` for the same first rows and stored noise.
 
         Returns:
             (B, 3, size, size) RGB, about -1..1.
         """
         levels = len(self.rgbs) if size is None else int(math.log2(size)) - 1
-        picture = self._run_layers(begun or self.synthesise_layers(codes, 0), codes, noise, 2 * levels - 1).picture
+        picture = self._run_layers(partial or self.synthesise_layers(codes, 0), codes, noise, 2 * levels - 1).picture
         assert picture is not None
         return picture
 
@@ -361,13 +361,13 @@ class Encoder(nn.Module):
     def base_and_offsets(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
         """Encode pictures as the shared code (B, style) and the offsets (B, codes, style), without the average code."""
         x = self.input_layer(pictures)
-        found: list[Tensor] = []
-        ends = [sum(self.shape.units[: at + 1]) for at in range(4)]
+        features: list[Tensor] = []
+        ends = [sum(self.shape.units[: stage + 1]) for stage in range(4)]
         for number, unit in enumerate(self.body, 1):
             x = unit(x)
             if number in ends[1:]:
-                found.append(x)
-        fine, middle, coarse = found
+                features.append(x)
+        fine, middle, coarse = features
         middle = _resize_to(coarse, middle) + self.latlayer1(middle)
         fine = _resize_to(middle, fine) + self.latlayer2(fine)
         pyramid = [coarse] * _COARSE + [middle] * (_MIDDLE - _COARSE) + [fine] * (self.shape.codes - _MIDDLE)

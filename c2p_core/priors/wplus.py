@@ -55,7 +55,7 @@ from c2p_core.priors.strength import compute_strength_limits, compute_strength_s
 from c2p_core.priors.stylegan2 import Encoder, Generator, StyledLayer
 
 _SIDE = 128  # px, side of the pictures that the search synthesises
-_LARGEST_NOISE = 256  # px; noise maps from 512 px on make pores, which come from the photo anyway
+_LARGEST_NOISE = 256  # px; larger noise maps make pores, which come from the photo anyway
 _REACH = 2.0  # maximum change of a row in standard deviations of W, at strength 0.5
 _DRAWS = 4096  # draws of W from which its principal axes are computed
 # Optical density is computed from at least this much linear light: below it there is only noise.
@@ -89,19 +89,19 @@ class Networks:
 
 
 def load_networks(store: ModelStore, device: torch.device, fetched: str | None = None) -> Networks:
-    """Load the user's own checkpoints, or else those that were fetched, or the small ones that ship with the program.
+    """Load the user's own checkpoints, else fetched ones, else the small ones that ship with the program.
 
     Args:
         store: has the models' files.
         device: to compute on.
-        fetched: name of a model that was fetched and has both networks; None for those that ship.
+        fetched: name of a fetched model with both networks; None for those that ship.
 
     Raises:
         ModelUnavailable: one of the two is missing, one is damaged, or their codes differ in shape.
     """
     generator_file, encoder_file = find_checkpoints(store.root) or (store.path(fetched or SHIPPED_GENERATOR),) * 2
     if generator_file.parent.name in GENERATORS:
-        generator_file = store.path(generator_file.parent.name)  # which compares its hash
+        generator_file = store.path(generator_file.parent.name)  # verifies its hash
     generator, encoder = load_generator(generator_file), load_encoder(encoder_file)
     if (generator.shape.codes, generator.shape.style) != (encoder.shape.codes, encoder.shape.style):
         raise ModelUnavailable(
@@ -112,9 +112,9 @@ def load_networks(store: ModelStore, device: torch.device, fetched: str | None =
             taken=f"{generator.shape.codes} x {generator.shape.style}",
         )
     perceptual = Perceptual(store.path("faceres"), device)
-    hashed = fingerprint(generator, encoder)
+    weights_hash = fingerprint(generator, encoder)
     generator = place(generator, device)
-    return Networks(generator, place(encoder, device), principal_axes(generator), perceptual, hashed)
+    return Networks(generator, place(encoder, device), principal_axes(generator), perceptual, weights_hash)
 
 
 def load(resources: Resources) -> WPlusPrior:
@@ -125,10 +125,12 @@ def load(resources: Resources) -> WPlusPrior:
     """
     store, device = resources.store, resources.device
     mean_face = load_mean_face(store.path("complexion"))
-    own = [(path, path.stat().st_mtime_ns) for path in find_checkpoints(store.root) or ()]
+    own_files = [(path, path.stat().st_mtime_ns) for path in find_checkpoints(store.root) or ()]
     fetched = resources.generator
     networks = resources.keep(
-        ("stylegan2", device), lambda: load_networks(store, device, fetched), (own, None if own else fetched)
+        ("stylegan2", device),
+        lambda: load_networks(store, device, fetched),
+        (own_files, None if own_files else fetched),
     )
     return WPlusPrior(
         networks,
@@ -174,8 +176,8 @@ class WPlusPrior:
         on_step: called before each step of an inversion; may raise to end it.
         settings: of the inversion.
         free_noise: whether the search may also change the noise maps below 512 px.
-        recorded: whether what was recorded on the graphics card (``accelerated.accelerate``) can be given up, so that
-            running out of its memory is no reason yet to invert otherwise.
+        recorded: whether the run holds recordings on the graphics card (``accelerated.accelerate``), which it drops
+            first when memory runs out, before anything is inverted in another way.
         """
         self.networks = networks
         self._mean_face = mean_face
@@ -191,22 +193,26 @@ class WPlusPrior:
         self, face: CanvasFace, strength: float, keep_expression: bool = True, locks: Sequence[Part] = ()
     ) -> WPlusFace:
         """See ``Prior.invert``; a face that was inverted before comes from the cache."""
-        own, key = self.networks, self._key(face)
-        kept = self._cache.get(key)
-        if kept is None:
+        networks, key = self.networks, self._key(face)
+        cached = self._cache.get(key)
+        if cached is None:
             inversion, whole = self._invert_with_fallback(face)
             # Converted to half precision before their first use, so that cached ones give the same result.
-            kept = {f"weights.{name}": value.half() for name, value in inversion.weights.items()}
-            kept |= {"codes": inversion.codes, "quality": torch.tensor(inversion.quality)}
-            failed = self._cache.put(key, kept) if whole else None
-            if failed:
-                self._warn(failed)
+            cached = {f"weights.{name}": value.half() for name, value in inversion.weights.items()}
+            cached |= {"codes": inversion.codes, "quality": torch.tensor(inversion.quality)}
+            failure = self._cache.put(key, cached) if whole else None
+            if failure:
+                self._warn(failure)
         prefix = "weights."
-        weights = {n[len(prefix) :]: w.to(self._device).float() for n, w in kept.items() if n.startswith(prefix)}
-        inversion = Inversion(kept["codes"].to(self._device), weights, float(kept["quality"]))
+        weights = {
+            name[len(prefix) :]: weight.to(self._device).float()
+            for name, weight in cached.items()
+            if name.startswith(prefix)
+        }
+        inversion = Inversion(cached["codes"].to(self._device), weights, float(cached["quality"]))
         limits = compute_strength_limits(strength, keep_expression)
         renderer = FaceRenderer(face, self._mean_face, limits, self._device, keep_expression, locks)
-        return WPlusFace(face, inversion, own.generator, own.axes, renderer, strength, self._free_noise)
+        return WPlusFace(face, inversion, networks.generator, networks.axes, renderer, strength, self._free_noise)
 
     def _key(self, face: CanvasFace) -> str:
         digest = hashlib.sha256(self.networks.fingerprint.encode())
@@ -218,49 +224,51 @@ class WPlusPrior:
     def _invert_with_fallback(self, face: CanvasFace) -> tuple[Inversion, bool]:
         """Invert a face; returns the inversion and whether it is complete and thus worth caching.
 
-        If the graphics card runs out of memory, tries first with what backward passes need in the computer's memory,
-        which changes nothing else, then without tuning, then on the CPU; but not as long as the run has recordings
-        that take memory too.
+        If the graphics card runs out of memory, retries with saved tensors in the computer's memory, which gives the
+        same result, then without tuning, then on the CPU; but not while the run still holds recordings, which also
+        take memory.
 
         Raises:
             RuntimeError: the card is full, and the run can give up its recordings.
         """
         untuned = replace(self._settings, tuning_steps=0)
-        ways = (
+        attempts = (
             (nullcontext(), self._settings, None),
             (keep_in_main_memory(), self._settings, Message("inversion-in-main-memory")),
             (keep_in_main_memory(), untuned, Message("inversion-without-tuning")),
         )
-        for kept, settings, said in ways:
+        for memory_context, settings, notice in attempts:
             try:
-                with kept:
+                with memory_context:
                     inversion = self._invert_on(face, self.networks, self._device, settings)
             except RuntimeError as error:
                 if self._recorded or not is_out_of_gpu_memory(error):
                     raise
             else:
-                if said is not None:
-                    self._warn(said)
+                if notice is not None:
+                    self._warn(notice)
                 return inversion, settings is self._settings
             # Outside the handler: the exception holds references to the tensors of the failed attempt.
             release_memory()
         self._warn(Message("inversion-on-processor"))
-        there, own = torch.device("cpu"), self.networks
-        generator, encoder = _copy_to_cpu(own.generator), _copy_to_cpu(own.encoder)
-        own = replace(own, generator=generator, encoder=encoder, perceptual=own.perceptual.copy_to(there))
-        return self._invert_on(face, own, there, self._settings), True
+        cpu, networks = torch.device("cpu"), self.networks
+        generator, encoder = _copy_to_cpu(networks.generator), _copy_to_cpu(networks.encoder)
+        networks = replace(networks, generator=generator, encoder=encoder, perceptual=networks.perceptual.copy_to(cpu))
+        return self._invert_on(face, networks, cpu, self._settings), True
 
     def _invert_on(
-        self, face: CanvasFace, own: Networks, device: torch.device, settings: InversionSettings
+        self, face: CanvasFace, networks: Networks, device: torch.device, settings: InversionSettings
     ) -> Inversion:
-        side = working_side(own.generator)
+        side = working_side(networks.generator)
         to_canvas = ffhq_transform(face.mesh.cpu().numpy(), side)
         picture = crop(face.pixels.cpu(), to_canvas, side).clamp(0, 1)
         points = grid_centres(side, torch.device("cpu")).double() * (side / 2) + side / 2
         points = points @ torch.from_numpy(to_canvas[:, :2]).T + torch.from_numpy(to_canvas[:, 2])
         mask = ((points > 0) & (points < CANVAS)).all(-1)[None].float()
-        wanted = (2 * picture - 1).to(device)
-        return invert(own.generator, own.encoder, wanted, mask.to(device), own.perceptual, settings, self._on_step)
+        target = (2 * picture - 1).to(device)
+        return invert(
+            networks.generator, networks.encoder, target, mask.to(device), networks.perceptual, settings, self._on_step
+        )
 
 
 class WPlusFace:
@@ -292,9 +300,9 @@ class WPlusFace:
         self._axes = axes
         self._fixed = fixed_rows(generator.shape.codes)
         self._free_noise = free_noise
-        untouched = 0 if free_noise else frozen_layers(generator.shape.codes)
+        shared_layers = 0 if free_noise else frozen_layers(generator.shape.codes)
         with torch.no_grad():
-            self._begun = generator.synthesise_layers(inversion.codes[None], untouched)
+            self._partial = generator.synthesise_layers(inversion.codes[None], shared_layers)
         self._crop_grid = _build_crop_grid(face.mesh.cpu().numpy(), device)
         before = self._density(self._synthesise(self._initial_code()))
         self._skin = F.avg_pool2d(renderer.skin, CANVAS // CELLS)[0]
@@ -318,12 +326,12 @@ class WPlusFace:
         The code is given in standard deviations along the principal axes of W, so that typical differences between
         faces are small steps.
         """
-        away = code["codes"]
+        offset = code["codes"]
         # Bounded smoothly in length, so that gradients never vanish.
-        length = away.square().mean(1, keepdim=True)
-        away = away * self._reach / torch.sqrt(self._reach**2 + length)
-        still, free = self.inversion.codes[: self._fixed], self.inversion.codes[self._fixed :]
-        return torch.cat([still, free + away @ self._axes])
+        length = offset.square().mean(1, keepdim=True)
+        offset = offset * self._reach / torch.sqrt(self._reach**2 + length)
+        fixed, free = self.inversion.codes[: self._fixed], self.inversion.codes[self._fixed :]
+        return torch.cat([fixed, free + offset @ self._axes])
 
     def render(self, code: Code) -> Rendered:
         return self.renderer.render(*self._decompose(code), code)
@@ -333,9 +341,12 @@ class WPlusFace:
 
         Both the total displacement and shape alone count: two smooth displacements can add up to bulges.
         """
-        own, whole = self.renderer.displacement(code), rendered.displacement
+        shape_displacement, total_displacement = self.renderer.displacement(code), rendered.displacement
         whitened = [code[name] for name in ("codes", "noise") if name in code]
-        return latent_loss(whitened, self.renderer.bending_energy(own) + self.renderer.bending_energy(whole))
+        return latent_loss(
+            whitened,
+            self.renderer.bending_energy(shape_displacement) + self.renderer.bending_energy(total_displacement),
+        )
 
     def visibility_penalty(self, rendered: Rendered) -> Tensor:
         return self.renderer.visibility_penalty(rendered)
@@ -345,10 +356,10 @@ class WPlusFace:
         return self.renderer.change(*self._decompose(code), code)
 
     def _initial_code(self) -> Code:
-        shape, like = self._generator.shape, self.inversion.codes
-        code = {"codes": like.new_zeros(shape.codes - self._fixed, shape.style)}
+        shape, codes = self._generator.shape, self.inversion.codes
+        code = {"codes": codes.new_zeros(shape.codes - self._fixed, shape.style)}
         if self._free_noise:
-            code["noise"] = like.new_zeros(sum(layer.noise.numel() for layer in self._searched_layers()))
+            code["noise"] = codes.new_zeros(sum(layer.noise.numel() for layer in self._searched_layers()))
         return code
 
     def _decompose(self, code: Code) -> tuple[Tensor, Tensor]:
@@ -368,12 +379,16 @@ class WPlusFace:
         """Synthesise the (3, side, side) picture of a code, -1..1, at the search's resolution."""
         noise = None
         if "noise" in code:
-            own = [layer.noise for layer in self._generator.styled_layers()]
+            stored_noise = [layer.noise for layer in self._generator.styled_layers()]
             parts = code["noise"].split([layer.noise.numel() for layer in self._searched_layers()])
-            noise = [m + p.reshape(m.shape) for m, p in zip(own, parts, strict=False)] + own[len(parts) :]
+            changed = [m + part.reshape(m.shape) for m, part in zip(stored_noise, parts, strict=False)]
+            noise = [*changed, *stored_noise[len(parts) :]]
         side = min(working_side(self._generator), _SIDE)
         rows = self.rows(code)[None]
-        return synthesise(self._generator, self.inversion.weights, rows, noise=noise, size=side, begun=self._begun)[0]
+        pictures = synthesise(
+            self._generator, self.inversion.weights, rows, noise=noise, size=side, partial=self._partial
+        )
+        return pictures[0]
 
     def _searched_layers(self) -> list[StyledLayer]:
         """The first layers, whose noise maps may be searched."""
@@ -407,17 +422,17 @@ class DisplacementSolver:
         self.before = before
         self.limit = limit
         self._field = renderer.field
-        seen = _band_pass(before.mean(0, keepdim=True))[0]
-        down, across = torch.gradient(seen, spacing=CANVAS / CELLS)
-        slope = torch.stack([across.flatten(), down.flatten()], -1)
-        moves = renderer.field.moves.to(slope) * limit
+        detail = _band_pass(before.mean(0, keepdim=True))[0]
+        down, across = torch.gradient(detail, spacing=CANVAS / CELLS)
+        gradient = torch.stack([across.flatten(), down.flatten()], -1)
+        moves = renderer.field.moves.to(gradient) * limit
         # (codes, cells * cells): the change of density per unit of each number of the code.
-        jacobian = (slope.T.reshape(-1, 1) * moves).reshape(2, CELLS * CELLS, -1).sum(0).T
+        jacobian = (gradient.T.reshape(-1, 1) * moves).reshape(2, CELLS * CELLS, -1).sum(0).T
         bends = torch.stack([renderer.bending_terms(move.reshape(2, CELLS, CELLS)) for move in moves.T])
         # Weighted so that every edge counts alike, regardless of its contrast.
-        contrast = slope.square().sum(1)
+        contrast = gradient.square().sum(1)
         weighted = jacobian / (contrast + contrast.mean())
-        gram, bending = in_double(weighted @ jacobian.T), in_double(bends @ bends.T)
+        gram, bending = to_double(weighted @ jacobian.T), to_double(bends @ bends.T)
         gram += _SMOOTH * (gram.trace() / bending.trace()) * bending
         gram += _RIDGE * gram.diagonal().mean() * torch.eye(len(gram), dtype=gram.dtype, device=gram.device)
         self._projection, self._inverse_gram = weighted, torch.linalg.inv(gram).to(jacobian)
@@ -455,22 +470,22 @@ def _copy_to_cpu(network: _Network) -> _Network:
 @torch.no_grad()
 def principal_axes(generator: Generator) -> Tensor:
     """(style, style): principal axes of W over random draws, as rows, each scaled to its standard deviation."""
-    like = generator.mean_w
-    draws = torch.randn(_DRAWS, generator.shape.style, generator=torch.Generator().manual_seed(0)).to(like)
-    spreads, axes = torch.linalg.eigh(torch.cov(in_double(generator.mapping(draws)).T))
+    mean_w = generator.mean_w
+    draws = torch.randn(_DRAWS, generator.shape.style, generator=torch.Generator().manual_seed(0)).to(mean_w)
+    spreads, axes = torch.linalg.eigh(torch.cov(to_double(generator.mapping(draws)).T))
     scaled: Tensor = spreads.clamp(min=0.0).sqrt()[:, None] * axes.T
-    return scaled.to(like)
+    return scaled.to(mean_w)
 
 
-def in_double(values: Tensor) -> Tensor:
-    """In double precision; on the processor where the device has none, as Apple's MPS."""
+def to_double(values: Tensor) -> Tensor:
+    """Convert to double precision; on the processor if the device has none, like Apple's MPS."""
     return (values if values.device.type in ("cpu", "cuda") else values.cpu()).double()
 
 
 def grid_centres(side: int, device: torch.device) -> Tensor:
     """(side, side, 2) centres of the cells of a grid over the canvas, in -1..1."""
-    at = (torch.arange(side, device=device) + 0.5) * (2.0 / side) - 1.0
-    y, x = torch.meshgrid(at, at, indexing="ij")
+    centres = (torch.arange(side, device=device) + 0.5) * (2.0 / side) - 1.0
+    y, x = torch.meshgrid(centres, centres, indexing="ij")
     return torch.stack([x, y], -1)
 
 
@@ -483,5 +498,5 @@ def _build_crop_grid(mesh: np.ndarray, device: torch.device) -> Tensor:
     """(2 * cells, 2 * cells, 2) positions of canvas points in the FFHQ-aligned square, in -1..1."""
     to_canvas = torch.from_numpy(ffhq_transform(mesh, 2))
     points = (grid_centres(2 * CELLS, torch.device("cpu")).double() + 1) * (CANVAS / 2)
-    there: Tensor = (points - to_canvas[:, 2]) @ torch.linalg.inv(to_canvas[:, :2]).T - 1
-    return there.float().to(device)
+    positions: Tensor = (points - to_canvas[:, 2]) @ torch.linalg.inv(to_canvas[:, :2]).T - 1
+    return positions.float().to(device)

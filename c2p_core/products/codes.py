@@ -42,12 +42,12 @@ def decode(code: Tensor) -> Decoded:
     """
     raw = code.unbind(0)
     pigments = []
-    for limits, row in zip(CATALOGUE.values(), raw, strict=True):
-        if limits.palette is None:
+    for product, row in zip(CATALOGUE.values(), raw, strict=True):
+        if product.palette is None:
             pigments.append(srgb_to_linear(0.03 + 0.94 * torch.sigmoid(row[:3])))
         else:
-            mixed = torch.softmax(row[:3], 0) @ code.new_tensor(limits.palette)
-            pigments.append(mixed if limits.relative else srgb_to_linear(mixed))
+            mixed = torch.softmax(row[:3], 0) @ code.new_tensor(product.palette)
+            pigments.append(mixed if product.relative else srgb_to_linear(mixed))
     smooth = torch.sigmoid(code[:, 3])
     floor = float(torch.sigmoid(torch.tensor(ABSENT)))
     share = (smooth - floor) / (1.0 - floor)
@@ -78,13 +78,13 @@ def product_row(product: str, colour: Rgb | None, opacity: float, extent: float 
     The nearest colour that the product can have is used; None means the middle of its palette. Contour and
     highlight only change the skin's density and ignore the colour.
     """
-    limits = CATALOGUE[product]
+    record = CATALOGUE[product]
     row = torch.zeros(6)
-    if colour is not None and not limits.relative:
-        if limits.palette is None:
+    if colour is not None and not record.relative:
+        if record.palette is None:
             row[:3] = torch.logit(((torch.tensor(colour) - 0.03) / 0.94).clamp(0.02, 0.98))
         else:
-            row[:3] = _find_mixture(torch.tensor(colour), torch.tensor(limits.palette)).log()
+            row[:3] = _find_mixture(torch.tensor(colour), torch.tensor(record.palette)).log()
     row[3] = torch.logit(torch.tensor(opacity).clamp(0.0, 0.98)).clamp(min=ABSENT)
     row[4:] = torch.logit(torch.tensor([extent, softness]).clamp(0.03, 0.97))
     return row

@@ -135,7 +135,7 @@ class FaceGeometry:
         self.pixel = 1.0 / eye_distance
         self._linear = linear
 
-    def nowhere(self) -> Map:
+    def make_empty_level(self) -> Map:
         """The level map of an empty region, to be lowered where a product belongs."""
         return np.full(self.xy.shape[:2], _FAR)
 
@@ -147,7 +147,7 @@ class FaceGeometry:
     @cached_property
     def eye_openings(self) -> Map:
         """Signed distance to the outline of the nearer eye."""
-        distance = self.nowhere()
+        distance = self.make_empty_level()
         for eye in self.eyes:
             outline = np.concatenate([eye.upper, eye.lower[-2:0:-1]])
             np.minimum(distance, _measure_outline(outline, self.xy, 0.5), out=distance)
@@ -194,31 +194,31 @@ def _detect_lips(points: Map, xy: Map, pixel: float, tone: Map | None, face: Map
     outer = _measure_outline(mesh_outline, xy, 0.3)
     if tone is None:
         return outer, closed
-    half = len(inner) // 2
-    between = np.concatenate([inner[:1], 0.5 * (inner[1:half] + inner[:half:-1]), inner[half : half + 1]])
+    corner = len(inner) // 2
+    between = np.concatenate([inner[:1], 0.5 * (inner[1:corner] + inner[:corner:-1]), inner[corner : corner + 1]])
     between = between[between[:, 0].argsort()]
     above = np.interp(xy[..., 0], between[:, 0], between[:, 1]) - xy[..., 1]
     below_nose = (xy[..., 1] > points[2, 1] + 0.03) & (face < -0.05)
     hidden = np.zeros(outer.shape)
     # The second pass fits the colours within the detected edge and without teeth, which improves the edge.
     for _ in range(2):
-        seen = below_nose & (hidden < 0.5)
+        usable = below_nose & (hidden < 0.5)
         upper, lower = share_colour_model(
-            *(fit_lip(tone, outer, opening, seen & part) for part in (above > 0, above <= 0))
+            *(fit_lip(tone, outer, opening, usable & part) for part in (above > 0, above <= 0))
         )
         outer = _measure_outline(snap_outline(mesh_outline, lower, upper, pixel), xy, 0.3)
-        show = combine_lips(upper, lower, above)
-        like = np.maximum(upper.sure * upper.likeness, lower.sure * lower.likeness)
-        hidden = find_mouth_interior(tone, show * (outer < -0.015) * (opening > 0.008), like, opening, pixel)
+        visible = combine_lips(upper, lower, above)
+        likeness = np.maximum(upper.confidence * upper.likeness, lower.confidence * lower.likeness)
+        hidden = find_mouth_interior(tone, visible * (outer < -0.015) * (opening > 0.008), likeness, opening, pixel)
     smooth = max(1.0, 0.014 / pixel)
     # Well inside the lips, other colours are highlights or shadows.
-    show = gaussian_filter(np.maximum(show, smoothstep(-outer, 0.04, 0.07)) * (1.0 - hidden), smooth)
+    visible = gaussian_filter(np.maximum(visible, smoothstep(-outer, 0.04, 0.07)) * (1.0 - hidden), smooth)
     # Lip colour inside the opening of the mesh is lip, and a closed mouth has no opening; deep inside a wide opening,
     # where the tongue may be, the mesh decides.
-    lip_colour = smoothstep(gaussian_filter(like, smooth), 0.4, 0.7) * _step(opening + 0.05, 0.015)
+    lip_colour = smoothstep(gaussian_filter(likeness, smooth), 0.4, 0.7) * _step(opening + 0.05, 0.015)
     if float(-opening.min()) < CLOSED:
         lip_colour = np.ones(opening.shape)
-    return outer, np.maximum(closed, lip_colour) * smoothstep(show, 0.3, 0.95)
+    return outer, np.maximum(closed, lip_colour) * smoothstep(visible, 0.3, 0.95)
 
 
 @dataclass(frozen=True)
@@ -252,9 +252,9 @@ def _make_eye(points: Map, side: _Side) -> _Eye:
     return _Eye(upper, lower, brow_low, brow_high, wing, width)
 
 
-def _eyeliner(face: FaceGeometry) -> Map:
+def _measure_eyeliner(face: FaceGeometry) -> Map:
     """Thin at the inner corner, with a wing."""
-    level = face.nowhere()
+    level = face.make_empty_level()
     for eye in face.eyes:
         # The line leaves the lid before the outer corner, where lids droop, and starts beside the tear duct.
         drawn = _fit_spline(np.concatenate([eye.upper[3:-4:3], eye.wing[1::3]]), 33)
@@ -267,9 +267,9 @@ def _eyeliner(face: FaceGeometry) -> Map:
     return level
 
 
-def _eyeshadow(face: FaceGeometry) -> Map:
+def _measure_eyeshadow(face: FaceGeometry) -> Map:
     """0 at the lash line, 1 at the brow; a narrow band under the eye; fades towards the temple."""
-    level = face.nowhere()
+    level = face.make_empty_level()
     for eye in face.eyes:
         lid, place = _measure_line(np.concatenate([eye.upper, eye.wing[:5]]), face.xy, 1.2)
         brow, _ = _measure_line(_fit_spline(eye.brow_low, 15), face.xy, 1.2)
@@ -284,22 +284,22 @@ def _eyeshadow(face: FaceGeometry) -> Map:
     return level
 
 
-def _lashes(face: FaceGeometry) -> Map:
-    level = face.nowhere()
+def _measure_lashes(face: FaceGeometry) -> Map:
+    level = face.make_empty_level()
     for eye in face.eyes:
-        np.minimum(level, _lash_level(eye.upper, eye.lower, eye.width, face.xy), out=level)
+        np.minimum(level, _measure_lash_fan(eye.upper, eye.lower, eye.width, face.xy), out=level)
     return level
 
 
-def _brow(face: FaceGeometry) -> Map:
-    level = face.nowhere()
+def _measure_brow(face: FaceGeometry) -> Map:
+    level = face.make_empty_level()
     for eye in face.eyes:
         outline = np.concatenate([_fit_spline(eye.brow_low, 15), _fit_spline(eye.brow_high, 15)[::-1]])
         np.minimum(level, _measure_outline(outline, face.xy, 0.4), out=level)
     return level
 
 
-def _lash_level(upper: Map, lower: Map, width: float, xy: Map) -> Map:
+def _measure_lash_fan(upper: Map, lower: Map, width: float, xy: Map) -> Map:
     """Distance to a fan of curved lashes; lashes get thinner towards the tip."""
     centre = 0.5 * (upper + lower).mean(0) + 0.25 * (upper[0] + upper[-1])
     best = np.full(xy.shape[:2], _FAR)
@@ -318,9 +318,9 @@ def _lash_level(upper: Map, lower: Map, width: float, xy: Map) -> Map:
     return best
 
 
-def _blush(face: FaceGeometry) -> Map:
+def _measure_blush(face: FaceGeometry) -> Map:
     """From the apple of the cheek to the temple."""
-    level, points = face.nowhere(), face.points
+    level, points = face.make_empty_level(), face.points
     for side in (_LEFT, _RIGHT):
         apple, temple = points[side.cheek[0]], points[side.cheek[1]]
         middle = points[side.cheekbone[1]]
@@ -331,9 +331,9 @@ def _blush(face: FaceGeometry) -> Map:
     return level
 
 
-def _contour(face: FaceGeometry) -> Map:
+def _measure_contour(face: FaceGeometry) -> Map:
     """In the hollow of the cheek, along jaw and temple, and along both sides of the nose."""
-    level, points = face.nowhere(), face.points
+    level, points = face.make_empty_level(), face.points
     for side in (_LEFT, _RIGHT):
         hollow = points[list(side.hollow)]
         hollow[-1] = 0.7 * hollow[-2] + 0.3 * hollow[-1]
@@ -348,9 +348,9 @@ def _contour(face: FaceGeometry) -> Map:
     return level
 
 
-def _highlight(face: FaceGeometry) -> Map:
+def _measure_highlight(face: FaceGeometry) -> Map:
     """On the cheekbone, under the brow's arch, on the nose bridge, the Cupid's bow and the chin."""
-    level, points = face.nowhere(), face.points
+    level, points = face.make_empty_level(), face.points
     for side in (_LEFT, _RIGHT):
         bone = points[list(side.cheekbone)]
         glow = (_measure_line(bone, face.xy, 0.6)[0] / 0.11) ** 2
@@ -374,13 +374,13 @@ class ProductRegion:
 
 
 REGIONS: dict[str, ProductRegion] = {
-    "contour": ProductRegion(_contour, lambda face: face.cheeks),
-    "blush": ProductRegion(_blush, lambda face: face.cheeks),
-    "highlight": ProductRegion(_highlight, lambda face: face.cheeks),
-    "eyeshadow": ProductRegion(_eyeshadow, lambda face: face.skin),
-    "brow": ProductRegion(_brow, lambda face: face.skin),
-    "eyeliner": ProductRegion(_eyeliner, lambda face: face.skin),
-    "lashes": ProductRegion(_lashes, lambda face: face.skin),
+    "contour": ProductRegion(_measure_contour, lambda face: face.cheeks),
+    "blush": ProductRegion(_measure_blush, lambda face: face.cheeks),
+    "highlight": ProductRegion(_measure_highlight, lambda face: face.cheeks),
+    "eyeshadow": ProductRegion(_measure_eyeshadow, lambda face: face.skin),
+    "brow": ProductRegion(_measure_brow, lambda face: face.skin),
+    "eyeliner": ProductRegion(_measure_eyeliner, lambda face: face.skin),
+    "lashes": ProductRegion(_measure_lashes, lambda face: face.skin),
     "lips": ProductRegion(lambda face: face.lips[0], lambda face: face.lips[1]),
     "lip_liner": ProductRegion(lambda face: np.abs(face.lips[0] + 0.018), lambda face: face.lips[1]),
 }
@@ -393,8 +393,8 @@ def _normalise(vector: Map) -> Map:
 
 def _fit_spline(knots: Map, count: int) -> Map:
     """A smooth open curve through the knots, (count, 2)."""
-    at = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(knots, axis=0), axis=1) + 1e-6)])
-    return np.asarray(CubicSpline(at, knots, bc_type="natural")(np.linspace(0, at[-1], count)))
+    lengths = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(knots, axis=0), axis=1) + 1e-6)])
+    return np.asarray(CubicSpline(lengths, knots, bc_type="natural")(np.linspace(0, lengths[-1], count)))
 
 
 def _fit_closed_spline(knots: Map) -> Map:
@@ -434,7 +434,7 @@ def _measure_line(line: Map, xy: Map, reach: float) -> tuple[Map, Map]:
     rows, columns = _find_window(line, xy, reach)
     part = xy[rows, columns].astype(np.float32)
     best = np.full(part.shape[:2], np.float32(reach**2))
-    where = np.zeros(part.shape[:2], np.float32)
+    nearest = np.zeros(part.shape[:2], np.float32)
     for index in range(len(line) - 1):
         start, step = line[index].astype(np.float32), (line[index + 1] - line[index]).astype(np.float32)
         x, y = part[..., 0] - start[0], part[..., 1] - start[1]
@@ -442,9 +442,9 @@ def _measure_line(line: Map, xy: Map, reach: float) -> tuple[Map, Map]:
         square = (x - share * step[0]) ** 2 + (y - share * step[1]) ** 2
         nearer = square < best
         best = np.where(nearer, square, best)
-        where = np.where(nearer, index + share, where)
+        nearest = np.where(nearer, index + share, nearest)
     distance[rows, columns] = np.sqrt(best)
-    place[rows, columns] = where
+    place[rows, columns] = nearest
     return distance, place
 
 
@@ -458,7 +458,7 @@ def _measure_outline(outline: Map, xy: Map, reach: float) -> Map:
         if start[1] == end[1]:
             continue
         crosses = (start[1] > part[..., 1]) != (end[1] > part[..., 1])
-        at = start[0] + (part[..., 1] - start[1]) * (end[0] - start[0]) / (end[1] - start[1])
-        inside ^= crosses & (part[..., 0] < at)
+        crossing = start[0] + (part[..., 1] - start[1]) * (end[0] - start[0]) / (end[1] - start[1])
+        inside ^= crosses & (part[..., 0] < crossing)
     distance[rows, columns] = np.where(inside, -distance[rows, columns], distance[rows, columns])
     return distance

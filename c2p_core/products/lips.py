@@ -17,7 +17,7 @@ Map = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
 # Range of the edge around the landmarks, inwards and outwards, and its step: a beard may hide most of a lip, but lips
-# are hardly ever larger than the landmarks say. Near a corner, where lips are thin, the range is this share of the
+# are hardly ever larger than their landmarks. Near a corner, where lips are thin, the range is this share of the
 # distance to it.
 _INWARDS, _OUTWARDS, _STEP = 0.10, 0.03, 0.004
 _INWARDS_AT_CORNER = 0.3
@@ -35,11 +35,11 @@ _SHADE, _NOISE = 0.20, 0.02
 # Samples of lip colour lie this deep inside the outline and this far outside the opening; samples of skin colour lie
 # between these distances from the outline.
 _INSIDE, _OUTSIDE_OPENING, _NEAR, _FAR = 0.015, 0.008, 0.04, 0.15
-_FEWEST = 12
+_MIN_SAMPLES = 12
 # Likeness up to which a pixel is not lip, and from which it is.
 _NO_LIP, _LIP = 0.12, 0.45
 # A lip with less confidence than the first uses the colour model of the other one, if that has more than the second.
-_UNSURE, _SURE = 0.3, 0.6
+_LOW_CONFIDENCE, _HIGH_CONFIDENCE = 0.3, 0.6
 # The mouth's interior is searched for within this distance of its opening. In optical density, teeth are at least this
 # much brighter than the surrounding lips, with less than this share of their hue; the dark of the mouth is this much
 # darker.
@@ -57,48 +57,48 @@ class Lip:
     """Colour model of one lip.
 
     Attributes:
-        sure: confidence 0..1 that colour distinguishes it from the skin beside it.
+        confidence: confidence 0..1 that colour distinguishes it from the skin beside it.
         likeness: (H, W) 0 for the colour of skin, 1 for that of the lip.
     """
 
-    sure: float
+    confidence: float
     likeness: Map
 
     @property
-    def shows(self) -> Map:
+    def visible_mask(self) -> Map:
         """(H, W) mask 0..1 of where the lip may be visible; 0 where it certainly is not."""
-        return 1.0 - self.sure * (1.0 - smoothstep(self.likeness, _NO_LIP, _LIP))
+        return 1.0 - self.confidence * (1.0 - smoothstep(self.likeness, _NO_LIP, _LIP))
 
 
-def fit_lip(tone: Map, level: Map, opening: Map, beside: Mask) -> Lip:
+def fit_lip(tone: Map, level: Map, opening: Map, region: Mask) -> Lip:
     """Fit the colour model of a lip: a linear discriminant against skin that gives little weight to light and shade.
 
     Args:
         tone: (H, W, 3) optical density of the picture.
         level: (H, W) signed distance to the outline of the lips, negative inside.
         opening: (H, W) signed distance to the mouth's opening.
-        beside: (H, W) mask of this lip and the skin beside it.
+        region: (H, W) mask of this lip and the skin beside it.
     """
     masks = (
-        beside & (level < -_INSIDE) & (opening > _OUTSIDE_OPENING),
-        beside & (level > _NEAR) & (level < _FAR),
+        region & (level < -_INSIDE) & (opening > _OUTSIDE_OPENING),
+        region & (level > _NEAR) & (level < _FAR),
     )
-    if min(int(mask.sum()) for mask in masks) < _FEWEST:
+    if min(int(mask.sum()) for mask in masks) < _MIN_SAMPLES:
         return Lip(0.0, np.zeros(level.shape))
-    own, skin = (np.median(tone[mask], axis=0) for mask in masks)
+    lip, skin = (np.median(tone[mask], axis=0) for mask in masks)
     spread = sum(np.cov(tone[mask], rowvar=False) for mask in masks) / 2
     spread = spread + _SHADE**2 * np.ones((3, 3)) + _NOISE**2 * np.eye(3)
-    direction = np.linalg.solve(spread, own - skin)
-    apart = float(direction @ (own - skin))
-    sure = float(np.clip((apart**0.5 - _ALIKE) / (_APART - _ALIKE), 0.0, 1.0))
-    return Lip(sure, np.clip((tone - skin) @ direction / max(apart, 1e-9), 0.0, 1.0))
+    direction = np.linalg.solve(spread, lip - skin)
+    separation = float(direction @ (lip - skin))
+    confidence = float(np.clip((separation**0.5 - _ALIKE) / (_APART - _ALIKE), 0.0, 1.0))
+    return Lip(confidence, np.clip((tone - skin) @ direction / max(separation, 1e-9), 0.0, 1.0))
 
 
 def share_colour_model(upper: Lip, lower: Lip) -> tuple[Lip, Lip]:
     """Return both models; a lip without a reliable model gets that of the other one."""
-    if upper.sure < _UNSURE and lower.sure > _SURE:
+    if upper.confidence < _LOW_CONFIDENCE and lower.confidence > _HIGH_CONFIDENCE:
         return lower, lower
-    if lower.sure < _UNSURE and upper.sure > _SURE:
+    if lower.confidence < _LOW_CONFIDENCE and upper.confidence > _HIGH_CONFIDENCE:
         return upper, upper
     return upper, lower
 
@@ -106,7 +106,7 @@ def share_colour_model(upper: Lip, lower: Lip) -> tuple[Lip, Lip]:
 def combine_lips(upper: Lip, lower: Lip, above: Map) -> Map:
     """(H, W) mask 0..1 of both lips; ``above`` is each pixel's height above the line between the lips."""
     upper_weight, lower_weight = (np.clip(1.0 + sign * above / _LINE_ERROR, 0.0, 1.0) for sign in (1.0, -1.0))
-    return np.maximum(upper_weight * upper.shows, lower_weight * lower.shows)
+    return np.maximum(upper_weight * upper.visible_mask, lower_weight * lower.visible_mask)
 
 
 def find_mouth_interior(tone: Map, lips: Map, likeness: Map, opening: Map, pixel: float) -> Map:
@@ -121,10 +121,10 @@ def find_mouth_interior(tone: Map, lips: Map, likeness: Map, opening: Map, pixel
     """
     sigma = _SURROUNDINGS / pixel
     weight = gaussian_filter(lips, sigma) + 1e-4
-    about = np.stack([gaussian_filter(tone[..., c] * lips, sigma) / weight for c in range(3)], -1)
-    darker = (tone - about).mean(-1)
-    hue, own = (np.linalg.norm(t - t.mean(-1, keepdims=True), axis=-1) for t in (tone, about))
-    pale = 1.0 - smoothstep(hue / (own + 1e-3), _TEETH_HUE, 1.5 * _TEETH_HUE)
+    surroundings = np.stack([gaussian_filter(tone[..., c] * lips, sigma) / weight for c in range(3)], -1)
+    darker = (tone - surroundings).mean(-1)
+    hue, surrounding_hue = (np.linalg.norm(t - t.mean(-1, keepdims=True), axis=-1) for t in (tone, surroundings))
+    pale = 1.0 - smoothstep(hue / (surrounding_hue + 1e-3), _TEETH_HUE, 1.5 * _TEETH_HUE)
     # Highlights on the lips may be as pale but keep some of their colour; paleness alone only suffices in the opening.
     bright = smoothstep(-darker, _TEETH_BRIGHTER, 2 * _TEETH_BRIGHTER) * (1.0 - smoothstep(likeness, 0.6, 0.9))
     white = smoothstep(-darker, 3 * _TEETH_BRIGHTER, 5 * _TEETH_BRIGHTER)
@@ -156,7 +156,7 @@ def snap_outline(outline: Points, lower: Lip, upper: Lip, pixel: float) -> Point
     normals = normals * np.sign(area)  # outwards, for either orientation
     shift = np.zeros(len(outline))
     for part, model in ((np.arange(half + 1), lower), (np.arange(half, 2 * half + 1) % len(outline), upper)):
-        if model.sure > 0:
+        if model.confidence > 0:
             shift[part] = _find_edge_offsets(outline[part], normals[part], model, pixel)
     return np.asarray(outline + shift[:, None] * normals)
 
@@ -166,14 +166,14 @@ def _find_edge_offsets(line: Points, normals: Points, model: Lip, pixel: float) 
     low, high = -round(_INWARDS / _STEP), round(_OUTWARDS / _STEP)
     offsets = _STEP * np.arange(low, high + 1)
     wide = _STEP * np.arange(low - _WINDOW, high + _WINDOW + 1)
-    at = (line[:, None] + wide[:, None] * normals[:, None]) / pixel - 0.5
-    profile = map_coordinates(model.likeness, [at[..., 1], at[..., 0]], order=1, mode="nearest")
+    positions = (line[:, None] + wide[:, None] * normals[:, None]) / pixel - 0.5
+    profile = map_coordinates(model.likeness, [positions[..., 1], positions[..., 0]], order=1, mode="nearest")
     total = np.cumsum(np.pad(profile, ((0, 0), (1, 0))), axis=1)
     middle = np.arange(len(offsets)) + _WINDOW
     inside = (total[:, middle] - total[:, middle - _WINDOW]) / _WINDOW
     outside = (total[:, middle + _WINDOW + 1] - total[:, middle + 1]) / _WINDOW
     from_corner = np.minimum(*(np.linalg.norm(line - end, axis=1) for end in (line[0], line[-1])))
-    confidence = model.sure * np.clip(from_corner / _CORNER, 0.0, 1.0)
+    confidence = model.confidence * np.clip(from_corner / _CORNER, 0.0, 1.0)
     cost = _OFFSET_COST * np.abs(offsets) / _INWARDS - confidence[:, None] * (inside - outside)
     cost = np.where(offsets < -_INWARDS_AT_CORNER * from_corner[:, None] - 1e-9, 1e3, cost)
     # Dynamic programming: the cheapest offsets from corner to corner.

@@ -20,12 +20,12 @@ from c2p_core.products.catalogue import CATALOGUE, PRODUCTS
 from c2p_core.products.codes import ABSENT, Decoded, bare_code, decode
 from c2p_core.products.geometry import ProductMaps
 
-_SHOWN = 0.4  # share of a product's place that has to show, or the product is hidden
-_AT = {name: index for index, name in enumerate(PRODUCTS)}
+_LEAST_VISIBLE = 0.4  # a product is hidden if a smaller share of its place is visible
+_INDEX = {name: index for index, name in enumerate(PRODUCTS)}
 
 
 @dataclass(frozen=True)
-class Ground:
+class PaintInputs:
     """Everything that painting needs from the photo, independent of the code.
 
     Attributes:
@@ -37,23 +37,23 @@ class Ground:
     maps: Tensor
     light: Tensor
 
-    def on(self, maps: Tensor) -> Ground:
+    def with_maps(self, maps: Tensor) -> PaintInputs:
         """The same face with its maps resampled."""
-        return Ground(maps, self.light)
+        return PaintInputs(maps, self.light)
 
 
-def ground(maps: ProductMaps, skin: Tensor) -> Ground:
-    """Prepare a whole face for ``paint_on``; arguments as in ``paint``."""
+def prepare_paint(maps: ProductMaps, skin: Tensor) -> PaintInputs:
+    """Prepare a whole face for ``paint_prepared``; arguments as in ``paint``."""
     weights = LUMINANCE.to(skin)[:, None, None]
     brightness = (skin * weights).sum(0).clamp(min=DARKEST).log()
     surfaces = maps.gate * _find_surfaces(maps, skin)
     bare = decode(bare_code().to(skin))
     light = _weighted_mean(brightness, maps.gate * _make_mask(bare, maps.level))
-    return Ground(torch.cat([maps.level, surfaces, density(skin), brightness[None]]), light)
+    return PaintInputs(torch.cat([maps.level, surfaces, density(skin), brightness[None]]), light)
 
 
 def paint(code: Tensor, maps: ProductMaps, skin: Tensor) -> Tensor:
-    """Density increments of every product, on the regions' grid: ``ground`` followed by ``paint_on``.
+    """Density increments of every product, on the regions' grid: ``prepare_paint`` followed by ``paint_prepared``.
 
     Args:
         code: (9, 6).
@@ -61,52 +61,54 @@ def paint(code: Tensor, maps: ProductMaps, skin: Tensor) -> Tensor:
         skin: (3, H, W) linear light, low-passed (``skin_map``), on the same grid.
 
     Returns:
-        As ``paint_on``.
+        As ``paint_prepared``.
     """
-    return paint_on(code, ground(maps, skin))
+    return paint_prepared(code, prepare_paint(maps, skin))
 
 
-def paint_on(code: Tensor, canvas: Ground) -> Tensor:
+def paint_prepared(code: Tensor, inputs: PaintInputs) -> Tensor:
     """Density increments (9, 3, H, W) of every product: the painted photo is ``linear * exp(-increments.sum(0))``.
 
     Exactly 0 where a product is absent. Each stays within its product's limit of density, and the sum nearly so,
     because a later coat is painted over the earlier ones.
     """
     count = len(PRODUCTS)
-    level, surfaces = canvas.maps[:count], canvas.maps[count : 2 * count].clamp(0.0, 1.0)
-    coat, brightness = canvas.maps[2 * count : 2 * count + 3], canvas.maps[-1]
+    level, surfaces = inputs.maps[:count], inputs.maps[count : 2 * count].clamp(0.0, 1.0)
+    coated, brightness = inputs.maps[2 * count : 2 * count + 3], inputs.maps[-1]
     decoded = decode(code)
     alpha = decoded.opacity[:, None, None] * surfaces * _make_mask(decoded, level)
-    shading = _estimate_shading(brightness, canvas.light)
+    shading = _estimate_shading(brightness, inputs.light)
     pigment = density(decoded.pigment)
     increments = []
-    for index, limits in enumerate(CATALOGUE.values()):
-        if limits.relative:
+    for index, product in enumerate(CATALOGUE.values()):
+        if product.relative:
             step = decoded.pigment[index]
-            increment = alpha[index] * (limits.limit * torch.tanh(step / limits.limit))[:, None, None]
+            increment = alpha[index] * (product.limit * torch.tanh(step / product.limit))[:, None, None]
         else:
-            difference = pigment[index][:, None, None] - shading[index] - coat
-            increment = alpha[index] * limits.limit * torch.tanh(difference / limits.limit)
-        coat = coat + increment
+            difference = pigment[index][:, None, None] - shading[index] - coated
+            increment = alpha[index] * product.limit * torch.tanh(difference / product.limit)
+        coated = coated + increment
         increments.append(increment)
     return torch.stack(increments)
 
 
 def find_hidden(code: Tensor, maps: ProductMaps, visible: Tensor) -> tuple[str, ...]:
-    """Find the products of a code that hardly show, because something covers the face in their place.
+    """Find the products of a code that hardly show, because something covers that part of the face.
 
     Args:
         code: (9, 6).
-        maps: of the whole face, as if nothing covered it.
-        visible: (H, W) 0..1 of where nothing does, on the same grid.
+        maps: of the whole face, ignoring covers.
+        visible: (H, W) 0..1, 1 where nothing covers the face, on the same grid.
 
     Returns:
         their names, in the order of coats.
     """
-    own = maps.gate * _make_mask(decode(code), maps.level)
-    shown = _weighted_mean(visible, own)
+    masks = maps.gate * _make_mask(decode(code), maps.level)
+    visible_shares = _weighted_mean(visible, masks)
     return tuple(
-        name for name, row, share in zip(PRODUCTS, code, shown, strict=True) if row[3] > ABSENT and share < _SHOWN
+        name
+        for name, row, share in zip(PRODUCTS, code, visible_shares, strict=True)
+        if row[3] > ABSENT and share < _LEAST_VISIBLE
     )
 
 
@@ -130,26 +132,26 @@ def _find_surfaces(maps: ProductMaps, skin: Tensor) -> Tensor:
     Skin is neither much darker nor lighter than the cheeks and similar in hue. Eyes behind sunglasses get no liner.
     """
     tone = density(skin)
-    dark = tone.mean(0)
-    hue = tone - dark
-    cheeks = maps.gate[_AT["blush"]] * torch.sigmoid((0.8 - maps.level[_AT["blush"]]) / 0.3)
-    own_dark, own_hue = _weighted_mean(dark, cheeks), _weighted_mean(hue, cheeks)
-    other = ((hue - own_hue[:, None, None]).square().sum(0).sqrt() - 0.35).clamp(min=0.0) / 0.3
-    difference = (dark - own_dark).abs()
-    skin_like = torch.exp(-((difference - 1.1).clamp(min=0.0) / 0.5).square() - other.square())
+    darkness = tone.mean(0)
+    hue = tone - darkness
+    cheeks = maps.gate[_INDEX["blush"]] * torch.sigmoid((0.8 - maps.level[_INDEX["blush"]]) / 0.3)
+    cheek_darkness, cheek_hue = _weighted_mean(darkness, cheeks), _weighted_mean(hue, cheeks)
+    foreign_hue = ((hue - cheek_hue[:, None, None]).square().sum(0).sqrt() - 0.35).clamp(min=0.0) / 0.3
+    dark_difference = (darkness - cheek_darkness).abs()
+    skin_like = torch.exp(-((dark_difference - 1.1).clamp(min=0.0) / 0.5).square() - foreign_hue.square())
     # Deep-set eyes lie in shadow; only glasses are darker still.
-    lid_like = torch.exp(-((difference - 1.9).clamp(min=0.0) / 0.4).square() - other.square())
+    lid_like = torch.exp(-((dark_difference - 1.9).clamp(min=0.0) / 0.4).square() - foreign_hue.square())
 
-    lid = maps.gate[_AT["eyeshadow"]] * torch.sigmoid((0.6 - maps.level[_AT["eyeshadow"]]) / 0.1)
+    lid = maps.gate[_INDEX["eyeshadow"]] * torch.sigmoid((0.6 - maps.level[_INDEX["eyeshadow"]]) / 0.1)
     # Lenses in a face that lies in shadow are no darker than deep-set eyes, but eyes have lashes, whites and light.
-    own_lid = _weighted_mean(dark, lid)
-    spread = _weighted_mean((dark - own_lid).square(), lid).sqrt()
-    lens = ((own_lid - own_dark - 0.8) / 0.3).clamp(0.0, 1.0) * ((0.3 - spread) / 0.1).clamp(0.0, 1.0)
+    lid_darkness = _weighted_mean(darkness, lid)
+    spread = _weighted_mean((darkness - lid_darkness).square(), lid).sqrt()
+    lens = ((lid_darkness - cheek_darkness - 0.8) / 0.3).clamp(0.0, 1.0) * ((0.3 - spread) / 0.1).clamp(0.0, 1.0)
     lid_like = lid_like * (1.0 - lens)
     eyes_show = ((_weighted_mean(lid_like, lid) - 0.35) / 0.3).clamp(0.0, 1.0)
-    brow = maps.gate[_AT["brow"]] * torch.sigmoid(-maps.level[_AT["brow"]] / 0.01)
-    hairy = torch.sigmoid((dark - _weighted_mean(dark, brow)) / 0.12 + 0.8)
-    everywhere = torch.ones_like(dark)
+    brow = maps.gate[_INDEX["brow"]] * torch.sigmoid(-maps.level[_INDEX["brow"]] / 0.01)
+    hairy = torch.sigmoid((darkness - _weighted_mean(darkness, brow)) / 0.12 + 0.8)
+    everywhere = torch.ones_like(darkness)
     surfaces = {
         "skin": skin_like,
         "lids": lid_like,
@@ -169,8 +171,8 @@ def skin_map(linear: Tensor, eye_distance: float) -> Tensor:
     """Low-passed linear photo (3, H, W): colour and shading without texture; ``eye_distance`` in its pixels."""
     sigma = 0.035 * eye_distance
     radius = max(1, int(2.5 * sigma + 0.5))
-    at = torch.arange(-radius, radius + 1, dtype=linear.dtype, device=linear.device)
-    kernel = torch.exp(-0.5 * (at / sigma) ** 2)
+    offsets = torch.arange(-radius, radius + 1, dtype=linear.dtype, device=linear.device)
+    kernel = torch.exp(-0.5 * (offsets / sigma) ** 2)
     kernel = kernel / kernel.sum()
     tone = density(linear)[:, None]
     tone = F.conv2d(F.pad(tone, (radius, radius, 0, 0), mode="replicate"), kernel[None, None, None, :])

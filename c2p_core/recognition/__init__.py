@@ -9,7 +9,7 @@ the module. The module defines two names:
   gradients, its attribute ``judges_only`` is a ``Message`` that says why.
 - ``TEMPLATE``: the alignment of its input faces (``alignment.Template``).
 
-Others a user names by where they are (``user_recognisers``).
+Users name others by location (``user_recognisers``).
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from c2p_core.models.weights import load_weights
 from c2p_core.recognition.alignment import Template, crop_chips
 from c2p_core.recognition.other_photos import OtherPhotos, read_other_photos
 from c2p_core.recognition.thresholds import Limits, choose_limits, read_own_thresholds, read_thresholds
-from c2p_core.recognition.user_recogniser_loader import Loaded, load_user_recogniser
+from c2p_core.recognition.user_recogniser_loader import LoadedNetwork, load_user_recogniser
 from c2p_core.recognition.user_recognisers import Names, expand_names, is_user_recogniser
 
 _OURS = f"{__name__}."
@@ -45,7 +45,7 @@ class Recogniser:
     """One face recogniser.
 
     Attributes:
-        name: as in the manifest; of one that the user brought, it tells which file and use of it.
+        name: as in the manifest; that of a user's file identifies the file and its use.
         family: recognisers of one family are held out together.
         licence: SPDX expression of its weights.
         far1: cosine similarity above which two faces match at a false accept rate of 1 %.
@@ -55,7 +55,7 @@ class Recogniser:
         embed: see ``Embed``.
         other_photos_up_to: see `c2p_core.api.Similarity`.
         measured_by: source of the thresholds: this project, the user, or the vendor's default.
-        given: as the user names it.
+        requested_name: as the user names it.
         judges_only: why it has no gradients and can take no part in a search; None if it can.
     """
 
@@ -68,7 +68,7 @@ class Recogniser:
     embed: Embed
     other_photos_up_to: float | None = None
     measured_by: Literal["project", "user", "vendor"] = "project"
-    given: str = ""
+    requested_name: str = ""
     judges_only: Message | None = None
 
 
@@ -77,9 +77,9 @@ class Architecture:
     """What a recogniser's module defines.
 
     Attributes:
-        make: makes its network without weights; None where ``load`` does all.
+        make: makes its network without weights; None if ``load`` does it all.
         template: its alignment.
-        load: makes its network of its file; None where ``make`` and a file of weights do.
+        load: makes its network from its file; None if ``make`` and a file of weights do.
     """
 
     make: Callable[[], nn.Module] | None
@@ -87,13 +87,13 @@ class Architecture:
     load: Callable[[Path], nn.Module] | None = None
 
 
-def recogniser_names(store: ModelStore) -> tuple[str, ...]:
-    """Names of the recognisers that "auto" means; the user's own come last."""
+def list_recognisers(store: ModelStore) -> tuple[str, ...]:
+    """List the names of the recognisers that "auto" stands for; the user's own come last."""
     return tuple(entry.name for entry in store.entries() if entry.role == "recogniser")
 
 
-def known_recognisers(store: ModelStore) -> tuple[str, ...]:
-    """Names of all recognisers that can be asked for; the user's own come last."""
+def list_known_recognisers(store: ModelStore) -> tuple[str, ...]:
+    """List the names of all available and fetchable recognisers; the user's own come last."""
     return tuple(entry.name for entry in store.catalogue() if entry.role == "recogniser")
 
 
@@ -124,8 +124,8 @@ def embed_with(network: Forward, template: Template) -> Embed:
     return embed
 
 
-def load_network(name: str, store: ModelStore, device: torch.device) -> Loaded:
-    """Load one recogniser's network, frozen and in eval mode, with what is known of it.
+def load_network(name: str, store: ModelStore, device: torch.device) -> LoadedNetwork:
+    """Load one recogniser's network, frozen and in eval mode, with its properties.
 
     Args:
         name: as in a manifest, or one for which ``user_recognisers.is_user_recogniser`` holds.
@@ -138,7 +138,7 @@ def load_network(name: str, store: ModelStore, device: torch.device) -> Loaded:
     """
     if is_user_recogniser(name):
         return load_user_recogniser(name, store.offline, device)
-    names = known_recognisers(store)
+    names = list_known_recognisers(store)
     if name not in names:
         raise BadRequest("recogniser-unknown", name=name, known=list(names))
     entry = store.entry(name)
@@ -150,7 +150,7 @@ def load_network(name: str, store: ModelStore, device: torch.device) -> Loaded:
         network = architecture.make()
         if entry.files:
             network = load_weights(network, store.path(name))
-    return Loaded(
+    return LoadedNetwork(
         name,
         name,
         entry.family,
@@ -184,8 +184,8 @@ def load_recognisers(
             them stands for the usual ones.
         store: the store of their files.
         device: the device that they run on.
-        warnings: receives a message on each recogniser that "auto" leaves out.
-        more: names that "auto" includes beyond those that runs use unasked.
+        warnings: receives a message for each recogniser that "auto" leaves out.
+        more: further names that "auto" includes.
         recorded: see ``accelerated.accelerate``.
 
     Raises:
@@ -195,15 +195,15 @@ def load_recognisers(
     load = _Loader(store, device, recorded)
     loaded: dict[str, Recogniser] = {}
     missing: list[Message] = []
-    for name in expand_names(names, (*recogniser_names(store), *more)):
+    for name in expand_names(names, (*list_recognisers(store), *more)):
         try:
-            found = load(name)
+            recogniser = load(name)
         except ModelUnavailable as error:
             if names != "auto" and name in names:
                 raise
             missing.append(Message("recogniser-left-out", name=name, why=error.message))
         else:
-            loaded.setdefault(found.name, found)
+            loaded.setdefault(recogniser.name, recogniser)
     if not loaded:
         raise ModelUnavailable("no-recogniser", why=missing[0].fields["why"])
     if warnings is not None:
@@ -211,8 +211,8 @@ def load_recognisers(
     return tuple(loaded.values())
 
 
-def unmeasured_warnings(recognisers: Sequence[Recogniser]) -> list[Message]:
-    """A message on each recogniser that this project has not measured, with what is unknown."""
+def list_unmeasured_warnings(recognisers: Sequence[Recogniser]) -> list[Message]:
+    """A message for each recogniser that was not measured by this project."""
     return [
         Message("recogniser-measured-by-user", name=r.name)
         if r.measured_by == "user"
@@ -222,8 +222,8 @@ def unmeasured_warnings(recognisers: Sequence[Recogniser]) -> list[Message]:
     ]
 
 
-def judge_warnings(recognisers: Sequence[Recogniser]) -> list[Message]:
-    """A message on each recogniser that takes no part in a search, with the reason."""
+def list_judge_warnings(recognisers: Sequence[Recogniser]) -> list[Message]:
+    """A message for each recogniser that can't take part in a search, with the reason."""
     return [Message("recogniser-judges-only", name=r.name, why=r.judges_only) for r in recognisers if r.judges_only]
 
 
@@ -238,10 +238,10 @@ class _Loader:
 
     def __call__(self, name: str) -> Recogniser:
         loaded = load_network(name, self._store, self._device)
-        shipped, own = self._shipped.get(loaded.name), self._own.get(loaded.key)
-        if is_user_recogniser(name) and own is None and loaded.default is None:
-            raise ModelUnavailable("brought-without-threshold", name=loaded.name, given=loaded.given)
-        limits: Limits = choose_limits(loaded.name, loaded.default, shipped, own)
+        shipped, user = self._shipped.get(loaded.name), self._own.get(loaded.key)
+        if is_user_recogniser(name) and user is None and loaded.default is None:
+            raise ModelUnavailable("brought-without-threshold", name=loaded.name, given=loaded.requested_name)
+        limits: Limits = choose_limits(loaded.name, loaded.default, shipped, user)
         return Recogniser(
             loaded.name,
             loaded.family,
@@ -252,6 +252,6 @@ class _Loader:
             embed_with(accelerate(loaded.network, self._device, self._recorded), loaded.template),
             self._others.up_to.get(loaded.name),
             limits.measured_by,
-            loaded.given,
+            loaded.requested_name,
             loaded.judges_only,
         )

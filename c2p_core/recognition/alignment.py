@@ -60,18 +60,18 @@ def crop_chips(images: Tensor, mesh: Tensor, template: Template) -> Tensor:
         template: of the recogniser.
 
     Returns:
-        (B, 3, size, size), differentiable in images and mesh; border pixels repeat outside the image. Each face comes
-        out as it does alone.
+        (B, 3, size, size), differentiable in images and mesh; border pixels repeat outside the image. Each face
+        gets the same result as alone.
     """
-    found = torch.stack([mesh[:, list(indices)].mean(1) for indices in template.mesh], 1)
-    to_image = fit_similarity(found.new_tensor(template.points), found)
+    points = torch.stack([mesh[:, list(indices)].mean(1) for indices in template.mesh], 1)
+    to_image = fit_similarity(points.new_tensor(template.points), points)
     scales: list[float] = to_image.detach()[:, :, 0].norm(dim=1).cpu().tolist()
     units = [_choose_unit(scale, min(images.shape[2:])) for scale in scales]
     if len(set(units)) <= 1:
         return _sample_chips(images, to_image, template.size, units[0] if units else 1)
     chips = [
-        _sample_chips(image[None], own[None], template.size, unit)
-        for image, own, unit in zip(images, to_image, units, strict=True)
+        _sample_chips(image[None], matrix[None], template.size, unit)
+        for image, matrix, unit in zip(images, to_image, units, strict=True)
     ]
     return torch.cat(chips)
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from c2p_core.recognition.alignment import five_point_template
 
 VALUES = 512
-# What networks with the ArcFace loss are trained on. No weights were here to measure other zooms with.
+# The alignment of networks trained with the ArcFace loss; without weights at hand no other zoom could be measured.
 TEMPLATE = five_point_template(112, 1.0)
 _CHANNELS = (64, 64, 128, 256, 512)
 # Rows and columns of the last feature map, for a chip of 112 x 112.
@@ -74,7 +74,7 @@ class ArcFaceResnet(nn.Module):
             self.body.append(_Unit(inputs, outputs, 2, attention))
             self.body.extend(_Unit(outputs, outputs, 1, attention) for _ in range(count - 1))
         last = _CHANNELS[-1]
-        # Dropout does nothing here, but its place counts in the names.
+        # Dropout does nothing here, but its index counts in the names of tensors.
         self.output_layer = nn.Sequential(
             nn.BatchNorm2d(last),
             nn.Dropout(),

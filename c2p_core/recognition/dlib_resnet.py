@@ -19,7 +19,7 @@ _STEM = 32
 _STAGES = ((32, 3), (64, 4), (128, 3), (256, 3), (256, 1))
 
 
-def _template(size: int, padding: float) -> Template:
+def _make_template(size: int, padding: float) -> Template:
     """dlib's ``get_face_chip`` for its five points: eye corners and nose base in a unit square, padded."""
     mean_shape = (
         (0.8595674595992, 0.2134981538014),
@@ -33,7 +33,7 @@ def _template(size: int, padding: float) -> Template:
     return Template(size, points, ((263,), (362,), (33,), (133,), (2,)))
 
 
-TEMPLATE = _template(150, 0.25)
+TEMPLATE = _make_template(150, 0.25)
 
 
 def _pad(x: Tensor, channels: int, rows: int, columns: int) -> Tensor:

@@ -1,7 +1,7 @@
 """FaceNet with 512 values, by facenet-pytorch's InceptionResnetV1 (extra ``full``). Family facenet, licence MIT.
 
 Source: F. Schroff et al., FaceNet, CVPR 2015; D. Sandberg's FaceNet project, converted by facenet-pytorch (T. Esler);
-trained on VGGFace2. The file also holds the classifier of the training, which is read and dropped.
+trained on VGGFace2. The file also contains the classifier used in training, which is read and dropped.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from c2p_core.models.weights import load_weights
 from c2p_core.recognition.alignment import five_point_template
 
 VALUES = 512
-# No weights were here to measure zooms with: this is the usual one. facenet-pytorch crops by a detector's box instead
+# The usual zoom; without weights at hand none could be measured. facenet-pytorch crops by a detector's box instead
 # of aligning, which shows less around the face.
 TEMPLATE = five_point_template(160, 1.0)
 _PEOPLE = 8631  # in VGGFace2's training set

@@ -38,10 +38,10 @@ class Frbench(nn.Module):
             import frbench
         except ImportError as error:
             raise ModelUnavailable("extra-missing", what=model, package="frbench", extra="frbench") from error
-        # Else it asks for news of itself once a day, prints, and warns of dark chips.
+        # By default it looks for updates once a day, prints, and warns about dark chips.
         frbench.configure(verbose=False, update_check=False)
         if offline:
-            _check_is_there(Path(frbench.CACHE), model)
+            _check_cached(Path(frbench.CACHE), model)
         try:
             known = [entry.key for entry in frbench.list_models()]
             if model not in known:
@@ -50,7 +50,7 @@ class Frbench(nn.Module):
             self.network = frbench.FR(*model.rsplit("_", 2), eager_load=True)
         except BadRequest:
             raise
-        # The package has its own, and damaged weights and settings make torch and YAML fail in any way.
+        # The package has errors of its own, and damaged files cause any error of torch or YAML.
         except Exception as error:
             raise ModelUnavailable("frbench-unavailable", model=model, reason=first_line(error)) from error
         self.weights = Path(asset["path"]) / asset["contents"]["weight"]
@@ -66,7 +66,7 @@ class Frbench(nn.Module):
         return descriptors
 
 
-def _check_is_there(cache: Path, model: str) -> None:
+def _check_cached(cache: Path, model: str) -> None:
     """Refuse a model that the package would have to fetch."""
     try:
         with (cache / "manifest.json").open("rb") as file:
@@ -75,5 +75,5 @@ def _check_is_there(cache: Path, model: str) -> None:
         if all((folder / str(name)).is_file() for name in entry["contents"].values()):
             return
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        pass  # then it isn't there
+        pass  # not cached
     raise ModelUnavailable("frbench-offline", model=model)

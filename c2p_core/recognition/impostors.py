@@ -20,12 +20,12 @@ from c2p_core.faces.view import View
 from c2p_core.io import photo_files
 from c2p_core.io.atomic_files import make_folder, write_whole
 from c2p_core.models.store import ModelStore
-from c2p_core.recognition import embed_with, load_network, recogniser_names
+from c2p_core.recognition import embed_with, list_recognisers, load_network
 from c2p_core.recognition.thresholds import OWN_THRESHOLDS, read_own_thresholds, read_thresholds
 from c2p_core.recognition.user_recognisers import expand_names
 
 ENOUGH = 5
-"""False accepts that a set of pairs must contain for a rate to be measured: 0.1 % of some hundred pairs is no basis."""
+"""False accepts that a set of pairs must contain to measure a rate; 0.1 % of a few hundred pairs would be too few."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Faces:
         vectors: (N, D) unit vectors by recogniser.
         people: the N people, as labels.
         known: whether folders or names identify the people; else every face has a label of its own.
-        keys: under which thresholds are kept, by recogniser.
+        keys: under which thresholds are stored, by recogniser.
     """
 
     vectors: dict[str, Tensor]
@@ -62,7 +62,7 @@ class Faces:
     keys: dict[str, str]
 
 
-def people_in(folder: Path) -> dict[str, list[Path]]:
+def group_photos_by_person(folder: Path) -> dict[str, list[Path]]:
     """Group photos by person: by subfolder, or by file name without the number at its end (``anna1.png``).
 
     Raises:
@@ -70,7 +70,7 @@ def people_in(folder: Path) -> dict[str, list[Path]]:
     """
     people: dict[str, list[Path]] = {}
     for photo in sorted(p for p in folder.glob("*") if p.suffix.lower() in photo_files.FORMATS):
-        # A name that is only a number is a person, too.
+        # A name that consists of digits only is a person too.
         people.setdefault(photo.stem.rstrip("0123456789").rstrip(" -_") or photo.stem, []).append(photo)
     for photo in sorted(p for p in folder.glob("*/*") if p.suffix.lower() in photo_files.FORMATS):
         people.setdefault(photo.parent.name, []).append(photo)
@@ -85,53 +85,53 @@ def embed_folder(
     store: ModelStore,
     device: torch.device,
     warnings: list[Message],
-    tell: Callable[[int, int], None] = lambda done, count: None,
+    on_photo: Callable[[int, int], None] = lambda done, count: None,
 ) -> Faces:
     """Embed the faces of a folder; nothing else of the photos is kept.
 
     Args:
-        folder: see ``people_in``. Where people are identified, only the largest face of each photo is used; else all
-            faces are, each as a different person.
+        folder: see ``group_photos_by_person``. If people are identified, only the largest face of each photo is used;
+            else all faces are, each as a different person.
         names: of recognisers; "auto" stands for the usual ones.
         store: the store of models.
         device: the device of the recognisers.
-        warnings: receives a message on each photo that can't be read.
-        tell: called before each photo with its index and the number of photos.
+        warnings: receives a message for each photo that can't be read.
+        on_photo: called before each photo with its index and the number of photos.
 
     Raises:
-        BadRequest: see ``people_in``; or a recogniser is unknown.
+        BadRequest: see ``group_photos_by_person``; or a recogniser is unknown.
         NoFace: no photo shows a face.
         ModelUnavailable: a model is missing or damaged.
     """
-    people = people_in(folder)
-    known = len(people) > 1 and any(len(photos) > 1 for photos in people.values())
-    wanted = expand_names(names, recogniser_names(store))
-    loaded = {found.name: found for found in (load_network(name, store, device) for name in wanted)}
-    embeds = {name: embed_with(found.network, found.template) for name, found in loaded.items()}
+    people = group_photos_by_person(folder)
+    identified = len(people) > 1 and any(len(photos) > 1 for photos in people.values())
+    wanted_names = expand_names(names, list_recognisers(store))
+    loaded = {network.name: network for network in (load_network(name, store, device) for name in wanted_names)}
+    embeds = {name: embed_with(network.network, network.template) for name, network in loaded.items()}
     vectors: dict[str, list[Tensor]] = {name: [] for name in loaded}
     labels: list[str] = []
     photo_list = [(person, photo) for person, photos in people.items() for photo in photos]
     for number, (person, photo) in enumerate(photo_list):
-        tell(number, len(photo_list))
+        on_photo(number, len(photo_list))
         try:
             view = View(photo_files.read(photo))
         except UnreadableImage as error:
             warnings.append(error.message)
             continue
         faces = [face for face in find_faces_in(view, store) if not face.skipped]
-        for face in faces[:1] if known else faces:
-            labels.append(person if known else str(len(labels)))
+        for face in faces[:1] if identified else faces:
+            labels.append(person if identified else str(len(labels)))
             crop = verify.crop_face(view, face)
             with torch.no_grad():
                 for name, embed in embeds.items():
                     vectors[name].append(embed(crop.pixels[None].to(device), crop.mesh[None].to(device))[0].cpu())
     if not labels:
         raise NoFace("no-face-in-folder", path=str(folder))
-    keys = {name: found.key for name, found in loaded.items()}
-    return Faces({name: torch.stack(rows) for name, rows in vectors.items()}, tuple(labels), known, keys)
+    keys = {name: network.key for name, network in loaded.items()}
+    return Faces({name: torch.stack(rows) for name, rows in vectors.items()}, tuple(labels), identified, keys)
 
 
-def impostor_similarities(vectors: Tensor, groups: Sequence[str]) -> Tensor:
+def compute_impostor_similarities(vectors: Tensor, groups: Sequence[str]) -> Tensor:
     """Cosines of all impostor pairs.
 
     Args:
@@ -144,12 +144,12 @@ def impostor_similarities(vectors: Tensor, groups: Sequence[str]) -> Tensor:
     first, second = torch.triu_indices(len(vectors), len(vectors), 1)
     numbers = {group: number for number, group in enumerate(sorted(set(groups) - {""}))}
     # A face without a group gets a number of its own.
-    ids = torch.tensor([numbers.get(group, len(numbers) + at) for at, group in enumerate(groups)])
+    ids = torch.tensor([numbers.get(group, len(numbers) + index) for index, group in enumerate(groups)])
     different = ids[first] != ids[second]
     return (vectors @ vectors.T)[first[different], second[different]].sort().values
 
 
-def threshold_at(similarities: Tensor, rate: float) -> float | None:
+def find_threshold(similarities: Tensor, rate: float) -> float | None:
     """The similarity that the given fraction of ascending values exceeds; None if there are too few values."""
     if len(similarities) * rate < ENOUGH:
         return None
@@ -158,7 +158,7 @@ def threshold_at(similarities: Tensor, rate: float) -> float | None:
 
 def measure(similarities: Tensor) -> Impostors:
     """Thresholds, mean and standard deviation, to four digits; takes at least one similarity, in ascending order."""
-    far1, far01 = (threshold_at(similarities, rate) for rate in (0.01, 0.001))
+    far1, far01 = (find_threshold(similarities, rate) for rate in (0.01, 0.001))
     return Impostors(
         len(similarities),
         None if far1 is None else round(far1, 4),
@@ -176,7 +176,7 @@ def measure_folder(faces: Faces) -> dict[str, Impostors]:
     """
     if len(set(faces.people)) < 2:
         raise BadRequest("faces-of-one-person")
-    return {name: measure(impostor_similarities(rows, faces.people)) for name, rows in faces.vectors.items()}
+    return {name: measure(compute_impostor_similarities(rows, faces.people)) for name, rows in faces.vectors.items()}
 
 
 def save_own_thresholds(measured: Mapping[str, Impostors], store: ModelStore, keys: Mapping[str, str]) -> Path:
@@ -194,19 +194,19 @@ def save_own_thresholds(measured: Mapping[str, Impostors], store: ModelStore, ke
     shipped = read_thresholds(store.path("thresholds"))
     tables: dict[str, dict[str, float]] = {
         name: {
-            "far1": own.far1,
-            "far01": own.far01,
-            "impostor_mean": own.impostor_mean,
-            "impostor_std": own.impostor_std,
+            "far1": thresholds.far1,
+            "far01": thresholds.far01,
+            "impostor_mean": thresholds.impostor_mean,
+            "impostor_std": thresholds.impostor_std,
         }
-        for name, own in read_own_thresholds(store.root).items()
+        for name, thresholds in read_own_thresholds(store.root).items()
     }
     for name, impostors in measured.items():
         if name in shipped:
             raise BadRequest("thresholds-ship", name=name)
         if impostors.far1 is None:
             raise BadRequest("pairs-too-few", count=impostors.pairs, least=100 * ENOUGH)
-        # With too few pairs for the higher threshold, the lower one is used, which overstates no protection.
+        # With too few pairs for the higher threshold, the lower one is used, which never overstates protection.
         far01 = impostors.far1 if impostors.far01 is None else impostors.far01
         tables[keys[name]] = {
             "far1": impostors.far1,

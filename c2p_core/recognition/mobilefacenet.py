@@ -15,7 +15,7 @@ from c2p_core.recognition.alignment import five_point_template
 from c2p_core.recognition.tf_layers import Convolution
 
 VALUES = 192
-# What networks with the ArcFace loss are trained on; d' 7.2 at zooms of 0.9, 1 and 1.1.
+# The alignment of networks trained with the ArcFace loss; d' 7.2 at zooms of 0.9, 1 and 1.1.
 TEMPLATE = five_point_template(112, 1.0)
 _STEM = 64
 # Stages of residual blocks: channels inside a block, channels between blocks, blocks, stride of the first one.

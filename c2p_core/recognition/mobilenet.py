@@ -13,7 +13,7 @@ from c2p_core.recognition.alignment import five_point_template
 from c2p_core.recognition.tf_layers import MOBILENET_CHANNELS, mobilenet_layers
 
 VALUES = 128
-# What networks with the ArcFace loss are trained on; d' 8.0, 8.0 and 7.6 at zooms of 0.9, 1 and 1.1.
+# The alignment of networks trained with the ArcFace loss; d' 8.0, 8.0 and 7.6 at zooms of 0.9, 1 and 1.1.
 TEMPLATE = five_point_template(112, 1.0)
 
 

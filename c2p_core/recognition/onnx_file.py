@@ -1,4 +1,4 @@
-"""Reads models in ONNX that nobody has vouched for: bounded, and nothing outside of their own folder."""
+"""Reads untrusted models in ONNX: with limits, and without reading anything outside of their folder."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from onnx import AttributeProto, FunctionProto, GraphProto, ModelProto, NodeProto, TensorProto
 
 LARGEST_FILE = 1 << 30
-"""Bytes of a model with its external data. The largest recognisers have a quarter of that."""
+"""Bytes of a model with its external data; the largest recognisers have a quarter of that."""
 _MOST_NODES = 20_000
 # Nodes, attributes, extents and the like.
 MOST_PARTS = 1_000_000
@@ -35,9 +35,9 @@ class OnnxFile:
     Attributes:
         path: of its file.
         model: with all of its data, and without functions of its own.
-        sha256: in hex, of the file and of the external data that it names.
+        sha256: in hex, of the file and its external data.
         input: its one input.
-        shape: of the input; None for an extent that is not fixed.
+        shape: of the input; None for an extent that varies.
     """
 
     path: Path
@@ -48,11 +48,11 @@ class OnnxFile:
 
 
 def read_onnx(path: Path) -> OnnxFile:
-    """Read a model, with the data that it keeps in other files of its folder.
+    """Read a model, with its external data from other files of its folder.
 
     Raises:
-        ModelUnavailable: the package onnx is missing; the file can't be read, is too large, names data outside of its
-            folder or holds something that is not one network with one input.
+        ModelUnavailable: the package onnx is missing; the file can't be read, is too large, refers to data outside
+            of its folder, or does not contain exactly one network with one input.
     """
     try:
         import onnx
@@ -62,9 +62,9 @@ def read_onnx(path: Path) -> OnnxFile:
     digest = hashlib.sha256(data)
     try:
         model = onnx.load_model_from_string(data)
-    except Exception as error:  # protobuf's own, which says no more than that
+    except Exception as error:  # protobuf has an uninformative class of its own
         raise ModelUnavailable("onnx-unreadable", path=str(path), reason=first_line(error)) from error
-    model = _make_whole(path, model, LARGEST_FILE - len(data), digest.update)
+    model = _resolve_parts(path, model, LARGEST_FILE - len(data), digest.update)
     stored = {tensor.name for tensor in model.graph.initializer}
     inputs = [entry for entry in model.graph.input if entry.name not in stored]
     if len(inputs) != 1 or not model.graph.output:
@@ -76,14 +76,14 @@ def read_onnx(path: Path) -> OnnxFile:
     return OnnxFile(path, model, digest.hexdigest(), inputs[0].name, shape)
 
 
-def _make_whole(path: Path, model: ModelProto, limit: int, note: Callable[[bytes], None]) -> ModelProto:
-    """Check all parts of a model, and put the data of other files and what its own functions do in their places.
+def _resolve_parts(path: Path, model: ModelProto, limit: int, update_digest: Callable[[bytes], None]) -> ModelProto:
+    """Check all parts of a model, load its external data and inline its functions.
 
     Args:
         path: of the model.
-        model: as it was read; is changed.
-        limit: of the bytes in other files.
-        note: gets these bytes.
+        model: as it was read; modified.
+        limit: of the external data in bytes.
+        update_digest: called with the external data.
     """
     import onnx
     from onnx import inliner
@@ -92,7 +92,7 @@ def _make_whole(path: Path, model: ModelProto, limit: int, note: Callable[[bytes
         if tensor.data_location == onnx.TensorProto.EXTERNAL:
             content = _read_external(path, tensor, limit)
             limit -= len(content)
-            note(content)
+            update_digest(content)
             tensor.ClearField("external_data")
             tensor.data_location = onnx.TensorProto.DEFAULT
             tensor.raw_data = content
@@ -101,22 +101,22 @@ def _make_whole(path: Path, model: ModelProto, limit: int, note: Callable[[bytes
         return model
     _check_functions(path, model)
     try:
-        # What stands in a function is counted like the rest when shapes are told in advance.
-        whole = inliner.inline_local_functions(model)
-    except Exception as error:  # whatever the package makes of a hostile file
+        # Inlined, so that shape inference checks the tensors in functions too.
+        inlined = inliner.inline_local_functions(model)
+    except Exception as error:  # a hostile file may cause any error
         raise ModelUnavailable("onnx-unreadable", path=str(path), reason=first_line(error)) from error
-    if whole.functions:
+    if inlined.functions:
         raise ModelUnavailable("onnx-functions-differ", path=str(path))
-    _list_parts(path, whole)
-    return whole
+    _list_parts(path, inlined)
+    return inlined
 
 
 def _list_parts(path: Path, model: ModelProto) -> list[Any]:
-    """All messages of protobuf in a model, as long as they are few, and none is sparse or repeats others."""
+    """List all protobuf messages in a model; refuses too many, sparse tensors and loops."""
     import onnx
 
-    # By its structure rather than by the places that are known to have such parts, so that none is left out.
-    parts = list(itertools.islice(_all_parts(model), MOST_PARTS + 1))
+    # By reflection rather than field by field, so that none is missed.
+    parts = list(itertools.islice(_iterate_parts(model), MOST_PARTS + 1))
     nodes = [part for part in parts if isinstance(part, onnx.NodeProto)]
     if len(nodes) > _MOST_NODES:
         raise ModelUnavailable("onnx-too-many-operators", path=str(path), limit=_MOST_NODES)
@@ -126,18 +126,18 @@ def _list_parts(path: Path, model: ModelProto) -> list[Any]:
         raise ModelUnavailable("onnx-unreadable", path=str(path), reason="0 operators")
     if any(isinstance(part, onnx.SparseTensorProto) for part in parts):
         raise ModelUnavailable("onnx-sparse", path=str(path))
-    # Of ONNX's own operators that contain others, all but one repeat them; what another's would do is not known.
+    # All of ONNX's own operators that contain graphs repeat them, except If; those of other domains are unknown.
     if loop := next((node.op_type for node in nodes if not _is_if(node) and _has_graphs(node)), None):
         raise ModelUnavailable("onnx-loops", path=str(path), operator=loop)
     return parts
 
 
 def check_sizes(file: OnnxFile, shape: tuple[int, ...]) -> None:
-    """Refuse a model in which a tensor would become too large, as far as shapes can be told in advance.
+    """Refuse a model in which a tensor would become too large, as far as shapes can be inferred.
 
     Args:
         file: the model.
-        shape: of the input that it will get.
+        shape: of its input.
 
     Raises:
         ModelUnavailable: a tensor would be too large, or shapes contradict each other.
@@ -145,7 +145,7 @@ def check_sizes(file: OnnxFile, shape: tuple[int, ...]) -> None:
     import onnx
 
     outline = onnx.ModelProto()
-    outline.CopyFrom(_without_weights(file.model))
+    outline.CopyFrom(_drop_weights(file.model))
     for entry in outline.graph.input:
         if entry.name == file.input:
             entry.type.tensor_type.shape.ClearField("dim")
@@ -153,16 +153,16 @@ def check_sizes(file: OnnxFile, shape: tuple[int, ...]) -> None:
                 entry.type.tensor_type.shape.dim.add().dim_value = extent
     try:
         inferred = onnx.shape_inference.infer_shapes(outline, data_prop=True)
-    except Exception as error:  # whatever the checker makes of a hostile file
+    except Exception as error:  # a hostile file may cause any error
         raise ModelUnavailable("onnx-unreadable", path=str(file.path), reason=first_line(error)) from error
-    # Those within operators, too.
-    for value in (part for part in _all_parts(inferred) if isinstance(part, onnx.ValueInfoProto)):
+    # Also those within operators.
+    for value in (part for part in _iterate_parts(inferred) if isinstance(part, onnx.ValueInfoProto)):
         if not _is_bounded(max(entry.dim_value, 1) for entry in value.type.tensor_type.shape.dim):
             raise ModelUnavailable("onnx-tensor-too-large", path=str(file.path), name=value.name)
 
 
-def _without_weights(model: ModelProto) -> ModelProto:
-    """The model with its larger tensors as mere shapes, which is all that is asked of them and takes no memory."""
+def _drop_weights(model: ModelProto) -> ModelProto:
+    """Copy a model with only the shapes of its larger tensors, which suffice for shape inference and take no memory."""
     import onnx
 
     outline = onnx.ModelProto(ir_version=model.ir_version)
@@ -196,16 +196,16 @@ def _read_bounded(path: Path, limit: int, model: Path) -> bytes:
     return data
 
 
-def _all_parts(model: Any) -> Iterator[Any]:
-    """A message of protobuf and all messages in it, in their order, but for what tensors hold."""
+def _iterate_parts(model: Any) -> Iterator[Any]:
+    """Iterate over a protobuf message and all messages in it, in order, except for the content of tensors."""
     from onnx import TensorProto
 
     waiting = [model]
     while waiting:
         part = waiting.pop()
         yield part
-        held = [] if isinstance(part, TensorProto) else part.ListFields()
-        for field, value in reversed(held):
+        fields = [] if isinstance(part, TensorProto) else part.ListFields()
+        for field, value in reversed(fields):
             if field.type == field.TYPE_MESSAGE:
                 waiting += [value] if hasattr(value, "ListFields") else reversed(value)
 
@@ -219,35 +219,37 @@ def _is_if(node: NodeProto) -> bool:
 
 
 def _check_functions(path: Path, model: ModelProto) -> None:
-    """Refuse a model that grows beyond its bounds when its functions stand where they are called.
+    """Refuse a model that would exceed its limits once its functions are inlined.
 
-    A few functions that call each other twice are enough for that, and one that calls itself never ends. So is one that
-    uses what it is given many times: numbers and texts are counted as often, tensors and operators are refused.
+    A few functions that call each other twice suffice for that, and one that calls itself never ends. So does one that
+    uses an argument many times: numbers and texts are counted once per use, tensors and operators are refused.
     """
     bodies: dict[tuple[str, str, str], list[NodeProto]] = {}
     for function in model.functions:
         # Of several functions with one name, all are counted.
         bodies.setdefault(_name_function(function.domain, function.name, function.overload), []).extend(
-            _nodes_in(function)
+            _list_nodes(function)
         )
 
-    def called(node: NodeProto) -> list[NodeProto]:
+    def get_body(node: NodeProto) -> list[NodeProto]:
         return bodies.get(_name_function(node.domain, node.op_type, node.overload), [])
 
-    everywhere = [*_nodes_in(model.graph), *(node for body in bodies.values() for node in body)]
-    given = [attribute for function in model.functions for attribute in function.attribute_proto]
-    given += [attribute for node in everywhere if called(node) for attribute in node.attribute]
-    borrowed = [attribute for body in bodies.values() for node in body for attribute in node.attribute]
-    # By what they hold, too: a file may announce another type than it gives.
-    if any(_holds_messages(one) for one in given) or any(one.ref_attr_name and not _is_plain(one) for one in borrowed):
+    all_nodes = [*_list_nodes(model.graph), *(node for body in bodies.values() for node in body)]
+    arguments = [attribute for function in model.functions for attribute in function.attribute_proto]
+    arguments += [attribute for node in all_nodes if get_body(node) for attribute in node.attribute]
+    body_attributes = [attribute for body in bodies.values() for node in body for attribute in node.attribute]
+    # Checked by content too: the declared type may be wrong.
+    if any(_holds_messages(attribute) for attribute in arguments) or any(
+        attribute.ref_attr_name and not _is_plain(attribute) for attribute in body_attributes
+    ):
         raise ModelUnavailable("onnx-function-takes-parts", path=str(path))
-    largest = max((attribute.ByteSize() for attribute in given), default=0)
-    waiting, count, size = _nodes_in(model.graph), 0, 0
+    largest = max((attribute.ByteSize() for attribute in arguments), default=0)
+    waiting, count, size = _list_nodes(model.graph), 0, 0
     while waiting:
         node = waiting.pop()
         uses = sum(bool(attribute.ref_attr_name) for attribute in node.attribute)
         count, size = count + 1, size + node.ByteSize() + uses * largest
-        waiting += called(node)
+        waiting += get_body(node)
         if count + len(waiting) > _MOST_NODES:
             raise ModelUnavailable("onnx-too-many-operators", path=str(path), limit=_MOST_NODES)
         if size > LARGEST_FILE:
@@ -263,48 +265,53 @@ def _holds_messages(attribute: AttributeProto) -> bool:
 
 
 def _is_plain(attribute: AttributeProto) -> bool:
-    """Whether an attribute is of a type that is numbers or texts."""
+    """Whether an attribute's declared type is numbers or texts."""
     from onnx import AttributeProto as Known
 
     return attribute.type in (Known.INT, Known.INTS, Known.FLOAT, Known.FLOATS, Known.STRING, Known.STRINGS)
 
 
-def _nodes_in(part: GraphProto | FunctionProto) -> list[NodeProto]:
+def _list_nodes(part: GraphProto | FunctionProto) -> list[NodeProto]:
     from onnx import NodeProto
 
-    return [inner for inner in _all_parts(part) if isinstance(inner, NodeProto)]
+    return [inner for inner in _iterate_parts(part) if isinstance(inner, NodeProto)]
 
 
 def _read_external(model: Path, tensor: TensorProto, limit: int) -> bytes:
-    """The bytes of a tensor that lie in another file beside the model."""
-    named = {entry.key: entry.value for entry in tensor.external_data}
-    location = named.get("location", "")
+    """Read the bytes of a tensor that are stored in another file beside the model."""
+    fields = {entry.key: entry.value for entry in tensor.external_data}
+    location = fields.get("location", "")
     folder = model.parent.resolve()
     try:
-        inside = (folder / location).resolve()
-        offset, length = (int(named.get(key, default)) for key, default in (("offset", "0"), ("length", "-1")))
-    # Links in a circle are a RuntimeError.
+        data_path = (folder / location).resolve()
+        offset, length = (int(fields.get(key, default)) for key, default in (("offset", "0"), ("length", "-1")))
+    # Circular links raise RuntimeError.
     except (OSError, ValueError, RuntimeError) as error:
         raise ModelUnavailable("onnx-unreadable", path=str(model), reason=first_line(error)) from error
-    if not location or Path(location).is_absolute() or not inside.is_relative_to(folder) or inside == model.resolve():
+    if (
+        not location
+        or Path(location).is_absolute()
+        or not data_path.is_relative_to(folder)
+        or data_path == model.resolve()
+    ):
         raise ModelUnavailable("onnx-data-outside", path=str(model), location=location)
     if not 0 <= offset <= LARGEST_FILE or length > limit:
         raise ModelUnavailable("onnx-too-large", path=str(model), limit=LARGEST_FILE >> 20)
     try:
-        if not inside.is_file():
-            raise ModelUnavailable("onnx-missing", path=str(inside))
-        with inside.open("rb") as file:
+        if not data_path.is_file():
+            raise ModelUnavailable("onnx-missing", path=str(data_path))
+        with data_path.open("rb") as file:
             file.seek(offset)
             content: bytes = file.read(length if length >= 0 else limit + 1)
     except OSError as error:
-        raise ModelUnavailable("model-unreadable", path=str(inside), reason=error.strerror) from error
+        raise ModelUnavailable("model-unreadable", path=str(data_path), reason=error.strerror) from error
     if len(content) > limit:
         raise ModelUnavailable("onnx-too-large", path=str(model), limit=LARGEST_FILE >> 20)
     return content
 
 
 def _check_tensor(path: Path, tensor: TensorProto) -> None:
-    """Refuse a stored tensor whose extents and data do not belong together."""
+    """Refuse a stored tensor whose extents and data do not match."""
     import onnx
 
     if not _is_bounded(tensor.dims):
@@ -313,14 +320,14 @@ def _check_tensor(path: Path, tensor: TensorProto) -> None:
     try:
         if onnx.numpy_helper.to_array(tensor).size != elements:
             raise ValueError(f"{tensor.name} has not {elements} values")
-    # A hostile file may have any type and any number of values.
+    # A hostile file may declare any type and any number of values.
     except (ValueError, TypeError, KeyError, OverflowError) as error:
         raise ModelUnavailable("onnx-unreadable", path=str(path), reason=first_line(error)) from error
 
 
 def _is_bounded(extents: Iterable[int]) -> bool:
-    """Whether a tensor of these extents is one that a recogniser may have."""
-    listed = list(itertools.islice(extents, _MOST_AXES + 1))
-    # Each for itself, too: one of 0 would hide the others.
-    fitting = len(listed) <= _MOST_AXES and all(0 <= extent <= MOST_ELEMENTS for extent in listed)
-    return fitting and math.prod(listed) <= MOST_ELEMENTS
+    """Whether a tensor of these extents is within the limits."""
+    first_extents = list(itertools.islice(extents, _MOST_AXES + 1))
+    # Also each on its own: an extent of 0 would hide the others in the product.
+    each_bounded = len(first_extents) <= _MOST_AXES and all(0 <= extent <= MOST_ELEMENTS for extent in first_extents)
+    return each_bounded and math.prod(first_extents) <= MOST_ELEMENTS

@@ -9,36 +9,36 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from c2p_core.recognition.onnx_node import Apply, Node, Unsupported, always, read_ints
+from c2p_core.recognition.onnx_node import Apply, Node, Unsupported, read_ints, without_attributes
 
 
-def _pads(node: Node, x: Tensor, kernel: list[int]) -> list[int]:
-    """Padding of a picture's axes as ``F.pad`` takes it: the last axis first, before and after."""
+def _compute_pads(node: Node, x: Tensor, kernel: list[int]) -> list[int]:
+    """Compute the padding of a picture's axes in the order of ``F.pad``: the last axis first, before and after."""
     automatic = node.get("auto_pad", "NOTSET")
     axes = len(kernel)
     if automatic in ("NOTSET", "VALID"):
         pads = node.get("pads", [0] * 2 * axes) if automatic == "NOTSET" else [0] * 2 * axes
         return [pads[axis + end * axes] for axis in reversed(range(axes)) for end in (0, 1)]
-    found = []
+    same_pads = []
     strides, dilations = node.get("strides", [1] * axes), node.get("dilations", [1] * axes)
     for axis in reversed(range(axes)):
         extent = x.shape[2 + axis]
-        covered = (kernel[axis] - 1) * dilations[axis] + 1
-        total = max((math.ceil(extent / strides[axis]) - 1) * strides[axis] + covered - extent, 0)
+        kernel_extent = (kernel[axis] - 1) * dilations[axis] + 1
+        total = max((math.ceil(extent / strides[axis]) - 1) * strides[axis] + kernel_extent - extent, 0)
         ends = [total // 2, total - total // 2]
-        found += ends if automatic == "SAME_UPPER" else ends[::-1]
-    return found
+        same_pads += ends if automatic == "SAME_UPPER" else ends[::-1]
+    return same_pads
 
 
-def _picture(x: Tensor) -> None:
+def _require_picture(x: Tensor) -> None:
     if x.ndim != 4:
         raise Unsupported(f"{x.ndim} dimensions")
 
 
 def make_conv(node: Node) -> Apply:
     def apply(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-        _picture(x)
-        left, right, top, bottom = _pads(node, x, list(weight.shape[2:]))
+        _require_picture(x)
+        left, right, top, bottom = _compute_pads(node, x, list(weight.shape[2:]))
         pad: int | tuple[int, int] = (top, left)
         if (left, top) != (right, bottom):
             x, pad = F.pad(x, (left, right, top, bottom)), 0
@@ -53,9 +53,9 @@ def make_max_pool(node: Node) -> Apply:
         raise Unsupported("indices")
 
     def apply(x: Tensor) -> Tensor:
-        _picture(x)
+        _require_picture(x)
         kernel = node.get("kernel_shape")
-        pads = _pads(node, x, kernel)
+        pads = _compute_pads(node, x, kernel)
         if any(pads):
             x = F.pad(x, pads, value=-math.inf)
         strides, dilations = node.get("strides", [1, 1]), node.get("dilations", [1, 1])
@@ -69,9 +69,9 @@ def make_average_pool(node: Node) -> Apply:
         raise Unsupported("dilations")
 
     def apply(x: Tensor) -> Tensor:
-        _picture(x)
+        _require_picture(x)
         kernel, strides, ceil = node.get("kernel_shape"), node.get("strides", [1, 1]), bool(node.get("ceil_mode", 0))
-        pads = _pads(node, x, kernel)
+        pads = _compute_pads(node, x, kernel)
         if not any(pads):
             return F.avg_pool2d(x, kernel, strides, 0, ceil)
         if ceil:
@@ -85,7 +85,7 @@ def make_average_pool(node: Node) -> Apply:
 
 
 def make_over_positions(reduce: Callable[..., Tensor]) -> Callable[[Node], Apply]:
-    return always(lambda x: reduce(x, dim=tuple(range(2, x.ndim)), keepdim=True))
+    return without_attributes(lambda x: reduce(x, dim=tuple(range(2, x.ndim)), keepdim=True))
 
 
 def make_batch_normalization(node: Node) -> Apply:
@@ -120,10 +120,10 @@ def make_reduce(function: Callable[..., Tensor]) -> Callable[[Node], Apply]:
 
     def make(node: Node) -> Apply:
         def apply(x: Tensor, axes: Tensor | None = None) -> Tensor:
-            given = read_ints(axes) or node.get("axes")
-            if not given and node.get("noop_with_empty_axes", 0):
+            dims = read_ints(axes) or node.get("axes")
+            if not dims and node.get("noop_with_empty_axes", 0):
                 return x
-            return function(x, dim=tuple(given or range(x.ndim)), keepdim=bool(node.get("keepdims", 1)))
+            return function(x, dim=tuple(dims or range(x.ndim)), keepdim=bool(node.get("keepdims", 1)))
 
         return apply
 

@@ -23,10 +23,10 @@ _ONNX_DOMAINS = ("", "ai.onnx")
 
 
 class Unconvertible(Exception):
-    """Some operators of a model have no function here.
+    """Some operators of a model can't be converted.
 
     Attributes:
-        operators: their names, each with what it is about them where only that can't be done.
+        operators: their names, each with the unsupported feature if it is not the whole operator.
     """
 
     def __init__(self, operators: Sequence[str]) -> None:
@@ -36,7 +36,7 @@ class Unconvertible(Exception):
 
 @dataclass(frozen=True)
 class _Step:
-    """One operator: its function, and the names of what it takes and makes; names in ``last`` are used no more."""
+    """One operator: its function and the names of its inputs and outputs; ``last``: inputs that are not used later."""
 
     operator: str
     apply: Apply
@@ -59,7 +59,7 @@ class OnnxNetwork(nn.Module):
         stored = {tensor.name: _to_torch(tensor) for tensor in graph.initializer}
         self._steps, constants = _build_steps(file, set(stored))
         self._input, self._output = file.input, graph.output[0].name
-        # Extents and axes stay where they can be read without waiting for a graphics card.
+        # Extents and axes stay on the CPU, where reading them does not wait for a graphics card.
         self._integers: dict[str, Tensor] = {}
         self._weights: dict[str, str] = {}
         for number, (name, value) in enumerate((stored | constants).items()):
@@ -73,7 +73,7 @@ class OnnxNetwork(nn.Module):
         return self._run(x, lambda step, inputs: step.apply(*inputs))
 
     def rehearse(self, x: Tensor) -> Tensor:
-        """As ``forward``, for the first time: operators may turn out not to be convertible for what they get.
+        """Like ``forward``, but reports operators that turn out to be unsupported for their inputs.
 
         Raises:
             Unconvertible: names the operator that fails.
@@ -84,9 +84,9 @@ class OnnxNetwork(nn.Module):
                 return step.apply(*inputs)
             except Unsupported as error:
                 raise Unconvertible([f"{step.operator} ({error})"]) from error
-            # What a hostile or unusual model gives its operators may fail in any way.
+            # The inputs of operators in a hostile or unusual model may cause any error.
             except Exception as error:
-                # Another time, or elsewhere, there may be memory.
+                # There may be enough memory at another time or on another device.
                 if isinstance(error, MemoryError) or is_out_of_gpu_memory(error):
                     raise
                 raise Unconvertible([f"{step.operator} ({first_line(error)})"]) from error
@@ -97,20 +97,20 @@ class OnnxNetwork(nn.Module):
         values: dict[str, Tensor] = {**self._integers, self._input: x}
         values |= {name: self.get_buffer(buffer) for name, buffer in self._weights.items()}
         for step in self._steps:
-            made = apply(step, [_move(values[name], x.device) if name else None for name in step.inputs])
-            values.update(zip(step.outputs, made if isinstance(made, tuple) else (made,), strict=False))
+            outputs = apply(step, [_move(values[name], x.device) if name else None for name in step.inputs])
+            values.update(zip(step.outputs, outputs if isinstance(outputs, tuple) else (outputs,), strict=False))
             for name in step.last:
                 del values[name]
         return values[self._output]
 
 
 def _move(value: Tensor, device: torch.device) -> Tensor:
-    """Fractions that were computed from extents begin where the extents are."""
+    """Move floats to the device; those computed from extents start on the CPU."""
     return value.to(device) if value.is_floating_point() else value
 
 
 def _build_steps(file: OnnxFile, stored: set[str]) -> tuple[tuple[_Step, ...], dict[str, Tensor]]:
-    """The operators in their order, and the values of those that are constants.
+    """Build the steps in order, and the values of constants.
 
     Args:
         file: the model.
@@ -124,37 +124,39 @@ def _build_steps(file: OnnxFile, stored: set[str]) -> tuple[tuple[_Step, ...], d
     if opset < _OLDEST_OPSET:
         raise Unconvertible([f"opset {opset}"])
     refused: dict[str, None] = {}
-    made: list[tuple[NodeProto, Apply]] = []
+    operators: list[tuple[NodeProto, Apply]] = []
     constants: dict[str, Tensor] = {}
     for node in graph.node:
         try:
-            apply = _make(node, opset)
+            apply = _make_function(node, opset)
         except Unsupported as error:
             refused[str(error)] = None
             continue
         if node.op_type == "Constant":
             constants[node.output[0]] = apply()
         else:
-            made.append((node, apply))
+            operators.append((node, apply))
     if refused:
         raise Unconvertible(list(refused))
     output = graph.output[0].name
-    known = {file.input, "", *stored, *constants}
-    last_use = {name: at for at, (node, _) in enumerate(made) for name in node.input if name not in ("", output)}
+    names = {file.input, "", *stored, *constants}
+    last_use = {
+        name: index for index, (node, _) in enumerate(operators) for name in node.input if name not in ("", output)
+    }
     steps = []
-    for at, (node, apply) in enumerate(made):
-        if strange := [name for name in node.input if name not in known]:
-            raise Unconvertible([f"{node.op_type} ({strange[0]})"])
-        known.update(node.output)
-        last = tuple(dict.fromkeys(name for name in node.input if last_use.get(name) == at))
+    for index, (node, apply) in enumerate(operators):
+        if unknown := [name for name in node.input if name not in names]:
+            raise Unconvertible([f"{node.op_type} ({unknown[0]})"])
+        names.update(node.output)
+        last = tuple(dict.fromkeys(name for name in node.input if last_use.get(name) == index))
         steps.append(_Step(node.op_type, apply, tuple(node.input), tuple(node.output), last))
-    if output not in known:
+    if output not in names:
         raise Unconvertible([output])
     return tuple(steps), constants
 
 
-def _make(node: NodeProto, opset: int) -> Apply:
-    """The function of a node.
+def _make_function(node: NodeProto, opset: int) -> Apply:
+    """Make the function of a node.
 
     Raises:
         Unsupported: names the operator.
@@ -174,13 +176,13 @@ def _make(node: NodeProto, opset: int) -> Apply:
         raise Unsupported(f"{node.op_type} of version {version}")
     outputs = len([name for name in node.output if name])
     try:
-        return operator.make(Node({entry.name: _value(entry) for entry in node.attribute}, outputs, opset))
+        return operator.make(Node({entry.name: _read_attribute(entry) for entry in node.attribute}, outputs, opset))
     except Unsupported as error:
         raise Unsupported(f"{node.op_type} ({error})") from error
 
 
-def _value(attribute: AttributeProto) -> Any:
-    """An attribute as a value of Python or torch."""
+def _read_attribute(attribute: AttributeProto) -> Any:
+    """Read an attribute as a Python value or a tensor."""
     from onnx import helper
 
     value = helper.get_attribute_value(attribute)
@@ -192,7 +194,7 @@ def _value(attribute: AttributeProto) -> Any:
 
 
 def _to_torch(stored: TensorProto) -> Tensor:
-    """A stored tensor; what has fractions in single precision."""
+    """Convert a stored tensor; floats become single precision."""
     from onnx import numpy_helper
 
     try:

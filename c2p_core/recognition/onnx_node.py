@@ -1,4 +1,4 @@
-"""What the functions of ONNX's operators are made of."""
+"""The building blocks of functions for ONNX's operators."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ Apply = Callable[..., Any]
 
 
 class Unsupported(Exception):
-    """A node uses what its operator's function here can't do; the text names it."""
+    """A node uses a feature that its operator's function here lacks; the text names it."""
 
 
 @dataclass(frozen=True)
 class Node:
-    """What an operator's function depends on besides its inputs.
+    """The properties of a node on which its function depends, besides its inputs.
 
     Attributes:
         attributes: by name; tensors are torch's.
@@ -36,17 +36,17 @@ class Node:
 
 @dataclass(frozen=True)
 class Operator:
-    """The newest version of an operator's definition that ``make`` follows, and what makes its function."""
+    """The newest version of an operator's definition that ``make`` follows, and the factory of its function."""
 
     newest: int
     make: Callable[[Node], Apply]
 
 
 def read_ints(value: Tensor | None) -> list[int] | None:
-    """The values of an input that holds extents, axes or the like; None where it is left out."""
+    """Read the values of an input with extents, axes or the like; None if it is left out."""
     return None if value is None else [int(entry) for entry in value.reshape(-1).tolist()]
 
 
-def always(apply: Apply) -> Callable[[Node], Apply]:
-    """For operators without attributes."""
+def without_attributes(apply: Apply) -> Callable[[Node], Apply]:
+    """A factory for an operator without attributes."""
     return lambda node: apply

@@ -1,8 +1,8 @@
 """The operators of ONNX as functions of torch, for networks with gradients.
 
-Each entry of ``OPERATORS`` has the newest definition that it follows, and makes of a node's attributes a function from
-the node's inputs to its output. Older definitions give the same or are told apart by where an argument is. Source: the
-operator schemas of ONNX (onnx.ai/onnx/operators), opset 7 to 25.
+Each entry of ``OPERATORS`` states the newest definition that it follows, and turns a node's attributes into a function
+from the node's inputs to its output. Older definitions give the same result or differ in the place of an argument.
+Source: the operator schemas of ONNX (onnx.ai/onnx/operators), opset 7 to 25.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from c2p_core.recognition.onnx_layers import (
     make_softmax,
     prelu,
 )
-from c2p_core.recognition.onnx_node import Apply, Node, Operator, Unsupported, always
+from c2p_core.recognition.onnx_node import Apply, Node, Operator, Unsupported, without_attributes
 from c2p_core.recognition.onnx_shapes import (
     expand,
     make_cast,
@@ -48,7 +48,7 @@ from c2p_core.recognition.onnx_shapes import (
 def _make_clip(node: Node) -> Apply:
     def apply(x: Tensor, low: Tensor | None = None, high: Tensor | None = None) -> Tensor:
         bounds = [
-            node.get(name) if given is None else given.to(x.dtype) for name, given in (("min", low), ("max", high))
+            node.get(name) if bound is None else bound.to(x.dtype) for name, bound in (("min", low), ("max", high))
         ]
         return x if all(bound is None for bound in bounds) else torch.clamp(x, *bounds)
 
@@ -60,7 +60,7 @@ def _divide(a: Tensor, b: Tensor) -> Tensor:
 
 
 def _choose(condition: Tensor, yes: Tensor, no: Tensor) -> Tensor:
-    # What was computed from extents is not on a graphics card.
+    # Values computed from extents are not on the graphics card.
     return torch.where(condition.to(yes.device), yes, no.to(yes.device))
 
 
@@ -70,7 +70,7 @@ def _make_variadic(function: Callable[[Tensor, Tensor], Tensor]) -> Callable[[No
             first = function(first, other)
         return first
 
-    return always(apply)
+    return without_attributes(apply)
 
 
 def _make_dropout(node: Node) -> Apply:
@@ -80,8 +80,8 @@ def _make_dropout(node: Node) -> Apply:
 
 
 OPERATORS: dict[str, Operator] = {
-    "Abs": Operator(13, always(torch.abs)),
-    "Add": Operator(14, always(torch.add)),
+    "Abs": Operator(13, without_attributes(torch.abs)),
+    "Add": Operator(14, without_attributes(torch.add)),
     "AveragePool": Operator(22, make_average_pool),
     "BatchNormalization": Operator(15, make_batch_normalization),
     "Cast": Operator(28, make_cast),
@@ -90,13 +90,13 @@ OPERATORS: dict[str, Operator] = {
     "Constant": Operator(25, make_constant),
     "ConstantOfShape": Operator(25, make_constant_of_shape),
     "Conv": Operator(22, make_conv),
-    "Div": Operator(14, always(_divide)),
+    "Div": Operator(14, without_attributes(_divide)),
     "Dropout": Operator(22, _make_dropout),
     "Elu": Operator(22, lambda node: lambda x: F.elu(x, node.get("alpha", 1.0))),
-    "Equal": Operator(19, always(torch.eq)),
-    "Erf": Operator(13, always(torch.erf)),
-    "Exp": Operator(13, always(torch.exp)),
-    "Expand": Operator(13, always(expand)),
+    "Equal": Operator(19, without_attributes(torch.eq)),
+    "Erf": Operator(13, without_attributes(torch.erf)),
+    "Exp": Operator(13, without_attributes(torch.exp)),
+    "Expand": Operator(13, without_attributes(expand)),
     "Flatten": Operator(25, make_flatten),
     "Gather": Operator(13, make_gather),
     "Gelu": Operator(20, lambda node: lambda x: F.gelu(x, approximate=node.get("approximate", "none"))),
@@ -106,43 +106,43 @@ OPERATORS: dict[str, Operator] = {
     "HardSigmoid": Operator(
         22, lambda node: lambda x: (x * node.get("alpha", 0.2) + node.get("beta", 0.5)).clamp(0.0, 1.0)
     ),
-    "HardSwish": Operator(22, always(F.hardswish)),
-    "Identity": Operator(25, always(lambda x: x)),
+    "HardSwish": Operator(22, without_attributes(F.hardswish)),
+    "Identity": Operator(25, without_attributes(lambda x: x)),
     "InstanceNormalization": Operator(22, make_instance_normalization),
     "LayerNormalization": Operator(17, make_layer_normalization),
     "LeakyRelu": Operator(16, lambda node: lambda x: F.leaky_relu(x, node.get("alpha", 0.01))),
     "LpNormalization": Operator(
         22, lambda node: lambda x: F.normalize(x, node.get("p", 2), node.get("axis", -1), eps=1e-30)
     ),
-    "MatMul": Operator(13, always(torch.matmul)),
+    "MatMul": Operator(13, without_attributes(torch.matmul)),
     "Max": Operator(13, _make_variadic(torch.maximum)),
     "MaxPool": Operator(22, make_max_pool),
     "Min": Operator(13, _make_variadic(torch.minimum)),
     "Mod": Operator(13, lambda node: torch.fmod if node.get("fmod", 0) else torch.remainder),
-    "Mul": Operator(14, always(torch.mul)),
-    "Neg": Operator(13, always(torch.neg)),
-    "PRelu": Operator(16, always(prelu)),
+    "Mul": Operator(14, without_attributes(torch.mul)),
+    "Neg": Operator(13, without_attributes(torch.neg)),
+    "PRelu": Operator(16, without_attributes(prelu)),
     "Pad": Operator(25, make_pad),
-    "Pow": Operator(15, always(torch.pow)),
-    "Reciprocal": Operator(13, always(torch.reciprocal)),
+    "Pow": Operator(15, without_attributes(torch.pow)),
+    "Reciprocal": Operator(13, without_attributes(torch.reciprocal)),
     "ReduceL2": Operator(18, make_reduce(torch.linalg.vector_norm)),
     "ReduceMax": Operator(20, make_reduce(torch.amax)),
     "ReduceMean": Operator(18, make_reduce(torch.mean)),
     "ReduceSum": Operator(13, make_reduce(torch.sum)),
-    "Relu": Operator(14, always(torch.relu)),
+    "Relu": Operator(14, without_attributes(torch.relu)),
     "Reshape": Operator(25, make_reshape),
     "Shape": Operator(25, make_shape),
-    "Sigmoid": Operator(13, always(torch.sigmoid)),
+    "Sigmoid": Operator(13, without_attributes(torch.sigmoid)),
     "Slice": Operator(13, make_slice),
     "Softmax": Operator(13, make_softmax),
-    "Softplus": Operator(22, always(F.softplus)),
+    "Softplus": Operator(22, without_attributes(F.softplus)),
     "Split": Operator(18, make_split),
-    "Sqrt": Operator(13, always(torch.sqrt)),
+    "Sqrt": Operator(13, without_attributes(torch.sqrt)),
     "Squeeze": Operator(25, make_squeeze),
-    "Sub": Operator(14, always(torch.sub)),
-    "Tanh": Operator(13, always(torch.tanh)),
+    "Sub": Operator(14, without_attributes(torch.sub)),
+    "Tanh": Operator(13, without_attributes(torch.tanh)),
     "Transpose": Operator(25, make_transpose),
     "Unsqueeze": Operator(25, make_unsqueeze),
-    "Where": Operator(16, always(_choose)),
+    "Where": Operator(16, without_attributes(_choose)),
 }
 """By name, in ONNX's own domain."""

@@ -20,10 +20,10 @@ def make_flatten(node: Node) -> Apply:
 
 def make_reshape(node: Node) -> Apply:
     def apply(x: Tensor, shape: Tensor) -> Tensor:
-        wanted = read_ints(shape) or []
+        extents = read_ints(shape) or []
         if not node.get("allowzero", 0):
-            wanted = [x.shape[at] if extent == 0 else extent for at, extent in enumerate(wanted)]
-        return x.reshape(wanted)
+            extents = [x.shape[axis] if extent == 0 else extent for axis, extent in enumerate(extents)]
+        return x.reshape(extents)
 
     return apply
 
@@ -34,17 +34,17 @@ def make_transpose(node: Node) -> Apply:
 
 def make_squeeze(node: Node) -> Apply:
     def apply(x: Tensor, axes: Tensor | None = None) -> Tensor:
-        given = read_ints(axes) or node.get("axes")
-        return x.squeeze() if given is None else x.squeeze(tuple(given))
+        dims = read_ints(axes) or node.get("axes")
+        return x.squeeze() if dims is None else x.squeeze(tuple(dims))
 
     return apply
 
 
 def make_unsqueeze(node: Node) -> Apply:
     def apply(x: Tensor, axes: Tensor | None = None) -> Tensor:
-        given = read_ints(axes) or node.get("axes")
-        rank = x.ndim + len(given)
-        for axis in sorted(axis % rank for axis in given):
+        dims = read_ints(axes) or node.get("axes")
+        rank = x.ndim + len(dims)
+        for axis in sorted(axis % rank for axis in dims):
             x = x.unsqueeze(axis)
         return x
 
@@ -55,22 +55,22 @@ def make_split(node: Node) -> Apply:
     axis = node.get("axis", 0)
 
     def apply(x: Tensor, sizes: Tensor | None = None) -> Any:
-        given = read_ints(sizes) or node.get("split")
-        return x.split(given or math.ceil(x.shape[axis] / node.outputs), axis)
+        lengths = read_ints(sizes) or node.get("split")
+        return x.split(lengths or math.ceil(x.shape[axis] / node.outputs), axis)
 
     return apply
 
 
 def make_slice(node: Node) -> Apply:
-    def apply(x: Tensor, *given: Tensor | None) -> Tensor:
-        starts, ends, axes, steps = [*map(read_ints, given), None, None, None, None][:4]
+    def apply(x: Tensor, *inputs: Tensor | None) -> Tensor:
+        starts, ends, axes, steps = [*map(read_ints, inputs), None, None, None, None][:4]
         starts, ends, axes = starts or node.get("starts"), ends or node.get("ends"), axes or node.get("axes")
-        for at, (start, end) in enumerate(zip(starts, ends, strict=True)):
-            step = 1 if steps is None else steps[at]
+        for number, (start, end) in enumerate(zip(starts, ends, strict=True)):
+            step = 1 if steps is None else steps[number]
             if step < 1:
                 raise Unsupported("negative steps")
             index = [slice(None)] * x.ndim
-            index[at if axes is None else axes[at]] = slice(start, end, step)
+            index[number if axes is None else axes[number]] = slice(start, end, step)
             x = x[tuple(index)]
         return x
 
@@ -81,10 +81,10 @@ def make_gather(node: Node) -> Apply:
     axis = node.get("axis", 0)
 
     def apply(x: Tensor, indices: Tensor) -> Tensor:
-        at = axis % x.ndim
+        dim = axis % x.ndim
         flat = indices.reshape(-1).to(x.device).long()
-        found = x.index_select(at, torch.where(flat < 0, flat + x.shape[at], flat))
-        return found.reshape((*x.shape[:at], *indices.shape, *x.shape[at + 1 :]))
+        selected = x.index_select(dim, torch.where(flat < 0, flat + x.shape[dim], flat))
+        return selected.reshape((*x.shape[:dim], *indices.shape, *x.shape[dim + 1 :]))
 
     return apply
 
@@ -97,20 +97,20 @@ _TYPES = {1: torch.float32, 6: torch.int32, 7: torch.int64, 9: torch.bool, 10: t
 
 
 def make_cast(node: Node) -> Apply:
-    wanted = _TYPES.get(node.get("to"))
-    if wanted is None:
+    dtype = _TYPES.get(node.get("to"))
+    if dtype is None:
         raise Unsupported(f"to = {node.get('to')}")
     # Half precision would only lose what the search needs.
-    wanted = torch.float32 if wanted == torch.float16 else wanted
-    return lambda x: x.to(wanted)
+    dtype = torch.float32 if dtype == torch.float16 else dtype
+    return lambda x: x.to(dtype)
 
 
 def make_constant(node: Node) -> Apply:
     for name, kind in (("value_float", torch.float32), ("value_int", torch.int64)):
         for plural in (name, f"{name}s"):
             if (value := node.get(plural)) is not None:
-                made = torch.tensor(value, dtype=kind)
-                return lambda: made
+                constant = torch.tensor(value, dtype=kind)
+                return lambda: constant
     value = node.get("value")
     if not isinstance(value, Tensor):
         raise Unsupported("its value")
@@ -142,9 +142,11 @@ def make_pad(node: Node) -> Apply:
         raise Unsupported(f"mode = {node.get('mode')}")
 
     def apply(x: Tensor, pads: Tensor | None = None, value: Tensor | None = None, axes: Tensor | None = None) -> Tensor:
-        given = read_ints(pads) or node.get("pads")
-        named = [axis % x.ndim for axis in read_ints(axes) or range(x.ndim)]
-        ends = {axis: (given[at], given[at + len(named)]) for at, axis in enumerate(named)}
+        flat_pads = read_ints(pads) or node.get("pads")
+        padded_axes = [axis % x.ndim for axis in read_ints(axes) or range(x.ndim)]
+        ends = {
+            axis: (flat_pads[number], flat_pads[number + len(padded_axes)]) for number, axis in enumerate(padded_axes)
+        }
         flat = [end for axis in reversed(range(x.ndim)) for end in ends.get(axis, (0, 0))]
         if mode != "constant":
             if any(flat[4:]):

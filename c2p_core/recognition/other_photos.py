@@ -1,6 +1,6 @@
 """How protection affects matches with other photos of the person, as measured by ``bundle/train/other_photos.py``.
 
-A run can compare a protected face only with its own photo, but somebody who searches for the person has other photos.
+A run can compare a protected face only with its own photo, but somebody searching for the person has other photos.
 How many matches with those are lost was measured in advance, as a function of the similarity to the own photo.
 """
 
@@ -14,9 +14,9 @@ from c2p_core.api import ProtectRequest, Stronger
 from c2p_core.errors import ModelUnavailable
 
 LOST_SHARE = 0.8
-"""Share of lost matches from which other photos count as lost. Texts say "four of five"."""
+"""Share of lost matches from which other photos count as lost; "four of five" in texts."""
 
-# How much higher than a run's the strength is with which it is compared, if measurements reach that far.
+# How much higher the strength is to which a run's strength is compared, if measurements reach that far.
 _STEP = 0.25
 
 

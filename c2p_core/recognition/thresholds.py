@@ -48,7 +48,7 @@ class Limits:
     measured_by: Literal["project", "user", "vendor"]
 
 
-def choose_limits(name: str, default: Default | None, shipped: Thresholds | None, own: Thresholds | None) -> Limits:
+def choose_limits(name: str, default: Default | None, shipped: Thresholds | None, user: Thresholds | None) -> Limits:
     """Take the project's thresholds, else the lower of the user's and the vendor's: too high ones overstate protection.
 
     Raises:
@@ -56,10 +56,10 @@ def choose_limits(name: str, default: Default | None, shipped: Thresholds | None
     """
     if shipped is not None:
         return Limits(shipped.far1, shipped.far01, shipped.impostor_std, "project")
-    if own is not None:
-        far1 = own.far1 if default is None else min(own.far1, default.threshold)
-        far01 = own.far01 if default is None or default.far01 is None else min(own.far01, default.far01)
-        return Limits(far1, max(far01, far1), own.impostor_std, "user")
+    if user is not None:
+        far1 = user.far1 if default is None else min(user.far1, default.threshold)
+        far01 = user.far01 if default is None or default.far01 is None else min(user.far01, default.far01)
+        return Limits(far1, max(far01, far1), user.impostor_std, "user")
     if default is not None:
         far01 = default.threshold if default.far01 is None else default.far01
         return Limits(default.threshold, far01, _USUAL_IMPOSTOR_STD, "vendor")
@@ -98,12 +98,12 @@ def read_own_thresholds(root: Path) -> dict[str, Thresholds]:
 
 def _read(path: Path) -> dict[str, Thresholds]:
     tables = json.loads(path.read_text(encoding="utf-8"))["recognisers"]
-    found = {
+    thresholds = {
         name: Thresholds(*(float(table[key]) for key in ("far1", "far01", "impostor_mean", "impostor_std")))
         for name, table in tables.items()
     }
-    for name, own in found.items():
-        # Against what is no number, no face would ever match.
-        if not all(map(math.isfinite, astuple(own))) or own.impostor_std < 0:
+    for name, values in thresholds.items():
+        # No face would ever match a threshold that is NaN.
+        if not all(map(math.isfinite, astuple(values))) or values.impostor_std < 0:
             raise ValueError(f"{name} has values that no similarities have")
-    return found
+    return thresholds

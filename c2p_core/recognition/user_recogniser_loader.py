@@ -1,4 +1,4 @@
-"""Loads the recognisers that a user names by where they are (``user_recognisers``)."""
+"""Loads the recognisers that a user names by location (``user_recognisers``)."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ _DIGITS = 8  # of a hash, in a name
 
 
 @dataclass(frozen=True)
-class Loaded:
-    """A recogniser's network and what is known of it.
+class LoadedNetwork:
+    """A recogniser's network and its properties.
 
     Attributes:
-        name: what it is called in results; of one that is brought, it ends with a hash of the file and its use.
-        given: as the user names it.
+        name: its name in results; that of a user's file ends with a hash of the file and its use.
+        requested_name: as the user names it.
         family: recognisers of one family are held out together.
         licence: SPDX expression of its weights; empty where it is not known.
         network: maps aligned chips (B, 3, size, size), RGB in 0..1, to descriptors (B, D); frozen and in eval mode.
         template: its alignment.
-        key: under which its thresholds are kept: another file, or another use of the same one, has others.
+        key: under which its thresholds are stored; it differs for other files and for other uses of the same file.
         default: its vendor's thresholds.
         judges_only: why it has no gradients; None if it has.
     """
 
     name: str
-    given: str
+    requested_name: str
     family: str
     licence: str
     network: nn.Module
@@ -45,7 +45,7 @@ class Loaded:
     judges_only: Message | None = None
 
 
-def load_user_recogniser(name: str, offline: bool, device: torch.device) -> Loaded:
+def load_user_recogniser(name: str, offline: bool, device: torch.device) -> LoadedNetwork:
     """Load a recogniser by a name for which ``user_recognisers.is_user_recogniser`` holds.
 
     Args:
@@ -61,17 +61,17 @@ def load_user_recogniser(name: str, offline: bool, device: torch.device) -> Load
     return _load_onnx(parsed, device) if isinstance(parsed, OnnxName) else _load_frbench(parsed, offline, device)
 
 
-def _load_onnx(name: OnnxName, device: torch.device) -> Loaded:
+def _load_onnx(name: OnnxName, device: torch.device) -> LoadedNetwork:
     from c2p_core.recognition.onnx_recogniser import load_onnx
 
-    takes = name.takes
-    network = load_onnx(name.file, takes)
-    use = f"size={network.size}&range={takes.low:g}..{takes.high:g}&order={takes.order}&zoom={name.zoom:g}"
+    format_ = name.input
+    network = load_onnx(name.file, format_)
+    use = f"size={network.size}&range={format_.low:g}..{format_.high:g}&order={format_.order}&zoom={name.zoom:g}"
     key = f"onnx:{network.sha256}?{use}"
     digits = hashlib.sha256(key.encode()).hexdigest()[:_DIGITS]
-    return Loaded(
+    return LoadedNetwork(
         f"onnx:{name.family}-{digits}",
-        name.given,
+        name.requested_name,
         name.family,
         "",
         place(network, device),
@@ -82,13 +82,13 @@ def _load_onnx(name: OnnxName, device: torch.device) -> Loaded:
     )
 
 
-def _load_frbench(name: FrbenchName, offline: bool, device: torch.device) -> Loaded:
+def _load_frbench(name: FrbenchName, offline: bool, device: torch.device) -> LoadedNetwork:
     from c2p_core.recognition.frbench_recogniser import Frbench
 
     network = Frbench(name.model, offline)
-    return Loaded(
+    return LoadedNetwork(
         f"frbench:{name.model}",
-        name.given,
+        name.requested_name,
         name.family,
         "MIT",
         place(network, device, foreign=True),

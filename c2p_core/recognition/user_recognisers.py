@@ -14,8 +14,8 @@ from typing import Literal
 from c2p_core.errors import BadRequest
 
 _ONNX, _FRBENCH = "onnx:", "frbench:"
-_TAKEN = ("size", "range", "order")
-_OPTIONS = (*_TAKEN, "zoom", "threshold")
+_INPUT_OPTIONS = ("size", "range", "order")
+_OPTIONS = (*_INPUT_OPTIONS, "zoom", "threshold")
 _LARGEST_VALUE = 1e4  # of a pixel
 SMALLEST, LARGEST = 32, 512
 """Limits of the side of a chip in pixels, of a model in ONNX."""
@@ -33,10 +33,10 @@ _EXAMPLES = {
 
 @dataclass(frozen=True)
 class OnnxInput:
-    """What a model in ONNX takes.
+    """The input of a model in ONNX.
 
     Attributes:
-        size: side of the square chip in pixels; None for what the model says, else the usual one.
+        size: side of the square chip in pixels; None for the model's own, else the usual one.
         low, high: values of black and white.
         order: of the channels.
     """
@@ -52,22 +52,22 @@ class OnnxName:
     """A file in ONNX and how its network is used.
 
     Attributes:
-        given: as the user wrote it.
+        requested_name: as the user wrote it.
         file: the path of the file.
-        takes: the pictures that it takes.
+        input: of its network.
         zoom: of the five-point template, see ``alignment.five_point_template``.
-        threshold: the cosine similarity from which its maker says that two faces match; None where the user gave none.
+        threshold: cosine similarity from which two faces match, according to its maker; None if the user gave none.
     """
 
-    given: str
+    requested_name: str
     file: Path
-    takes: OnnxInput = OnnxInput()
+    input: OnnxInput = OnnxInput()
     zoom: float = 1.0
     threshold: float | None = None
 
     @property
     def family(self) -> str:
-        """The file's name: what a user would call it to hold it out."""
+        """The file's name, by which a user can hold it out."""
         return self.file.stem
 
 
@@ -76,18 +76,18 @@ class FrbenchName:
     """A model of the package frbench.
 
     Attributes:
-        given: as the user wrote it.
+        requested_name: as the user wrote it.
         model: its key there: kind of network, loss and data, such as ``irse-50_arcface_ms1m``.
         threshold: as of ``OnnxName``.
     """
 
-    given: str
+    requested_name: str
     model: str
     threshold: float | None = None
 
     @property
     def family(self) -> str:
-        """The kind of network, such as ``irse``: those of other sizes are alike."""
+        """The kind of network, such as ``irse``: sizes of one kind are alike."""
         return self.model.partition("_")[0].partition("-")[0]
 
 
@@ -95,18 +95,18 @@ UserRecogniserName = OnnxName | FrbenchName
 
 
 def expand_names(names: Names, usual: Sequence[str]) -> tuple[str, ...]:
-    """The names of recognisers, each once, with the usual ones in the place of "auto"."""
-    listed = ("auto",) if names == "auto" else names
-    return tuple(dict.fromkeys(one for name in listed for one in (usual if name == "auto" else (name,))))
+    """Replace "auto" by the usual recognisers; returns each name once."""
+    requested = ("auto",) if names == "auto" else names
+    return tuple(dict.fromkeys(expanded for name in requested for expanded in (usual if name == "auto" else (name,))))
 
 
 def add_names(names: Names, *more: str) -> tuple[str, ...]:
-    """Name further recognisers, too."""
+    """Add further recognisers to the names."""
     return expand_names((*expand_names(names, ("auto",)), *more), ("auto",))
 
 
 def is_user_recogniser(name: str) -> bool:
-    """Whether a recogniser's name says where to find it, rather than which entry of a manifest it is."""
+    """Whether a recogniser's name is a location rather than an entry of a manifest."""
     return name.startswith((_ONNX, _FRBENCH))
 
 
@@ -117,20 +117,20 @@ def parse_user_recogniser(name: str) -> UserRecogniserName:
         BadRequest: there is no such file, or an option is unknown or has no meaning.
     """
     kind, rest = (_ONNX, name[len(_ONNX) :]) if name.startswith(_ONNX) else (_FRBENCH, name[len(_FRBENCH) :])
-    where, _, options = rest.rpartition("?") if "?" in rest else (rest, "", "")
+    location, _, options = rest.rpartition("?") if "?" in rest else (rest, "", "")
     if kind == _FRBENCH:
-        return _set_options(FrbenchName(name, where), options, ("threshold",))
-    file = _find_file(where)
+        return _set_options(FrbenchName(name, location), options, ("threshold",))
+    file = _find_file(location)
     if file is None:
-        raise BadRequest("onnx-missing", path=where)
+        raise BadRequest("onnx-missing", path=location)
     return _set_options(OnnxName(name, file), options, _OPTIONS)
 
 
-def _find_file(where: str) -> Path | None:
+def _find_file(location: str) -> Path | None:
     try:
-        file = Path(where).expanduser()
+        file = Path(location).expanduser()
         return file if file.is_file() else None
-    # There is no such user, or no file can have such a name, or its folder may not be looked into.
+    # Unknown user, invalid name, or unreadable folder.
     except (RuntimeError, OSError, ValueError):
         return None
 
@@ -139,18 +139,20 @@ def _set_options(parsed: UserRecogniserName, text: str, known: tuple[str, ...]) 
     for part in filter(None, text.split("&")):
         key, _, value = part.partition("=")
         if key not in known:
-            raise BadRequest("brought-option-unknown", option=key, name=parsed.given, known=list(known))
+            raise BadRequest("brought-option-unknown", option=key, name=parsed.requested_name, known=list(known))
         try:
             fields = _READERS[key](value)
         except ValueError as error:
-            raise BadRequest("brought-option-wrong", option=part, name=parsed.given, example=_EXAMPLES[key]) from error
-        if key in _TAKEN and isinstance(parsed, OnnxName):
-            fields = {"takes": replace(parsed.takes, **fields)}  # type: ignore[arg-type]
+            raise BadRequest(
+                "brought-option-wrong", option=part, name=parsed.requested_name, example=_EXAMPLES[key]
+            ) from error
+        if key in _INPUT_OPTIONS and isinstance(parsed, OnnxName):
+            fields = {"input": replace(parsed.input, **fields)}  # type: ignore[arg-type]
         parsed = replace(parsed, **fields)  # type: ignore[arg-type]
     return parsed
 
 
-def _number(text: str, low: float, high: float) -> float:
+def _parse_number(text: str, low: float, high: float) -> float:
     value = float(text)
     if not low <= value <= high:
         raise ValueError(text)
@@ -160,12 +162,12 @@ def _number(text: str, low: float, high: float) -> float:
 def _read_size(text: str) -> dict[str, object]:
     if not re.fullmatch(r"[0-9]{1,4}", text):
         raise ValueError(text)
-    return {"size": int(_number(text, SMALLEST, LARGEST))}
+    return {"size": int(_parse_number(text, SMALLEST, LARGEST))}
 
 
 def _read_range(text: str) -> dict[str, object]:
     low, dots, high = text.partition("..")
-    ends = [_number(end, -_LARGEST_VALUE, _LARGEST_VALUE) for end in (low, high)]
+    ends = [_parse_number(end, -_LARGEST_VALUE, _LARGEST_VALUE) for end in (low, high)]
     if not dots or ends[0] >= ends[1]:
         raise ValueError(text)
     return {"low": ends[0], "high": ends[1]}
@@ -181,6 +183,6 @@ _READERS: dict[str, Callable[[str], dict[str, object]]] = {
     "size": _read_size,
     "range": _read_range,
     "order": _read_order,
-    "zoom": lambda text: {"zoom": _number(text, 0.5, 2.0)},
-    "threshold": lambda text: {"threshold": _number(text, -0.999, 0.999)},
+    "zoom": lambda text: {"zoom": _parse_number(text, 0.5, 2.0)},
+    "threshold": lambda text: {"threshold": _parse_number(text, -0.999, 0.999)},
 }

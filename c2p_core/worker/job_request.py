@@ -12,7 +12,7 @@ from c2p_core.api import AUTO, DEFAULT_PROMPT, DEFAULT_STRENGTH, Device, Mode, P
 from c2p_core.errors import BadRequest
 from c2p_core.faces.amounts import MAX_AMOUNT, Amounts
 from c2p_core.photo import Photo
-from c2p_core.profiles import default_profile
+from c2p_core.profiles import read_default_profile
 from c2p_core.worker.job_header import JobHeader
 from c2p_core.worker.protocol import Picture
 from c2p_core.worker.results import check_selection
@@ -40,7 +40,7 @@ def build_request(header: JobHeader) -> ProtectRequest:
         prompt=header.read_text("prompt", DEFAULT_PROMPT),
         strength=header.read_number("strength", DEFAULT_STRENGTH, 0, 1),
         mode=header.read_choice("mode", "dodge", get_args(Mode)),  # type: ignore[arg-type]
-        profile=header.read_choice("profile", default_profile(), get_args(Profile)),  # type: ignore[arg-type]
+        profile=header.read_choice("profile", read_default_profile(), get_args(Profile)),  # type: ignore[arg-type]
         prior=header.read_text("prior", AUTO),
         clip=header.read_text("clip", AUTO),
         recognisers=header.read_names("recognisers") or "auto",

@@ -168,7 +168,7 @@ class Jobs:
         upload = header.read_flag("upload")
         layer_size = header.read_size("full") or (originals[0].pixels.shape[1], originals[0].pixels.shape[0])
         pairs = [(to_photo(original), to_photo(current)) for original, current in zip(originals, currents, strict=True)]
-        if all(compare.are_the_same(original, current) for original, current in pairs):
+        if all(compare.show_same_colours(original, current) for original, current in pairs):
             raise BadRequest("pictures-the-same")
         tasks = assign_faces(header.read_faces(), originals)
         part_count = len(tasks) * (2 if upload else 1)

@@ -244,7 +244,7 @@ class Protection:
 
             def apply_on(direction: Direction) -> ProtectResult:
                 kept.sketch.use(direction)
-                return apply_direction(direction, amounts, layers=output == "products", tell=tell_stage)
+                return apply_direction(direction, amounts, layers=output == "products", on_stage=tell_stage)
 
             result = work_where_it_fits(kept.sketch.direction, self._warm, apply_on)
             return self._measure_with_selection(kept.region, result, search.request, cancel)

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from c2p_core.api import Box, Face, FaceChoice, FaceReport
 from c2p_core.errors import BadRequest
 from c2p_core.faces.align import CANVAS, align, transform_points
-from c2p_core.faces.boxes import face_at, match_face
-from c2p_core.faces.detect import TOLERANCE, why_skipped
+from c2p_core.faces.boxes import find_face_number, match_face
+from c2p_core.faces.detect import TOLERANCE, explain_too_small
 from c2p_core.worker.job_header import FaceRequest, KnownFace
 from c2p_core.worker.protocol import Picture
 
@@ -44,7 +44,7 @@ def scale_face(face: Face, scale: NDArray[np.float64]) -> Face:
     Whether a face is too small is decided in the layer; other reasons to skip it are kept.
     """
     distance, tolerance = face.eye_distance * float(scale.mean()), TOLERANCE if scale.max() > 1 else 0.0
-    skipped = why_skipped(distance, tolerance)
+    skipped = explain_too_small(distance, tolerance)
     if skipped is None and face.skipped is not None and face.skipped.code != "eyes-too-close":
         skipped = face.skipped
     x0, y0, x1, y1 = face.box
@@ -149,7 +149,7 @@ def drop_missing_faces(task: Task, reports: Sequence[Face] | Sequence[FaceReport
 def map_client_numbers(reports: Sequence[FaceReport], task: Task) -> dict[int, int]:
     """Map a face's number in its region to the client's number; {} where the client sent no boxes."""
     boxes = [box for box in task.choice if isinstance(box, tuple)] if task.numbers else []
-    return {face_at(box, reports): number for box, number in zip(boxes, task.numbers, strict=True)}
+    return {find_face_number(box, reports): number for box, number in zip(boxes, task.numbers, strict=True)}
 
 
 def move_to_layer(reports: Sequence[FaceReport], task: Task, region: Picture) -> list[FaceReport]:

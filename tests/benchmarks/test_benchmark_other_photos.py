@@ -28,9 +28,9 @@ from benchmarks.suites import gallery, other_photos
 from benchmarks.suites.gallery import Embeddings, Gallery
 from benchmarks.suites.other_photos import Plan, Task
 from c2p_core.models.store import ModelStore
-from c2p_core.recognition import recogniser_names
+from c2p_core.recognition import list_recognisers
 
-RECOGNISERS = recogniser_names(ModelStore(offline=True))
+RECOGNISERS = list_recognisers(ModelStore(offline=True))
 
 
 class FakeRecogniser:

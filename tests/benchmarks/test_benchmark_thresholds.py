@@ -15,8 +15,8 @@ from PIL import Image
 from skimage import data
 
 from c2p_core.models.store import ModelStore, bundle_dir
-from c2p_core.recognition import recogniser_names
-from c2p_core.recognition.impostors import impostor_similarities, threshold_at
+from c2p_core.recognition import list_recognisers
+from c2p_core.recognition.impostors import compute_impostor_similarities, find_threshold
 
 TRAIN = Path(__file__).parents[2] / "bundle" / "train"
 
@@ -47,16 +47,16 @@ def test_one_in_a_hundred_pairs_is_above_the_threshold(script: ModuleType) -> No
 
 def test_too_few_pairs_give_no_threshold(script: ModuleType) -> None:
     """700 pairs hold seven false accepts at 1 %, and not one at 0.1 %; 499 hold fewer than five at 1 %."""
-    assert threshold_at(torch.linspace(0, 1, 700), 0.001) is None
-    assert threshold_at(torch.linspace(0, 1, 700), 0.01) is not None
-    assert threshold_at(torch.linspace(0, 1, 499), 0.01) is None
+    assert find_threshold(torch.linspace(0, 1, 700), 0.001) is None
+    assert find_threshold(torch.linspace(0, 1, 700), 0.01) is not None
+    assert find_threshold(torch.linspace(0, 1, 499), 0.01) is None
     assert set(script.summarise(torch.linspace(0, 1, 499))) == {"pairs"}
 
 
 def test_photos_of_one_person_are_no_impostor_pairs() -> None:
     vectors = torch.nn.functional.normalize(torch.tensor([[1.0, 0.0], [1.0, 0.1], [0.0, 1.0]]), dim=1)
-    assert len(impostor_similarities(vectors, ["a", "a", "b"])) == 2
-    assert len(impostor_similarities(vectors, ["", "", ""])) == 3
+    assert len(compute_impostor_similarities(vectors, ["a", "a", "b"])) == 2
+    assert len(compute_impostor_similarities(vectors, ["", "", ""])) == 3
 
 
 @pytest.mark.parametrize(
@@ -118,7 +118,7 @@ def test_the_older_format_with_synthetic_pairs_only_is_still_read(script: Module
 def test_the_shipped_file_holds_the_lowest_of_its_own_sources(script: ModuleType) -> None:
     table = json.loads((bundle_dir() / "mini" / "thresholds.json").read_text(encoding="utf-8"))
     store = ModelStore(offline=True)
-    assert set(table["recognisers"]) == set(recogniser_names(store))
+    assert set(table["recognisers"]) == set(list_recognisers(store))
     for name, entry in table["recognisers"].items():
         assert entry == script.decide(entry["sources"]), name
         assert entry["impostor_mean"] < entry["far1"] <= entry["far01"] < 1

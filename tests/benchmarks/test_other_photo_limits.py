@@ -14,7 +14,7 @@ import pytest
 from benchmarks import rows
 from benchmarks.rows import OthersRow
 from c2p_core.models.store import ModelStore, bundle_dir
-from c2p_core.recognition import recogniser_names
+from c2p_core.recognition import list_recognisers
 from c2p_core.recognition.other_photos import read_other_photos
 from c2p_core.recognition.thresholds import Thresholds, read_thresholds
 from tests.benchmarks.synthetic import other_score, others_row, setting
@@ -156,7 +156,7 @@ def test_the_program_reads_the_written_file(
 def test_the_shipped_file_was_counted_at_the_shipped_thresholds(script: ModuleType) -> None:
     table = json.loads((bundle_dir() / "mini" / "other-photos.json").read_text(encoding="utf-8"))
     thresholds = read_thresholds(bundle_dir() / "mini" / "thresholds.json")
-    assert set(table["recognisers"]) <= set(recogniser_names(ModelStore(offline=True)))
+    assert set(table["recognisers"]) <= set(list_recognisers(ModelStore(offline=True)))
     for name, entry in table["recognisers"].items():
         assert entry["far1"] == thresholds[name].far1, f"{name}: start bundle/train/other_photos.py again"
         assert entry["matches"] >= script.ENOUGH

@@ -24,7 +24,7 @@ def test_each_part_is_scaled_by_its_own_amount_and_that_of_everything() -> None:
     assert scaled.products == CHANGE.products
 
 
-def test_as_found_nothing_is_computed_anew() -> None:
+def test_unscaled_changes_are_returned_unchanged() -> None:
     assert scale_change(CHANGE, AS_FOUND) is CHANGE
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from c2p_core.api import Box, FaceReport
 from c2p_core.errors import NoFace
-from c2p_core.faces.boxes import box_iou, face_at, match_face
+from c2p_core.faces.boxes import box_iou, find_face_number, match_face
 from tests.error_assertions import raising
 
 CHEEK_TO_CHEEK = [FaceReport(1, (0, 0, 100, 100), 40.0), FaceReport(2, (45, 0, 135, 100), 40.0)]
@@ -14,13 +14,13 @@ CHEEK_TO_CHEEK = [FaceReport(1, (0, 0, 100, 100), 40.0), FaceReport(2, (45, 0, 1
 
 @pytest.mark.parametrize(("box", "number"), [((2, 0, 100, 98), 1), ((48, 2, 135, 100), 2)])
 def test_of_two_overlapping_faces_the_one_with_more_overlap_matches(box: Box, number: int) -> None:
-    assert face_at(box, CHEEK_TO_CHEEK) == number
+    assert find_face_number(box, CHEEK_TO_CHEEK) == number
 
 
 def test_a_face_with_little_overlap_does_not_match() -> None:
     assert match_face((120, 0, 220, 100), CHEEK_TO_CHEEK) is None
     with raising(NoFace, "face-gone"):
-        face_at((120, 0, 220, 100), CHEEK_TO_CHEEK)
+        find_face_number((120, 0, 220, 100), CHEEK_TO_CHEEK)
 
 
 def test_box_iou_is_the_intersection_over_the_union() -> None:

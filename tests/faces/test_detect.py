@@ -12,7 +12,7 @@ from skimage import data
 from c2p_core.api import Face
 from c2p_core.errors import Message
 from c2p_core.faces import find_again, find_faces, refine_face
-from c2p_core.faces.detect import MIN_EYE_DISTANCE, face_overlap, remove_overlaps, why_skipped
+from c2p_core.faces.detect import MIN_EYE_DISTANCE, explain_too_small, face_overlap, remove_overlaps
 from c2p_core.faces.view import View
 from c2p_core.models.store import ModelStore
 from c2p_core.photo import Photo
@@ -62,7 +62,9 @@ def test_a_small_face_is_listed_with_the_reason(store: ModelStore) -> None:
 
 
 def test_the_eye_distance_of_a_face_slightly_too_small_is_rounded_down() -> None:
-    assert why_skipped(39.9) == Message("eyes-too-close", distance=39, least=40) and why_skipped(40.0) is None
+    assert (
+        explain_too_small(39.9) == Message("eyes-too-close", distance=39, least=40) and explain_too_small(40.0) is None
+    )
 
 
 def test_faces_are_numbered_from_the_largest(store: ModelStore) -> None:
@@ -92,27 +94,27 @@ def moved(face: Face, scale: float) -> Face:
 
 @pytest.mark.parametrize("factor", [0.5, 1.0, 4.0])
 def test_a_known_face_is_found_again_after_resizing(astronaut_face: Face, store: ModelStore, factor: float) -> None:
-    again = find_again(View(Photo(scaled(factor))), moved(astronaut_face, factor), store)
-    assert again is not None
-    assert np.abs(again.mesh / factor - astronaut_face.mesh).mean() < 0.03 * astronaut_face.eye_distance
+    detected = find_again(View(Photo(scaled(factor))), moved(astronaut_face, factor), store)
+    assert detected is not None
+    assert np.abs(detected.mesh / factor - astronaut_face.mesh).mean() < 0.03 * astronaut_face.eye_distance
 
 
 @pytest.mark.parametrize("quarter_turns", [0, 1, 2, 3])
 def test_a_known_face_is_found_again_in_a_turned_picture(store: ModelStore, quarter_turns: int) -> None:
     turned = Photo(np.ascontiguousarray(np.rot90(data.astronaut(), quarter_turns)))
     (face,) = find_faces(turned, store)
-    again = find_again(View(turned), face, store)
-    assert again is not None
-    assert np.abs(again.mesh - face.mesh).mean() < 0.02 * face.eye_distance
+    detected = find_again(View(turned), face, store)
+    assert detected is not None
+    assert np.abs(detected.mesh - face.mesh).mean() < 0.02 * face.eye_distance
 
 
 def test_landmarks_in_a_cutout_equal_those_in_the_photo(store: ModelStore) -> None:
     """What the search draws hangs on hundredths of a pixel, and hosts send only the neighbourhood of a face."""
     large = np.full((1600, 2400, 3), 90, np.uint8)
     large[30:1566, 500:2036] = scaled(3)
-    (whole,) = find_faces(Photo(large), store)
+    (expected,) = find_faces(Photo(large), store)
     (cut,) = find_faces(Photo(np.ascontiguousarray(large[70:700, 860:1500])), store)
-    assert np.abs(cut.mesh + np.float32([860, 70]) - whole.mesh).max() < 0.02
+    assert np.abs(cut.mesh + np.float32([860, 70]) - expected.mesh).max() < 0.02
 
 
 @pytest.mark.parametrize(("shift", "scale"), [(0, 1.0), (3, 1.05), (-4, 0.95)])
@@ -127,9 +129,9 @@ def test_refining_a_face_converges_to_its_landmarks(
 
 
 def test_a_known_face_that_is_gone_is_not_found_again(astronaut_face: Face, store: ModelStore) -> None:
-    gone = data.astronaut().copy()
-    gone[40:210, 150:300] = 120
-    assert find_again(View(Photo(gone)), astronaut_face, store) is None
+    pixels = data.astronaut().copy()
+    pixels[40:210, 150:300] = 120
+    assert find_again(View(Photo(pixels)), astronaut_face, store) is None
 
 
 def test_a_known_face_in_a_thumbnail_too_small_for_the_detector_is_not_found(

@@ -25,27 +25,27 @@ _WIRE = (30, 25, 25)
 def wearing(face: CanvasFace, width: float) -> NDArray[np.float32]:
     """(256, 256, 3): the face with round glasses whose dark wire is ``width`` canvas pixels wide."""
     mesh = face.mesh.numpy()
-    drawn = Image.fromarray((face.pixels.permute(1, 2, 0).numpy() * 255).astype(np.uint8)).resize((256 * _SCALE,) * 2)
-    pen = ImageDraw.Draw(drawn)
+    image = Image.fromarray((face.pixels.permute(1, 2, 0).numpy() * 255).astype(np.uint8)).resize((256 * _SCALE,) * 2)
+    pen = ImageDraw.Draw(image)
     left, right = mesh[list(LEFT_EYE)].mean(0), mesh[list(RIGHT_EYE)].mean(0)
     for x, y in (left, right):
         box = [(x - _RADIUS) * _SCALE, (y - _RADIUS) * _SCALE, (x + _RADIUS) * _SCALE, (y + _RADIUS) * _SCALE]
         pen.ellipse(box, outline=_WIRE, width=round(width * _SCALE))
     bridge = [(left[0] + _RADIUS, left[1] - 6), (right[0] - _RADIUS, right[1] - 6)]
     pen.line([(x * _SCALE, y * _SCALE) for x, y in bridge], fill=_WIRE, width=round(width * _SCALE))
-    return np.array(drawn.resize((256, 256), Image.Resampling.BOX), dtype=np.float32) / np.float32(255)
+    return np.array(image.resize((256, 256), Image.Resampling.BOX), dtype=np.float32) / np.float32(255)
 
 
 @pytest.mark.parametrize("width", [1.0, 5.0])
 def test_thin_and_thick_glasses_are_found_with_their_bridge(astronaut_canvas: CanvasFace, width: float) -> None:
     mesh = astronaut_canvas.mesh.numpy()
-    where = glasses_mask(wearing(astronaut_canvas, width), mesh)
+    mask = glasses_mask(wearing(astronaut_canvas, width), mesh)
     left, right = mesh[list(LEFT_EYE)].mean(0), mesh[list(RIGHT_EYE)].mean(0)
     below = np.round(left + np.array([0.0, _RADIUS])).astype(int)
     bridge = np.round((left + right) / 2 - np.array([0.0, 6.0])).astype(int)
     chin = np.round(mesh[152]).astype(int)
-    assert where[below[1], below[0]] == where[bridge[1], bridge[0]] == 1.0
-    assert where[chin[1], chin[0]] == 0.0
+    assert mask[below[1], below[0]] == mask[bridge[1], bridge[0]] == 1.0
+    assert mask[chin[1], chin[0]] == 0.0
 
 
 def test_the_rim_is_traced_within_three_pixels(astronaut_canvas: CanvasFace) -> None:

@@ -35,8 +35,8 @@ AT = {"contour": 100, "highlight": 130, "lips": 120, "lip_liner": 150, "lashes":
 
 def bump(centre: float, reach: float, cells: int = CANVAS) -> torch.Tensor:
     """(cells, cells): 1 at a place on the canvas' middle line, exactly 0 from ``reach`` canvas pixels on."""
-    at = (torch.arange(cells) + 0.5) * (CANVAS / cells)
-    return (1 - ((at[:, None] - 128) ** 2 + (at - centre) ** 2) / reach**2).clamp(min=0) ** 2
+    centres = (torch.arange(cells) + 0.5) * (CANVAS / cells)
+    return (1 - ((centres[:, None] - 128) ** 2 + (centres - centre) ** 2) / reach**2).clamp(min=0) ** 2
 
 
 def change(strength: Mapping[str, float] | None = None, tone: float = 0.2, shift: float = 4.0) -> Change:
@@ -116,9 +116,9 @@ def test_layers_reproduce_a_photo_in_another_colour_space() -> None:
 
 def test_layers_reproduce_overlapping_faces() -> None:
     beside = Alignment(ALIGNMENT.to_photo + np.array([[0, 0, 30.0], [0, 0, 10.0]]))
-    both = [(ALIGNMENT, change()), (beside, change())]
-    assert difference(photo(), both).max() <= 1
-    assert {layer.face for layer in build_layers(photo(), both)} == {0, 1}
+    changes = [(ALIGNMENT, change()), (beside, change())]
+    assert difference(photo(), changes).max() <= 1
+    assert {layer.face for layer in build_layers(photo(), changes)} == {0, 1}
 
 
 def test_every_product_that_paints_has_a_layer_with_a_plain_name() -> None:
@@ -142,9 +142,9 @@ def test_nothing_is_opaque_outside_the_change() -> None:
     for layer in build_layers(original, [(ALIGNMENT, change())]):
         height, width = layer.pixels.shape[:2]
         alpha = layer.pixels[..., -1] > 0
-        there = untouched[layer.y : layer.y + height, layer.x : layer.x + width]
+        untouched_part = untouched[layer.y : layer.y + height, layer.x : layer.x + width]
         # Noise may come out unchanged where it was toned, but never a whole region.
-        assert (there & alpha).mean() < 0.2
+        assert (untouched_part & alpha).mean() < 0.2
 
 
 def test_without_a_product_the_others_stay_as_they_were() -> None:

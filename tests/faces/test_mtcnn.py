@@ -26,16 +26,16 @@ def overlap(a: torch.Tensor, b: torch.Tensor, of: str) -> float:
 @given(
     st.integers(0, 25), st.integers(0, 1000), st.sampled_from([0.1, 0.5, 0.7]), st.sampled_from(["union", "smaller"])
 )
-def test_suppression_keeps_the_best_and_drops_what_overlaps_it(count: int, seed: int, limit: float, of: str) -> None:
+def test_suppression_drops_boxes_that_overlap_a_better_one(count: int, seed: int, limit: float, of: str) -> None:
     generator = torch.Generator().manual_seed(seed)
     corner = torch.rand(count, 2, generator=generator) * 4
     boxes = torch.cat([corner, corner + 0.5 + torch.rand(count, 2, generator=generator)], 1)
     scores = torch.rand(count, generator=generator)
-    kept: list[int] = []
+    expected: list[int] = []
     for index in scores.argsort(descending=True).tolist():
-        if all(overlap(boxes[index], boxes[k], of) <= limit for k in kept):
-            kept.append(index)
-    assert suppress(boxes, scores, limit, of).tolist() == kept
+        if all(overlap(boxes[index], boxes[k], of) <= limit for k in expected):
+            expected.append(index)
+    assert suppress(boxes, scores, limit, of).tolist() == expected
 
 
 @pytest.mark.parametrize("side", [1, SMALLEST_FACE - 1, SMALLEST_FACE, 64])

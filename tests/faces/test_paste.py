@@ -23,8 +23,8 @@ ALIGNMENT = Alignment(np.array([[0.5, -0.05, 40.0], [0.05, 0.5, 30.0]]))
 
 def bump(height: float) -> torch.Tensor:
     """(1, 64, 64), ``height`` in the middle and exactly 0 from a third of the way to the border."""
-    at = (torch.arange(64) - 31.5) / 20
-    return height * (1 - at[:, None] ** 2 - at**2).clamp(min=0)[None] ** 2
+    positions = (torch.arange(64) - 31.5) / 20
+    return height * (1 - positions[:, None] ** 2 - positions**2).clamp(min=0)[None] ** 2
 
 
 def change(shift: float = 0.0, density: float = 0.0) -> Change:
@@ -80,11 +80,11 @@ def test_density_darkens_and_its_negative_brightens() -> None:
 
 def test_strips_leave_no_seams(monkeypatch: pytest.MonkeyPatch) -> None:
     original = photo(np.uint16)
-    whole = paste(original, [(ALIGNMENT, change(2.0, 0.2))]).pixels
+    expected = paste(original, [(ALIGNMENT, change(2.0, 0.2))]).pixels
     monkeypatch.setattr(paste_module, "STRIP_PIXELS", 1000)
     strips = paste(original, [(ALIGNMENT, change(2.0, 0.2))]).pixels
     # Sampling positions differ in their last float digit: a few 65,535ths on pure noise.
-    assert np.abs(strips.astype(int) - whole).max() <= 16
+    assert np.abs(strips.astype(int) - expected).max() <= 16
 
 
 def test_a_face_partly_outside_the_picture_is_pasted_as_far_as_it_is_inside() -> None:

@@ -44,17 +44,17 @@ def test_a_downscaled_read_includes_incomplete_blocks() -> None:
 
 
 def test_the_canvas_of_a_small_photo_equals_that_of_the_converted_photo(astronaut: Photo, astronaut_face: Face) -> None:
-    where = align(astronaut_face.mesh, astronaut_face.eye_distance)
-    whole = crop_canvas(to_tensor(to_srgb(astronaut)), where)
-    assert np.array_equal(crop_canvas(View(astronaut), where), whole)
+    alignment = align(astronaut_face.mesh, astronaut_face.eye_distance)
+    expected = crop_canvas(to_tensor(to_srgb(astronaut)), alignment)
+    assert np.array_equal(crop_canvas(View(astronaut), alignment), expected)
 
 
 def test_the_canvas_of_a_large_photo_is_close_to_that_of_the_converted_photo(astronaut_face: Face) -> None:
     enlarged = Photo(np.asarray(Image.fromarray(data.astronaut()).resize((3072, 3072), Image.Resampling.LANCZOS)))
-    where = align(6 * astronaut_face.mesh, 6 * astronaut_face.eye_distance)
-    whole = crop_canvas(to_tensor(to_srgb(enlarged)), where)
-    assert (crop_canvas(View(enlarged), where) - whole).abs().max() < 0.03
-    assert (crop_canvas(View(enlarged), where) - whole).square().mean().sqrt() < 0.003
+    alignment = align(6 * astronaut_face.mesh, 6 * astronaut_face.eye_distance)
+    expected = crop_canvas(to_tensor(to_srgb(enlarged)), alignment)
+    assert (crop_canvas(View(enlarged), alignment) - expected).abs().max() < 0.03
+    assert (crop_canvas(View(enlarged), alignment) - expected).square().mean().sqrt() < 0.003
 
 
 def test_faces_are_found_in_a_large_photo_without_converting_it(

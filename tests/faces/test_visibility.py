@@ -35,11 +35,11 @@ def covered_by(
     photo: Photo, outline: NDArray[np.floating], colour: tuple[int, int, int]
 ) -> tuple[Photo, NDArray[np.bool_]]:
     """The photo with a polygon before it, and the (H, W) mask of its pixels."""
-    drawn, where = Image.fromarray(photo.pixels), Image.new("1", photo.pixels.shape[1::-1])
+    image, cover = Image.fromarray(photo.pixels), Image.new("1", photo.pixels.shape[1::-1])
     corners = [(float(x), float(y)) for x, y in outline]
-    ImageDraw.Draw(drawn).polygon(corners, fill=colour)
-    ImageDraw.Draw(where).polygon(corners, fill=1)
-    return Photo(np.array(drawn)), np.array(where)
+    ImageDraw.Draw(image).polygon(corners, fill=colour)
+    ImageDraw.Draw(cover).polygon(corners, fill=1)
+    return Photo(np.array(image)), np.array(cover)
 
 
 @pytest.fixture(scope="module")
@@ -116,8 +116,8 @@ def test_products_and_movement_stay_off_the_cover(on_masked: CanvasFace, store: 
     face = MakeupPrior(basis, torch.device("cpu")).invert(on_masked, 1.0)
     look = encode_look((Touch("lips", "red", 1.0), Touch("eyeshadow", "black", 1.0)))
     face = face.with_look(look)
-    drawn = torch.Generator().manual_seed(0)
-    code = {name: 3 * torch.randn(part.shape, generator=drawn) for name, part in face.start().items()}
+    generator = torch.Generator().manual_seed(0)
+    code = {name: 3 * torch.randn(part.shape, generator=generator) for name, part in face.start().items()}
     change = face.change(code)
     painted = (change.density + change.paint(change.maps).sum(0)).abs().amax(0)
     visible = on_masked.visible
@@ -133,22 +133,22 @@ def test_products_and_movement_stay_off_the_cover(on_masked: CanvasFace, store: 
 def test_maps_see_skin_in_place_of_the_cover(on_masked: CanvasFace) -> None:
     mesh, visible = on_masked.mesh.numpy(), on_masked.visible
     assert visible is not None
-    shown = finding.uncover(on_masked.pixels, visible, mesh)
+    uncovered = finding.uncover(on_masked.pixels, visible, mesh)
     x, y = np.round(mesh[13]).astype(int)
-    red, green, blue = shown[:, y, x]
+    red, green, blue = uncovered[:, y, x]
     assert red > green > blue  # skin, where the mask is light blue
-    likeness = regions.skin_likeness(shown.permute(1, 2, 0).numpy(), mesh)
+    likeness = regions.skin_likeness(uncovered.permute(1, 2, 0).numpy(), mesh)
     cheek = np.round(mesh[118]).astype(int)
     assert likeness[cheek[1], cheek[0]] > 0.8
 
 
 def test_products_that_are_hidden_are_named_and_left_out(on_masked: CanvasFace) -> None:
     look = encode_look((Touch("lips", "red", 1.0), Touch("eyeshadow", "black", 1.0)))
-    left, hidden = leave_out_hidden(look, on_masked)
+    remaining, hidden = leave_out_hidden(look, on_masked)
     assert hidden == ("Lipstick",)
-    assert left.equal(encode_look((Touch("eyeshadow", "black", 1.0),)))
-    left, hidden = leave_out_hidden(look, replace(on_masked, visible=None))
-    assert hidden == () and left.equal(look)
+    assert remaining.equal(encode_look((Touch("eyeshadow", "black", 1.0),)))
+    remaining, hidden = leave_out_hidden(look, replace(on_masked, visible=None))
+    assert hidden == () and remaining.equal(look)
 
 
 def test_a_face_that_is_too_covered_is_listed_with_the_reason(astronaut: Photo, astronaut_face: Face) -> None:
@@ -175,10 +175,10 @@ def result(masked: tuple[Photo, NDArray[np.bool_]], store: ModelStore) -> Protec
 def test_a_protected_photo_keeps_the_pixels_of_the_mask(
     masked: tuple[Photo, NDArray[np.bool_]], result: ProtectResult
 ) -> None:
-    photo, where = masked
+    photo, mask = masked
     changed = (photo.pixels != result.photo.pixels).any(-1)
     assert changed.sum() > 1000
-    assert (changed & where).sum() < 0.02 * changed.sum()
+    assert (changed & mask).sum() < 0.02 * changed.sum()
     assert "products-covered" in [warning.code for warning in result.warnings]
 
 

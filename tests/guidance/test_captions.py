@@ -42,5 +42,5 @@ def test_held_out_captions_never_occur_in_training(seed: int) -> None:
 def test_a_hard_negative_is_another_look_of_the_same_products(seed: int) -> None:
     rng = random.Random(seed)
     look = captions.draw_products(rng)
-    other = captions.draw_hard_negative(look, rng)
-    assert [touch.product for touch in other] == [touch.product for touch in look]
+    negative = captions.draw_hard_negative(look, rng)
+    assert [touch.product for touch in negative] == [touch.product for touch in look]

@@ -54,12 +54,12 @@ def store_with(folder: Path) -> ModelStore:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    made = tmp_path_factory.mktemp("mini")
+    model_folder = tmp_path_factory.mktemp("mini")
     torch.manual_seed(0)
     arguments: dict[str, Any] = CONFIG
-    (made / "clip-mini.json").write_text(json.dumps(CONFIG))
-    save_file(CLIP(**arguments).state_dict(), made / "clip-mini.safetensors")
-    return made
+    (model_folder / "clip-mini.json").write_text(json.dumps(CONFIG))
+    save_file(CLIP(**arguments).state_dict(), model_folder / "clip-mini.safetensors")
+    return model_folder
 
 
 @pytest.fixture(scope="module")
@@ -85,25 +85,25 @@ def test_embeddings_are_those_of_open_clips_own_preprocessing(
         "clip-mini", pretrained=str(folder / "clip-mini.safetensors")
     )
     with torch.no_grad():
-        theirs = model.eval().encode_image(preprocess(Image.new("RGB", (192, 192), colour))[None], normalize=True)
-    ours = guidance.embed((torch.tensor(colour) / 255)[None, :, None, None].expand(1, 3, 256, 256), grid)
-    assert torch.allclose(ours, theirs, atol=1e-5)
+        expected = model.eval().encode_image(preprocess(Image.new("RGB", (192, 192), colour))[None], normalize=True)
+    actual = guidance.embed((torch.tensor(colour) / 255)[None, :, None, None].expand(1, 3, 256, 256), grid)
+    assert torch.allclose(actual, expected, atol=1e-5)
 
 
 def test_pixels_outside_the_face_do_not_matter(guidance: TextGuidance, grid: Tensor) -> None:
     image = pictures()
-    other = image.clone()
+    changed = image.clone()
     left, top, side = FACE
-    other[:, :, : top - 4] = 0
-    other[:, :, :, left + side + 4 :] = 0
-    assert torch.equal(guidance.embed(image, grid), guidance.embed(other, grid))
+    changed[:, :, : top - 4] = 0
+    changed[:, :, :, left + side + 4 :] = 0
+    assert torch.equal(guidance.embed(image, grid), guidance.embed(changed, grid))
 
 
 def test_the_embedded_model_sees_the_face_warped_to_the_mean_face(guidance: TextGuidance, grid: Tensor) -> None:
     image = pictures()
     elsewhere = guidance.sampling_grid(MEAN_FACE + torch.tensor([6.0, 4.0]))
-    seen = guidance.embed(torch.roll(image, (4, 6), dims=(2, 3)), elsewhere)
-    assert torch.allclose(seen, guidance.embed(image, grid), atol=1e-4)
+    embedding = guidance.embed(torch.roll(image, (4, 6), dims=(2, 3)), elsewhere)
+    assert torch.allclose(embedding, guidance.embed(image, grid), atol=1e-4)
 
 
 def test_other_models_see_the_face_unwarped(folder: Path, tmp_path: Path) -> None:
@@ -113,8 +113,8 @@ def test_other_models_see_the_face_unwarped(folder: Path, tmp_path: Path) -> Non
     guidance = TextGuidance(store_with(folder), torch.device("cpu"), "other-clip", weights)
     image = pictures()
     left, top, side = FACE
-    seen = F.grid_sample(image, guidance.sampling_grid(MEAN_FACE)[None], align_corners=False)
-    assert torch.allclose(seen, image[..., top : top + side, left : left + side], atol=1e-4)
+    sampled = F.grid_sample(image, guidance.sampling_grid(MEAN_FACE)[None], align_corners=False)
+    assert torch.allclose(sampled, image[..., top : top + side, left : left + side], atol=1e-4)
 
 
 def test_a_direction_is_a_unit_vector(guidance: TextGuidance) -> None:

@@ -93,8 +93,8 @@ def test_the_command_accepts_a_text_model_and_reports_it(tiny: Path, tmp_path: P
 
 
 def test_safetensors_and_pt_files_load_the_same_model(tiny: Path) -> None:
-    one, other = (guidance(f"tiny-clip:{tiny / name}") for name in ("weights.safetensors", "weights.pt"))
-    assert torch.equal(one.embed_text("red lipstick"), other.embed_text("red lipstick"))
+    from_safetensors, from_pt = (guidance(f"tiny-clip:{tiny / name}") for name in ("weights.safetensors", "weights.pt"))
+    assert torch.equal(from_safetensors.embed_text("red lipstick"), from_pt.embed_text("red lipstick"))
 
 
 def test_a_cached_tag_is_used_with_its_own_preprocessing(tiny: Path, tag: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -189,13 +189,13 @@ sources = []
     assert loaded.pixel_mean.flatten().tolist() == [0.5, 0.5, 0.5]
     tokens = open_clip.get_tokenizer("tiny-clip")(["a photo of a face with red lipstick"])
     with torch.no_grad():
-        found, wanted = (one.encode_text(tokens, normalize=True) for one in (loaded.network, network))
-    assert torch.allclose(found, wanted, atol=1e-3)
+        actual, expected = (model.encode_text(tokens, normalize=True) for model in (loaded.network, network))
+    assert torch.allclose(actual, expected, atol=1e-3)
     # The usual activation would give something else.
     network = CLIP(**CONFIG)
     network.load_state_dict(loaded.network.state_dict())
     with torch.no_grad():
-        assert not torch.allclose(network.encode_text(tokens, normalize=True), wanted, atol=1e-3)
+        assert not torch.allclose(network.encode_text(tokens, normalize=True), expected, atol=1e-3)
 
 
 class Saboteur:

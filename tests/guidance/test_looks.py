@@ -44,9 +44,9 @@ def colour_of(product: str) -> Callable[[Tensor], Tensor]:
     """Renders a picture in the colour of a product, dark when it is absent."""
 
     def render(code: Tensor) -> Tensor:
-        made = decode(code)
+        decoded = decode(code)
         index = PRODUCTS.index(product)
-        return (made.pigment[index] * made.opacity[index])[:, None, None].expand(3, 8, 8)
+        return (decoded.pigment[index] * decoded.opacity[index])[:, None, None].expand(3, 8, 8)
 
     return render
 

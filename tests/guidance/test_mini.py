@@ -21,7 +21,7 @@ from c2p_core.models.store import ModelStore
 from c2p_core.products.catalogue import PRODUCTS
 from c2p_core.products.codes import bare_code, decode
 from c2p_core.products.geometry import build_product_maps
-from c2p_core.products.paint import ground, paint_on, skin_map
+from c2p_core.products.paint import paint_prepared, prepare_paint, skin_map
 from c2p_core.starting_look import choose_starting_look, encode_look
 
 FIVE = np.array([[205, 110], [243, 105], [227, 130], [210, 150], [245, 147]], np.float32)
@@ -48,9 +48,10 @@ def sitter() -> Sitter:
     linear = srgb_to_linear(crop_canvas(photo, alignment).clamp(0, 1))
     on_canvas = transform_points(alignment.to_canvas, mesh[:, :2])
     regions = build_product_maps(on_canvas, CANVAS, CANVAS_EYE_DISTANCE)
-    canvas = ground(regions, skin_map(linear, CANVAS_EYE_DISTANCE))
+    canvas = prepare_paint(regions, skin_map(linear, CANVAS_EYE_DISTANCE))
     return Sitter(
-        torch.from_numpy(on_canvas), lambda code: linear_to_srgb(linear * torch.exp(-paint_on(code, canvas).sum(0)))
+        torch.from_numpy(on_canvas),
+        lambda code: linear_to_srgb(linear * torch.exp(-paint_prepared(code, canvas).sum(0))),
     )
 
 
@@ -69,7 +70,7 @@ def test_the_change_of_the_face_is_nearest_to_its_own_words(
 ) -> None:
     grid = guidance.sampling_grid(sitter.mesh)
     before, after = guidance.embed(sitter.render(bare_code())[None], grid), sitter.render(painted(prompt))[None]
-    losses = [float(guidance.loss(before, after, guidance.direction(other), grid)) for other in PROMPTS]
+    losses = [float(guidance.loss(before, after, guidance.direction(candidate), grid)) for candidate in PROMPTS]
     assert PROMPTS[int(np.argmin(losses))] == prompt
 
 
@@ -93,7 +94,7 @@ def test_following_the_gradient_reddens_the_lips(guidance: TextGuidance, sitter:
         optimiser.zero_grad()
         torch.autograd.backward(guidance.loss(before, sitter.render(code)[None], direction, grid))
         optimiser.step()
-    made = decode(code.detach())
-    red, green, blue = made.pigment[PRODUCTS.index("lips")].tolist()
+    decoded = decode(code.detach())
+    red, green, blue = decoded.pigment[PRODUCTS.index("lips")].tolist()
     assert red > 1.3 * green and red > 1.3 * blue
-    assert made.opacity[PRODUCTS.index("lips")] > start
+    assert decoded.opacity[PRODUCTS.index("lips")] > start

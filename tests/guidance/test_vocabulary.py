@@ -78,7 +78,7 @@ def test_a_negated_product_comes_back_when_its_look_is_described() -> None:
 
 
 @pytest.mark.parametrize("prompt", ["red lipstick, not too bold", "smoky eyes, not too dramatic", "not too much blush"])
-def test_what_is_not_too_strong_is_of_the_usual_strength(prompt: str) -> None:
+def test_not_too_strong_means_the_usual_strength(prompt: str) -> None:
     for whole in (prompt, f"{prompt}, and strong contour"):
         look = parse(whole, random.Random(0))
         assert look is not None and 0.5 < look[0].intensity < 0.7
@@ -94,7 +94,7 @@ def test_stronger_words_paint_more() -> None:
     assert sheer[0].intensity < bold[0].intensity
 
 
-def test_captions_still_mean_what_the_text_model_was_trained_with() -> None:
+def test_the_meaning_of_captions_has_not_changed_since_training() -> None:
     assert {products_of("smoky eyes", seed)["eyeshadow"] for seed in range(20)} == {"black", "grey"}
     assert {"lips", "blush"} <= set(products_of("natural makeup"))
 
@@ -119,8 +119,8 @@ def test_unknown_words_come_with_the_closest_known_ones() -> None:
     [["różowa", "szminka"], ["красная", "помада"], ["लाल", "लिपस्टिक"], ["口紅"], ["أحمر"], ["e\u0301clat"]],
 )
 def test_unknown_words_of_every_script_are_named_whole(words: list[str]) -> None:
-    named = [unicodedata.normalize("NFC", word) for word in words]
-    assert [word for word, _ in read_prompt(" ❤\ufe0f".join(words)).unknown] == named
+    normalised = [unicodedata.normalize("NFC", word) for word in words]
+    assert [word for word, _ in read_prompt(" ❤\ufe0f".join(words)).unknown] == normalised
 
 
 def test_stop_words_are_no_reason_to_warn() -> None:

@@ -14,7 +14,7 @@ from c2p_core.errors import BadRequest, Message, ModelUnavailable
 from c2p_core.models import importing
 from c2p_core.models.files import LOCKS
 from c2p_core.models.store import ModelStore
-from c2p_core.recognition import load_architecture, load_recognisers, recogniser_names
+from c2p_core.recognition import list_recognisers, load_architecture, load_recognisers
 from tests.error_assertions import raising
 
 KNOWN = b"content with a published hash"
@@ -183,7 +183,7 @@ def test_a_recogniser_of_the_papers_is_taken_from_the_users_file_and_used_by_its
     models.import_found(found)
     (recogniser,) = load_recognisers(["mobileface-amt"], models, torch.device("cpu"))
     assert (recogniser.name, recogniser.far1, recogniser.far01) == ("mobileface-amt", 0.301611, 0.380878)
-    assert "mobileface-amt" not in recogniser_names(models)
+    assert "mobileface-amt" not in list_recognisers(models)
 
 
 class Stopped(Exception):

@@ -16,7 +16,7 @@ from c2p_core.errors import Message
 from c2p_core.models.loaded import WarmModels, warm_up
 from c2p_core.models.store import ModelStore
 from c2p_core.photo import Photo
-from c2p_core.subjects import Found
+from c2p_core.subjects import DetectedFaces
 
 PHOTO = Photo(data.astronaut())
 NOTICE = Message("model-pinned", name="m", file="m.bin", sha256="0" * 64)
@@ -48,7 +48,7 @@ def test_a_search_that_is_begun_again_tells_them(store: ModelStore, monkeypatch:
     monkeypatch.setattr(run, "plan_attempts", lambda device, faces: TWICE)
     monkeypatch.setattr(pipeline, "search_faces", fail_once(lambda *arguments: ()))
     request = ProtectRequest(PHOTO, device="cpu", recognisers=("mobileface",))
-    found = pipeline.find_direction(request, store=store, found=Found((), (), ()))
+    found = pipeline.find_direction(request, store=store, detected=DetectedFaces((), (), ()))
     assert found.warnings.count(NOTICE) == 1 and store.take_notices() == []
 
 

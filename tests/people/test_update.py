@@ -23,7 +23,7 @@ from c2p_core.people.listing import Listing, read_listing
 from c2p_core.people.looks_file import Looks
 from c2p_core.people.results import Results
 from c2p_core.people.update import update_people
-from c2p_core.recognition import recogniser_names
+from c2p_core.recognition import list_recognisers
 from tests.error_assertions import raising
 
 SAMPLES = Path(__file__).resolve().parents[2] / "bundle" / "mini" / "samples.png"
@@ -102,7 +102,7 @@ def test_protected_photos_of_earlier_runs_are_embedded_where_the_face_was(shoot:
     (face,) = find_faces(photo_files.read(shoot / "one.png"), store)
     results = Results({"a": shoot / "one.png", "gone": shoot / "gone.png"})
     embeddings = results.embed("a", face.box)
-    assert embeddings is not None and set(embeddings) == set(recogniser_names(store))
+    assert embeddings is not None and set(embeddings) == set(list_recognisers(store))
     assert all(np.linalg.norm(vector) == pytest.approx(1.0, abs=1e-4) for vector in embeddings.values())
     x0, y0, x1, y1 = face.box
     assert results.embed("a", (x0 + 500, y0, x1 + 500, y1)) is None

@@ -20,7 +20,7 @@ from worker_client.messages import ENGLISH, Message
 from worker_client.start import start
 
 from c2p_core.errors import BadRequest
-from c2p_core.faces.detect import why_skipped
+from c2p_core.faces.detect import explain_too_small
 from c2p_core.guidance.languages import to_english
 from c2p_core.guidance.vocabulary import PRESETS, choose_makeup, read_prompt
 from c2p_core.priors.checkpoint_files import missing_priors
@@ -106,7 +106,7 @@ def test_real_messages_of_library_and_client_are_translated_into_german(
     (missing,) = missing_priors(tmp_path).values()
     with pytest.raises(WorkerProblem) as failed:
         start(WorkerLocation("test", ["/no/such/python"], str(tmp_path / "run"), {}))
-    skipped = why_skipped(12.0)
+    skipped = explain_too_small(12.0)
     assert skipped is not None
     messages = (missing, failed.value.message, skipped, refused.value.message)
     # As they travel: through JSON.

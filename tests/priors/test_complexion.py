@@ -17,7 +17,7 @@ LIMITS = Limits(lighter=0.2, darker=0.3)
 
 
 @given(st.floats(-5, 5))
-def test_no_channel_leaves_what_light_can_do(wanted: float) -> None:
+def test_every_channel_stays_within_the_range_of_light(wanted: float) -> None:
     density = skin_density(torch.tensor([[wanted]]), LIMITS)
     assert float(density.max()) <= 0.3 * 1.1
     assert float(density.min()) >= -0.2 * 1.1

@@ -13,7 +13,7 @@ from c2p_core.faces.align import CANVAS, CANVAS_EYE_DISTANCE
 from c2p_core.faces.canonical import load_mean_face
 from c2p_core.faces.canvas import CanvasFace, warp_points
 from c2p_core.models.store import ModelStore
-from c2p_core.priors.earlier import bound_tone, find_earlier, measure_room
+from c2p_core.priors.earlier import bound_tone, find_earlier_change, measure_movement_budget
 from c2p_core.priors.renderer import FaceRenderer
 from c2p_core.priors.strength import compute_strength_limits
 from c2p_core.products.catalogue import PRODUCTS
@@ -31,10 +31,10 @@ def wave(size: float) -> torch.Tensor:
 
 @pytest.mark.parametrize("already", [0.0, 0.25, 0.5, 1.5])
 @pytest.mark.parametrize("size", [0.1, 20.0])
-def test_what_was_moved_and_what_is_moved_never_add_up_to_more_than_the_limit(already: float, size: float) -> None:
+def test_earlier_and_new_movements_together_stay_within_the_limit(already: float, size: float) -> None:
     limit = 1.0 / CANVAS_EYE_DISTANCE  # one canvas pixel
     origin = SPREAD - np.array([already, 0.0], np.float32)
-    confined = measure_room(SPREAD, origin, limit).confine(wave(size))
+    confined = measure_movement_budget(SPREAD, origin, limit).confine(wave(size))
     moved = warp_points(confined, torch.from_numpy(SPREAD)) - torch.from_numpy(origin)
     assert float(moved.norm(dim=1).mean()) <= max(already, 1.0) + 1e-4
     # A small movement is left as it is where there is room for it.
@@ -55,11 +55,11 @@ def darkened(astronaut_canvas: CanvasFace) -> CanvasFace:
 
 def test_earlier_tone_is_told_from_edits_of_the_whole_photo_and_of_a_place(darkened: CanvasFace) -> None:
     assert darkened.original is not None
-    earlier = find_earlier(darkened, darkened.original, 0.02)
+    earlier = find_earlier_change(darkened, darkened.original, 0.02)
     assert float(earlier.tone[150, 90]) == pytest.approx(0.25, abs=0.06)
     assert float(earlier.tone[165, 160].abs()) < 0.05, "the photo's brightness is no tone"
     assert float(earlier.edited[78, 130]) == 1 and float(earlier.edited[150, 90]) < 0.1
-    assert earlier.room.left == pytest.approx(0.02 * CANVAS_EYE_DISTANCE)
+    assert earlier.budget.remaining == pytest.approx(0.02 * CANVAS_EYE_DISTANCE)
 
 
 def test_tone_of_both_runs_together_stays_within_the_limit() -> None:

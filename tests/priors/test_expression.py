@@ -20,7 +20,7 @@ from c2p_core.faces.canvas import CanvasFace, warp_points
 from c2p_core.faces.regions import LEFT_BROW, NOSE
 from c2p_core.models.store import ModelStore
 from c2p_core.priors.complexion import load_basis
-from c2p_core.priors.expression import EYES, LIPS, STILL, conditions, enforce, face_sides, jaw_outline
+from c2p_core.priors.expression import EYES, LIPS, STILL, build_conditions, enforce, face_sides, jaw_outline
 from c2p_core.priors.makeup import MakeupFace, MakeupPrior
 from c2p_core.priors.shape import SIZE, build_field
 
@@ -86,8 +86,8 @@ def test_the_outline_of_the_jaw_moves_along_a_parabola(
     outline = jaw_outline(astronaut_canvas.mesh.numpy())
     way = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(outline, axis=0), axis=1))])
     points = torch.from_numpy(outline.astype(np.float32))
-    went = shifts(face, code, points)
-    for axis in went.T:
+    outline_shifts = shifts(face, code, points)
+    for axis in outline_shifts.T:
         smooth = np.polynomial.Polynomial.fit(way, axis, 2)
         assert np.abs(axis - smooth(way)).max() < CLOSE
 
@@ -101,8 +101,8 @@ def test_the_face_keeps_its_width(face: MakeupFace, astronaut_canvas: CanvasFace
 
 def test_cheeks_and_jaw_still_move(face: MakeupFace, astronaut_canvas: CanvasFace) -> None:
     jaw = torch.from_numpy(jaw_outline(astronaut_canvas.mesh.numpy()).astype(np.float32))
-    went = np.stack([shifts(face, drawn(seed), astronaut_canvas.mesh) for seed in range(8)])
-    assert np.linalg.norm(went[:, list(CHEEKS)], axis=2).max(1).min() > 1.5
+    mesh_shifts = np.stack([shifts(face, drawn(seed), astronaut_canvas.mesh) for seed in range(8)])
+    assert np.linalg.norm(mesh_shifts[:, list(CHEEKS)], axis=2).max(1).min() > 1.5
     assert max(np.abs(shifts(face, drawn(seed), jaw)).max() for seed in range(8)) > 0.3
 
 
@@ -128,23 +128,23 @@ def test_without_keep_expression_eyes_do_not_move(
 
 
 def test_without_keep_expression_brows_lips_nose_and_jaw_change_shape(mean_face: NDArray[np.float32]) -> None:
-    canonical, held = cell_centres(CELLS).astype(np.float32), np.zeros(CELLS * CELLS, np.float32)
+    canonical, hold = cell_centres(CELLS).astype(np.float32), np.zeros(CELLS * CELLS, np.float32)
     mesh = torch.from_numpy(mean_face)
     jaw = torch.from_numpy(jaw_outline(mean_face).astype(np.float32))
     form = {}
     for keep in (True, False):
-        field = build_field(canonical, CELLS, held, conditions(mean_face, CELLS, keep))
+        field = build_field(canonical, CELLS, hold, build_conditions(mean_face, CELLS, keep))
         displacements = [field.displacement(torch.from_numpy(drawn(n)), 5.0) for n in range(12)]
-        went = np.stack([displaced(displacement, mesh) for displacement in displacements])
-        lips = went[:, list(LIPS)]
+        mesh_shifts = np.stack([displaced(displacement, mesh) for displacement in displacements])
+        lips = mesh_shifts[:, list(LIPS)]
         outline = np.stack([displaced(displacement, jaw) for displacement in displacements])
         form[keep] = [
-            np.abs(went[:, list(LEFT_BROW)]).max(),
+            np.abs(mesh_shifts[:, list(LEFT_BROW)]).max(),
             np.abs(lips - lips.mean(1, keepdims=True)).max(),
-            np.abs(went[:, list(NOSE), 0]).max(),
+            np.abs(mesh_shifts[:, list(NOSE), 0]).max(),
             np.abs(np.diff(outline, 4, axis=1)).max(),
         ]
-        assert np.abs(went[:, list(EYES)]).max() < CLOSE
+        assert np.abs(mesh_shifts[:, list(EYES)]).max() < CLOSE
     assert max(form[True][:3]) < CLOSE and min(form[False][:3]) > 1.0
     assert form[False][3] > 3 * form[True][3]
 
@@ -174,7 +174,7 @@ def around(points: NDArray[np.float32]) -> NDArray[np.float64]:
 
 def broken(mesh: NDArray[np.float32], sideways: NDArray[np.float64], down: NDArray[np.float64]) -> float:
     """How far a displacement of these two (CELLS, CELLS) parts is from meeting the conditions, in canvas pixels."""
-    return float(np.abs(conditions(mesh, CELLS) @ np.concatenate([sideways.ravel(), down.ravel()])).max())
+    return float(np.abs(build_conditions(mesh, CELLS) @ np.concatenate([sideways.ravel(), down.ravel()])).max())
 
 
 def test_a_lip_may_not_move_alone(astronaut_canvas: CanvasFace) -> None:
@@ -220,7 +220,7 @@ def test_nothing_changes_where_nothing_is_movable_and_without_conditions() -> No
     movable = np.ones((6, 6), bool)
     assert np.array_equal(enforce(np.zeros((1, 72)), moves, movable), moves)
     movable[:, 3:] = False
-    one = np.zeros((1, 72))
-    one[0, 8] = 1.0
-    changed = enforce(one, moves, movable) != moves
+    condition = np.zeros((1, 72))
+    condition[0, 8] = 1.0
+    changed = enforce(condition, moves, movable) != moves
     assert changed.any() and not changed.reshape(2, 6, 6, 3)[:, :, 3:].any()

@@ -27,8 +27,8 @@ def test_stored_tensors_are_returned(tmp_path: Path) -> None:
     cache = InversionCache(tmp_path / "cache")
     assert cache.get(key("a")) is None
     assert cache.put(key("a"), TENSORS) is None
-    found = InversionCache(tmp_path / "cache").get(key("a"))
-    assert found is not None and torch.equal(found["codes"], TENSORS["codes"])
+    tensors = InversionCache(tmp_path / "cache").get(key("a"))
+    assert tensors is not None and torch.equal(tensors["codes"], TENSORS["codes"])
 
 
 def test_the_least_recently_used_entry_is_evicted_first(tmp_path: Path) -> None:
@@ -74,14 +74,14 @@ def test_an_existing_folder_keeps_its_permissions(tmp_path: Path) -> None:
 
 
 def test_files_of_the_users_in_the_folder_are_left_alone(tmp_path: Path) -> None:
-    theirs = [tmp_path / "lora.safetensors", tmp_path / "film.part"]
-    for path in theirs:
+    user_files = [tmp_path / "lora.safetensors", tmp_path / "film.part"]
+    for path in user_files:
         path.write_bytes(b"theirs")
         os.utime(path, (0, 0))
     cache = InversionCache(tmp_path, largest=0)
     cache.put(key("a"), TENSORS)
     assert cache.clear() == 1
-    assert sorted(tmp_path.iterdir()) == sorted(theirs)
+    assert sorted(tmp_path.iterdir()) == sorted(user_files)
 
 
 def test_a_damaged_entry_is_removed(tmp_path: Path) -> None:
@@ -101,9 +101,9 @@ def test_a_full_disk_gives_a_message_and_leaves_nothing_behind(
 
     monkeypatch.setattr(inversion_cache, "save_file", full)
     cache = InversionCache(tmp_path)
-    said = cache.put(key("a"), TENSORS)
-    assert said is not None and said.code == "inversion-not-kept"
-    assert said.fields["folder"] == str(tmp_path) and "No space left" in said.fields["reason"]
+    message = cache.put(key("a"), TENSORS)
+    assert message is not None and message.code == "inversion-not-kept"
+    assert message.fields["folder"] == str(tmp_path) and "No space left" in message.fields["reason"]
     assert list(tmp_path.iterdir()) == []
 
 
@@ -119,9 +119,9 @@ def test_the_command_shows_and_clears_it(
 
 
 def test_in_memory_the_most_recently_used_entries_are_kept() -> None:
-    held = MemoryInversions()
+    cache = MemoryInversions()
     for key in "abcd":
-        assert held.put(key, TENSORS) is None
-    held.get("a")
-    held.put("e", TENSORS)
-    assert [key for key in "abcde" if held.get(key)] == ["a", "c", "d", "e"]
+        assert cache.put(key, TENSORS) is None
+    cache.get("a")
+    cache.put("e", TENSORS)
+    assert [key for key in "abcde" if cache.get(key)] == ["a", "c", "d", "e"]

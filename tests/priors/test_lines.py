@@ -61,6 +61,6 @@ def test_typical_strength_ignores_a_few_strong_edges(skin: Tensor) -> None:
 
     def typical(linear: Tensor) -> float:
         lines = Lines(linear, torch.ones(CANVAS, CANVAS))
-        return lines.typical(lines.measure(torch.zeros_like(linear)))
+        return lines.measure_typical_strength(lines.measure(torch.zeros_like(linear)))
 
     assert typical(edged) < 0.01 < 0.04 < typical(rough)

@@ -15,7 +15,7 @@ from hypothesis.extra import numpy as npst
 from numpy.typing import NDArray
 
 from c2p_core.api import Face, Part, ProtectRequest
-from c2p_core.direction import Direction, FoundChange
+from c2p_core.direction import Direction, FaceChange
 from c2p_core.faces.align import CANVAS, align
 from c2p_core.faces.amounts import Amounts, scale_change
 from c2p_core.faces.canvas import CanvasFace, upsample
@@ -47,8 +47,8 @@ def prior(store: ModelStore) -> MakeupPrior:
 @pytest.fixture(scope="module")
 def faces(prior: MakeupPrior, astronaut_canvas: CanvasFace) -> Faces:
     """By what is locked, and whether the expression is kept."""
-    made: list[tuple[tuple[Part, ...], bool]] = [(PAIRS[0], False), (PAIRS[1], False), (PARTS, True)]
-    return {(locks, keep): prior.invert(astronaut_canvas, 1.0, keep, locks) for locks, keep in made}
+    cases: list[tuple[tuple[Part, ...], bool]] = [(PAIRS[0], False), (PAIRS[1], False), (PARTS, True)]
+    return {(locks, keep): prior.invert(astronaut_canvas, 1.0, keep, locks) for locks, keep in cases}
 
 
 def displacement(face: MakeupFace, code: NDArray[np.float32]) -> torch.Tensor:
@@ -80,13 +80,13 @@ def test_no_landmark_of_a_locked_part_moves_with_or_without_the_expression(
             assert float(shifts.abs().max()) == 0.0
 
 
-def test_what_is_not_locked_still_moves(faces: Faces, astronaut_canvas: CanvasFace) -> None:
+def test_unlocked_parts_still_move(faces: Faces, astronaut_canvas: CanvasFace) -> None:
     mesh = astronaut_canvas.mesh.numpy()
-    drawn = [np.random.default_rng(seed).standard_normal(2 * SIZE).astype(np.float32) for seed in range(4)]
+    codes = [np.random.default_rng(seed).standard_normal(2 * SIZE).astype(np.float32) for seed in range(4)]
     for (locks, keep), face in faces.items():
-        fields = [displacement(face, code) for code in drawn]
-        others = [part for part in PARTS if part not in locks] if not keep else []
-        for points in [part_points(mesh, part) for part in others] + [mesh[list(CHEEKS)]]:
+        fields = [displacement(face, code) for code in codes]
+        unlocked = [part for part in PARTS if part not in locks] if not keep else []
+        for points in [part_points(mesh, part) for part in unlocked] + [mesh[list(CHEEKS)]]:
             assert max(went(field, points).max() for field in fields) > 0.7
 
 
@@ -113,15 +113,15 @@ def test_preview_and_result_keep_the_pixels_of_locked_parts(
     code = face.start() | {"shape": torch.from_numpy(np.random.default_rng(1).normal(0, 20, 2 * SIZE)).float()}
     change = replace(face.change(code), density=torch.zeros(3, CANVAS, CANVAS))
     subject = Subject(astronaut_face, astronaut_canvas, astronaut_face, astronaut_canvas)
-    found, request = FoundChange(subject, change, code, 1, 0.0), ProtectRequest(astronaut, locks=locks)
-    direction = Direction(request, (astronaut_face,), (found,), (), (), torch.device("cpu"), store, ())
-    most, size = Amounts(1.2, 1.2), (astronaut.width, astronaut.height)
-    _, shown = Sketch(direction).render((0, 0, *size), size, most)
+    face_change, request = FaceChange(subject, change, code, 1, 0.0), ProtectRequest(astronaut, locks=locks)
+    direction = Direction(request, (astronaut_face,), (face_change,), (), (), torch.device("cpu"), store, ())
+    amounts, size = Amounts(1.2, 1.2), (astronaut.width, astronaut.height)
+    _, preview = Sketch(direction).render((0, 0, *size), size, amounts)
     alignment = align(astronaut_face.mesh, astronaut_face.eye_distance)
-    result = paste(astronaut, [(alignment, scale_change(change, most))]).pixels
+    result = paste(astronaut, [(alignment, scale_change(change, amounts))]).pixels
     landmarks = np.concatenate([part_points(astronaut_canvas.mesh.numpy(), part) for part in locks])
     points = landmarks @ alignment.to_photo[:, :2].T + alignment.to_photo[:, 2]
     columns, rows = np.floor(points).astype(int).T
-    for after in (shown, result):
+    for after in (preview, result):
         assert np.array_equal(after[rows, columns], astronaut.pixels[rows, columns])
         assert np.abs(after.astype(int) - astronaut.pixels).max() > 30

@@ -113,7 +113,7 @@ def test_gradients_agree_with_differences(made_up: tuple[MakeupFace, Code], part
     assert float((point.grad * direction).sum()) == pytest.approx(slope, rel=0.12, abs=3.0)
 
 
-def test_the_paste_shows_what_the_search_saw(face: MakeupFace, astronaut_canvas: CanvasFace) -> None:
+def test_the_paste_equals_the_render_of_the_search(face: MakeupFace, astronaut_canvas: CanvasFace) -> None:
     """On a photo that is the canvas itself, the change for any resolution equals the rendering."""
     code = heavy(face.start())
     pixels = (astronaut_canvas.pixels.permute(1, 2, 0) * 255).round().byte().numpy()
@@ -126,8 +126,8 @@ def test_the_paste_shows_what_the_search_saw(face: MakeupFace, astronaut_canvas:
 
 def test_eyes_stay_where_they_are(face: MakeupFace, astronaut_canvas: CanvasFace) -> None:
     eyes = astronaut_canvas.mesh[list(LEFT_EYE + RIGHT_EYE)]
-    went = warp_points(face.render(heavy(face.start())).displacement, eyes)
-    assert float((went - eyes).norm(dim=1).max()) < 0.01 * 72
+    moved = warp_points(face.render(heavy(face.start())).displacement, eyes)
+    assert float((moved - eyes).norm(dim=1).max()) < 0.01 * 72
 
 
 def test_eyeballs_and_teeth_keep_their_colours(face: MakeupFace, astronaut_canvas: CanvasFace) -> None:
@@ -285,8 +285,8 @@ def test_a_black_and_white_photo_stays_one(astronaut_canvas: CanvasFace, prior: 
     assert float((made_up.amax(0) - made_up.amin(0)).max()) < 0.02
 
     photo = Photo((grey.permute(1, 2, 0).numpy() * 255).astype(np.uint8))
-    whole = Alignment(np.eye(2, 3))
-    pasted = paste(photo, [(whole, face.change(code))]).pixels.astype(int)
+    alignment = Alignment(np.eye(2, 3))
+    pasted = paste(photo, [(alignment, face.change(code))]).pixels.astype(int)
     assert np.ptp(pasted, axis=-1).max() <= 1
 
 
@@ -331,15 +331,15 @@ def test_a_hat_does_not_move_where_a_bare_forehead_would(astronaut_canvas: Canva
     x, y = mesh[50].long().tolist()
     bare = astronaut_canvas.pixels[:, y - 5 : y + 6, x - 5 : x + 6].mean((1, 2))
     forehead = mesh[[10, 151, 9]].mean(0) + torch.stack([torch.linspace(-20, 20, 5), torch.zeros(5)], 1)
-    went = []
+    shifts = []
     for colour in (bare, torch.tensor([0.1, 0.2, 0.6])):
         pixels = astronaut_canvas.pixels.clone()
         pixels[:, : int(mesh[105, 1]) - 6] = colour[:, None, None]
         face = prior.invert(CanvasFace(pixels, mesh), 0.7)
         places = warp_points(face.render(heavy(face.start())).displacement, forehead)
-        went.append(float((places - forehead).norm(dim=1).max()))
-    assert went[0] > 0.5
-    assert went[1] < 0.1
+        shifts.append(float((places - forehead).norm(dim=1).max()))
+    assert shifts[0] > 0.5
+    assert shifts[1] < 0.1
 
 
 def test_the_frame_of_sunglasses_does_not_move(astronaut_canvas: CanvasFace, prior: MakeupPrior) -> None:
@@ -350,9 +350,9 @@ def test_the_frame_of_sunglasses_does_not_move(astronaut_canvas: CanvasFace, pri
     rim = (eyes > 17) & (eyes < 21) & (np.arange(CANVAS)[:, None] < mesh[1, 1])
     # A frame of the skin's own colour, which no colour gives away.
     pixels[:, torch.from_numpy(rim)] = astronaut_canvas.pixels[:, 150, 110, None]
-    went = []
-    for seen in (astronaut_canvas, replace(astronaut_canvas, pixels=pixels)):
-        face = prior.invert(seen, 0.7)
+    shifts = []
+    for canvas in (astronaut_canvas, replace(astronaut_canvas, pixels=pixels)):
+        face = prior.invert(canvas, 0.7)
         displacement = upsample(face.render({**face.start(), "shape": heavy(face.start())["shape"]}).displacement)
-        went.append(float(displacement.norm(dim=0)[torch.from_numpy(rim)].mean()))
-    assert went[1] < 0.05 * went[0]
+        shifts.append(float(displacement.norm(dim=0)[torch.from_numpy(rim)].mean()))
+    assert shifts[1] < 0.05 * shifts[0]

@@ -32,18 +32,18 @@ def count_weights(*networks: nn.Module) -> int:
 
 def count_saved(compute: Callable[[], Tensor]) -> int:
     """Bytes that a computation keeps for its backward pass, weights left out."""
-    kept: dict[int, int] = {}
+    sizes: dict[int, int] = {}
 
     def pack(saved: Tensor) -> Tensor:
         if not is_weight(saved):
             storage = saved.untyped_storage()
-            kept[storage._cdata] = storage.nbytes()
+            sizes[storage._cdata] = storage.nbytes()
         return saved
 
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda saved: saved):
-        made = compute()
-    assert made.requires_grad
-    return sum(kept.values())
+        output = compute()
+    assert output.requires_grad
+    return sum(sizes.values())
 
 
 @pytest.fixture(scope="module")
@@ -67,17 +67,17 @@ def weights(generator: Generator, clip: nn.Module) -> int:
     with META:
         encoder = Encoder(EncoderShape())
     recognisers = [entry for entry in ModelStore(offline=True).catalogue() if entry.role == "recogniser"]
-    taken = sum(entry.size for entry in recognisers if entry.profile in ("embedded", "full"))
+    recogniser_bytes = sum(entry.size for entry in recognisers if entry.profile in ("embedded", "full"))
     # The files of these networks are as large as they are themselves; that of e4e has the generator in it too.
     assert abs(count_weights(generator, encoder) - 1.2 * GIGABYTE) < 0.1 * GIGABYTE
-    return count_weights(generator, encoder, clip) + taken
+    return count_weights(generator, encoder, clip) + recogniser_bytes
 
 
 @pytest.fixture(scope="module")
 def steps(clip: nn.Module) -> dict[str, int]:
     """Bytes that the text model and each recogniser keep of one face for their backward pass, by name."""
     picture = torch.empty(1, 3, 224, 224, device=META, requires_grad=True)
-    found = {"clip": count_saved(lambda: clip.encode_image(picture, normalize=True))}
+    bytes_by_network = {"clip": count_saved(lambda: clip.encode_image(picture, normalize=True))}
     for entry in ModelStore(offline=True).catalogue():
         # That of SFace is in its file, which is a tenth of the largest.
         if entry.role != "recogniser" or entry.profile not in ("embedded", "full") or entry.name == "sface":
@@ -87,17 +87,17 @@ def steps(clip: nn.Module) -> dict[str, int]:
             network = (architecture.make or facenet.make_network)().eval().requires_grad_(False)
         side = architecture.template.size
         chips = torch.empty(1, 3, side, side, device=META, requires_grad=True)
-        found[entry.name] = count_saved(lambda network=network, chips=chips: network(chips))
-    return found
+        bytes_by_network[entry.name] = count_saved(lambda network=network, chips=chips: network(chips))
+    return bytes_by_network
 
 
 def test_tuning_the_generator_to_a_face_stays_within_the_budget(generator: Generator, weights: int) -> None:
     codes = torch.empty(1, FFHQ.codes, FFHQ.style, device=META)
     tuned = {name: part.clone().requires_grad_() for name, part in tuned_parameters(generator).items()}
-    begun = generator.synthesise_layers(codes, frozen_layers(FFHQ.codes))
+    partial = generator.synthesise_layers(codes, frozen_layers(FFHQ.codes))
     side = working_side(generator)
     assert side == 256
-    saved = count_saved(lambda: synthesise(generator, tuned, codes, size=side, begun=begun))
+    saved = count_saved(lambda: synthesise(generator, tuned, codes, size=side, partial=partial))
     # The tuned weights with their gradients and Adam's two means.
     state = 4 * sum(part.numel() * part.element_size() for part in tuned.values())
     assert 0.05 * GIGABYTE < saved < 2 * GIGABYTE
@@ -113,8 +113,8 @@ def test_a_step_of_the_search_stays_within_the_budget(
     generator: Generator, weights: int, steps: dict[str, int]
 ) -> None:
     codes = torch.empty(1, FFHQ.codes, FFHQ.style, device=META, requires_grad=True)
-    begun = generator.synthesise_layers(codes.detach(), frozen_layers(FFHQ.codes))
-    saved = count_saved(lambda: generator(codes, size=128, begun=begun))
+    partial = generator.synthesise_layers(codes.detach(), frozen_layers(FFHQ.codes))
+    saved = count_saved(lambda: generator(codes, size=128, partial=partial))
     # What is recorded keeps its memory, of all networks at once.
     assert weights + 2 * (saved + sum(steps.values())) < BUDGET
     # Eight faces in a batch fit, too, one network after the other.

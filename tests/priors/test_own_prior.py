@@ -92,9 +92,9 @@ def request(prior: str, **more: object) -> ProtectRequest:
 
 
 def test_a_photo_is_protected_with_it(shape: str) -> None:
-    wanted = request(shape)
-    result = protect(wanted, store=ModelStore(offline=True))
-    changed = (result.photo.pixels != wanted.photo.pixels).any(2)
+    protect_request = request(shape)
+    result = protect(protect_request, store=ModelStore(offline=True))
+    changed = (result.photo.pixels != protect_request.photo.pixels).any(2)
     assert 0 < changed.mean() < 0.3
     (similarity,) = result.faces[0].similarities
     assert similarity.after < similarity.before
@@ -138,6 +138,6 @@ def test_the_command_protects_with_it(tmp_path: Path) -> None:
     assert 0 < (before != after).any(2).mean() < 0.3
 
 
-def test_a_name_that_the_registry_lacks_is_refused_with_those_that_it_has() -> None:
+def test_an_unknown_prior_is_refused_and_the_known_ones_are_listed() -> None:
     with raising(BadRequest, "prior-unknown", prior="shape", known=["makeup", "stylegan2"]):
         check_request(ProtectRequest(Photo(np.zeros((1, 1, 3), np.uint8)), prior="shape"))

@@ -42,27 +42,29 @@ class Seen:
 def follow(monkeypatch: pytest.MonkeyPatch, seen: Seen) -> None:
     """Record what the search uses, and let it use it."""
 
-    def searched(faces: Sequence[FaceSearch], recognisers: Sequence[Recogniser], *given: Any) -> list[SearchResult]:
+    def searched(faces: Sequence[FaceSearch], recognisers: Sequence[Recogniser], *arguments: Any) -> list[SearchResult]:
         seen.faces += faces
-        seen.surrogates += [one.name for one in recognisers]
-        return search(faces, [replace(one, embed=recorded(one)) for one in recognisers], *given)
+        seen.surrogates += [recogniser.name for recogniser in recognisers]
+        return search(
+            faces, [replace(recogniser, embed=recorded(recogniser)) for recogniser in recognisers], *arguments
+        )
 
-    def recorded(one: Recogniser) -> Any:
+    def recorded(recogniser: Recogniser) -> Any:
         def embed(images: Tensor, mesh: Tensor) -> Tensor:
             if images.requires_grad:
-                seen.asked.append(one.name)
+                seen.asked.append(recogniser.name)
                 seen.meshes.append(mesh.detach())
-            return one.embed(images, mesh)
+            return recogniser.embed(images, mesh)
 
         return embed
 
     draw = eot.draw_transform
 
     def drawn(generator: torch.Generator) -> eot.Transform:
-        made = draw(generator)
-        numbers = made.shrink, made.gamma, made.noise, made.mirrored, made.scale, made.angle
-        seen.transforms.append((*numbers, *made.shift.tolist()))
-        return made
+        result = draw(generator)
+        numbers = result.shrink, result.gamma, result.noise, result.mirrored, result.scale, result.angle
+        seen.transforms.append((*numbers, *result.shift.tolist()))
+        return result
 
     monkeypatch.setattr(face_search, "search", searched)
     monkeypatch.setattr("c2p_core.search.draw_transform", drawn)
@@ -70,26 +72,26 @@ def follow(monkeypatch: pytest.MonkeyPatch, seen: Seen) -> None:
     for module, name in (*places, (makeup, "latent_loss"), (wplus, "latent_loss")):
         usual = getattr(module, name)
 
-        def counted(*given: Any, usual: Any = usual, name: str = name) -> Tensor:
+        def counted(*arguments: Any, usual: Any = usual, name: str = name) -> Tensor:
             seen.losses[name] += 1
-            made: Tensor = usual(*given)
-            return made
+            result: Tensor = usual(*arguments)
+            return result
 
         monkeypatch.setattr(module, name, counted)
 
 
 @pytest.fixture(scope="module")
 def searches(store: ModelStore, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Seen]:
-    found: dict[str, Seen] = {}
+    searches_by_prior: dict[str, Seen] = {}
     folder: Path = tmp_path_factory.mktemp("cache")
     for prior in PRIORS:
         with pytest.MonkeyPatch.context() as monkeypatch:
             monkeypatch.setenv("C2P_CACHE", str(folder))
             monkeypatch.setattr(wplus, "InversionSettings", lambda: InversionSettings(latent_steps=1, tuning_steps=1))
-            found[prior] = Seen()
-            follow(monkeypatch, found[prior])
+            searches_by_prior[prior] = Seen()
+            follow(monkeypatch, searches_by_prior[prior])
             find_direction(replace(REQUEST, prior=prior), store=store)
-    return found
+    return searches_by_prior
 
 
 @pytest.mark.slow
@@ -118,7 +120,7 @@ def test_both_priors_are_searched_with_the_same_losses_and_weights(searches: dic
     (mine,), (theirs,) = one.faces, other.faces
     assert mine.settings == theirs.settings and mine.seed == theirs.seed == 3
     assert mine.target.decoy.keys() == theirs.target.decoy.keys() == set(one.surrogates)
-    for name, own in mine.target.own.items():
-        assert torch.equal(own, theirs.target.own[name])
+    for name, own in mine.target.original.items():
+        assert torch.equal(own, theirs.target.original[name])
     assert mine.text is not None and theirs.text is not None
     assert torch.equal(mine.text[1], theirs.text[1])

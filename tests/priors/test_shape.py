@@ -13,12 +13,12 @@ from c2p_core.priors.shape import SIZE, ShapeField, bending_vector, build_field,
 CELLS = 32
 
 
-def field(held: np.ndarray | None = None, forbidden: np.ndarray | None = None) -> ShapeField:
+def field(hold: np.ndarray | None = None, forbidden: np.ndarray | None = None) -> ShapeField:
     """On the mean face itself, with nothing held and nothing forbidden unless it is said."""
     canonical = cell_centres(CELLS).astype(np.float32)
-    held = np.zeros(CELLS * CELLS, np.float32) if held is None else held
+    hold = np.zeros(CELLS * CELLS, np.float32) if hold is None else hold
     forbidden = np.zeros((1, 2 * CELLS * CELLS)) if forbidden is None else forbidden
-    return build_field(canonical, CELLS, held, forbidden)
+    return build_field(canonical, CELLS, hold, forbidden)
 
 
 def code(seed: int = 0, size: float = 1.0) -> torch.Tensor:
@@ -38,8 +38,8 @@ def test_left_and_right_move_alike() -> None:
 
 @pytest.mark.parametrize("seed", range(3))
 def test_no_control_point_moves_farther_than_the_limit(seed: int) -> None:
-    went = field().displacement(code(seed, 100.0), 3.0).norm(dim=0)
-    assert 0.5 * 3.0 < float(went.max()) <= 3.0 + 1e-5
+    shifts = field().displacement(code(seed, 100.0), 3.0).norm(dim=0)
+    assert 0.5 * 3.0 < float(shifts.max()) <= 3.0 + 1e-5
 
 
 def test_a_small_code_is_not_attenuated() -> None:
@@ -62,9 +62,9 @@ def test_displacements_meet_the_conditions() -> None:
 
 
 def test_held_cells_do_not_move() -> None:
-    held = np.zeros((CELLS, CELLS), np.float32)
-    held[10:14] = 1.0
-    moved = field(held.ravel()).displacement(code(), 3.0)
+    hold = np.zeros((CELLS, CELLS), np.float32)
+    hold[10:14] = 1.0
+    moved = field(hold.ravel()).displacement(code(), 3.0)
     assert torch.equal(moved[:, 10:14], torch.zeros(2, 4, CELLS))
     assert float(moved.abs().max()) > 0
 

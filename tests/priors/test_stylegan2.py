@@ -122,14 +122,14 @@ def activated(x: Tensor) -> Tensor:
 
 def reference(constant: Tensor, convolutions: list[Part], rgbs: list[Part], codes: Tensor) -> Tensor:
     x, picture = constant, torch.zeros(0)
-    for at, part in enumerate(convolutions):
-        x = modulated(x, part, codes[at], up=at % 2 == 1, demodulate=True)
+    for index, part in enumerate(convolutions):
+        x = modulated(x, part, codes[index], up=index % 2 == 1, demodulate=True)
         assert part.noise is not None and part.strength is not None
         x = activated(x + part.noise * part.strength + part.bias[:, None, None])
-        if at % 2 == 0:
-            rgb = modulated(x, rgbs[at // 2], codes[at + 1], up=False, demodulate=False)
-            rgb = rgb + rgbs[at // 2].bias[:, None, None]
-            picture = rgb if at == 0 else rgb + filtered(picture, 2, 2, 1)
+        if index % 2 == 0:
+            rgb = modulated(x, rgbs[index // 2], codes[index + 1], up=False, demodulate=False)
+            rgb = rgb + rgbs[index // 2].bias[:, None, None]
+            picture = rgb if index == 0 else rgb + filtered(picture, 2, 2, 1)
     return picture
 
 
@@ -148,8 +148,8 @@ def from_rosinality(d: dict[str, Tensor], count: int) -> tuple[Tensor, list[Part
         stored, strength = d[f"noises.noise_{noise}"][0, 0], d[f"{name}.noise.weight"]
         return Part(d[f"{name}.conv.weight"][0], affine, d[f"{name}.activate.bias"], strength, stored)
 
-    convolutions = [part("conv1", 0)] + [part(f"convs.{at}", at + 1) for at in range(count - 1)]
-    rgbs = [part("to_rgb1", None)] + [part(f"to_rgbs.{at}", None) for at in range(count // 2)]
+    convolutions = [part("conv1", 0)] + [part(f"convs.{index}", index + 1) for index in range(count - 1)]
+    rgbs = [part("to_rgb1", None)] + [part(f"to_rgbs.{index}", None) for index in range(count // 2)]
     return d["input.input"][0], convolutions, rgbs
 
 
@@ -176,9 +176,10 @@ def from_ours(d: dict[str, Tensor], count: int) -> tuple[Tensor, list[Part], lis
         )
 
     convolutions = [
-        part(f"layers.{at}", d[f"layers.{at}.noise_strength"], d[f"layers.{at}.noise"]) for at in range(count)
+        part(f"layers.{index}", d[f"layers.{index}.noise_strength"], d[f"layers.{index}.noise"])
+        for index in range(count)
     ]
-    return d["constant"], convolutions, [part(f"rgbs.{at}") for at in range(count // 2 + 1)]
+    return d["constant"], convolutions, [part(f"rgbs.{index}") for index in range(count // 2 + 1)]
 
 
 # The same for e4e's encoder, written from its names alone: units and heads are counted in the file.
@@ -196,8 +197,8 @@ def convolved(x: Tensor, weight: Tensor, stride: int = 1, bias: Tensor | None = 
     out = torch.zeros(len(weight), -(-side // stride), -(-side // stride), dtype=torch.float64)
     for i in range(weight.shape[2]):
         for j in range(weight.shape[3]):
-            seen = padded[:, i : i + side : stride, j : j + side : stride]
-            out += torch.einsum("oi,ihw->ohw", weight[:, :, i, j], seen)
+            patch = padded[:, i : i + side : stride, j : j + side : stride]
+            out += torch.einsum("oi,ihw->ohw", weight[:, :, i, j], patch)
     return out if bias is None else out + bias[:, None, None]
 
 
@@ -220,17 +221,17 @@ def unit_of(d: dict[str, Tensor], name: str, x: Tensor, stride: int) -> Tensor:
 
 def stretched(x: Tensor, side: int) -> Tensor:
     """(C, n, n) to (C, side, side), the corners' centres on each other."""
-    at = torch.arange(side, dtype=torch.float64) * (x.shape[1] - 1) / (side - 1)
-    low = at.long().clamp(max=x.shape[1] - 2)
-    part = at - low
+    positions = torch.arange(side, dtype=torch.float64) * (x.shape[1] - 1) / (side - 1)
+    low = positions.long().clamp(max=x.shape[1] - 2)
+    part = positions - low
     x = x[:, low] * (1 - part)[:, None] + x[:, low + 1] * part[:, None]
     return x[:, :, low] * (1 - part) + x[:, :, low + 1] * part
 
 
 def row_of(d: dict[str, Tensor], name: str, x: Tensor) -> Tensor:
-    for at in range(0, 20, 2):
-        if f"{name}.convs.{at}.weight" in d:
-            x = leaking(convolved(x, d[f"{name}.convs.{at}.weight"], 2, d[f"{name}.convs.{at}.bias"]), 0.01)
+    for index in range(0, 20, 2):
+        if f"{name}.convs.{index}.weight" in d:
+            x = leaking(convolved(x, d[f"{name}.convs.{index}.weight"], 2, d[f"{name}.convs.{index}.bias"]), 0.01)
     weight = d[f"{name}.linear.weight"]
     return weight @ x[:, 0, 0] / weight.shape[1] ** 0.5 + d[f"{name}.linear.bias"]
 
@@ -238,11 +239,11 @@ def row_of(d: dict[str, Tensor], name: str, x: Tensor) -> Tensor:
 def encoded(d: dict[str, Tensor], counts: tuple[int, ...], codes: int, picture: Tensor) -> Tensor:
     x = convolved(picture, d["input_layer.0.weight"])
     x = leaking(normed(d, "input_layer.1", x), d["input_layer.2.weight"])
-    levels, at = [], 0
+    levels, index = [], 0
     for count in counts:
         for number in range(count):
-            x = unit_of(d, f"body.{at}", x, 2 if number == 0 else 1)
-            at += 1
+            x = unit_of(d, f"body.{index}", x, 2 if number == 0 else 1)
+            index += 1
         levels.append(x)
     _, fine, middle, coarse = levels
     middle = stretched(coarse, middle.shape[1]) + convolved(middle, d["latlayer1.weight"], bias=d["latlayer1.bias"])
@@ -272,14 +273,14 @@ def random_encoder(shape: EncoderShape) -> dict[str, Tensor]:
     draw, state = torch.Generator().manual_seed(0), Encoder(shape).state_dict()
     for name, value in state.items():
         if value.is_floating_point():
-            drawn = 0.3 * torch.randn(value.shape, generator=draw)
-            state[name] = drawn.abs() + 0.5 if name.endswith("running_var") else drawn
+            values = 0.3 * torch.randn(value.shape, generator=draw)
+            state[name] = values.abs() + 0.5 if name.endswith("running_var") else values
     return state
 
 
-def close(made: Tensor, wanted: Tensor) -> bool:
+def close(output: Tensor, expected: Tensor) -> bool:
     """Whether what a network made in single precision is what the reference makes."""
-    return float((made.double() - wanted).abs().max()) < 1e-4 * max(1.0, float(wanted.abs().max()))
+    return float((output.double() - expected).abs().max()) < 1e-4 * max(1.0, float(expected.abs().max()))
 
 
 def double(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -311,26 +312,26 @@ def _reconstruct_persistent_obj(meta: object) -> None:
 def nvidia_modules() -> Iterator[None]:
     """The names that NVIDIA's pickles refer to, for writing one."""
     homes: dict[str, Any] = {"torch_utils.persistence": _reconstruct_persistent_obj, "dnnlib.util": EasyDict}
-    own = {}
-    for name, held in homes.items():
-        held.__module__, package = name, name.split(".")[0]
-        own |= {package: types.ModuleType(package), name: types.ModuleType(name)}
-        setattr(own[name], held.__qualname__, held)
-    sys.modules.update(own)
+    modules = {}
+    for name, member in homes.items():
+        member.__module__, package = name, name.split(".")[0]
+        modules |= {package: types.ModuleType(package), name: types.ModuleType(name)}
+        setattr(modules[name], member.__qualname__, member)
+    sys.modules.update(modules)
     try:
         yield
     finally:
-        for name in own:
+        for name in modules:
             del sys.modules[name]
 
 
 def nested(tensors: dict[str, Tensor]) -> _Persistent:
     """A tree of objects as torch modules are, from dotted names, each with what NVIDIA's layers keep beside tensors."""
-    own: dict[str, Any] = {n: v for n, v in tensors.items() if "." not in n}
+    direct: dict[str, Any] = {n: v for n, v in tensors.items() if "." not in n}
     state: dict[str, Any] = dict(vars(torch.nn.Module()))
     state |= {
-        "_parameters": collections.OrderedDict((n, torch.nn.Parameter(v)) for n, v in own.items() if n != "w_avg"),
-        "_buffers": collections.OrderedDict((n, v) for n, v in own.items() if n == "w_avg"),
+        "_parameters": collections.OrderedDict((n, torch.nn.Parameter(v)) for n, v in direct.items() if n != "w_avg"),
+        "_buffers": collections.OrderedDict((n, v) for n, v in direct.items() if n == "w_avg"),
         "_modules": collections.OrderedDict(),
         "activation": "lrelu",
         "weight_gain": 1 / np.sqrt(16),
@@ -364,10 +365,10 @@ class Hostile:
 
 def test_the_official_layouts_are_the_ones_written_down() -> None:
     with torch.device("meta"):
-        ours = {name: kind_of(value) for name, value in Generator(FFHQ).state_dict().items()}
+        dtypes = {name: kind_of(value) for name, value in Generator(FFHQ).state_dict().items()}
 
     def lines(places: list[StoredTensor]) -> set[Line]:
-        return {Line(place.name, place.shape, ours.get(place.ours, "float32")) for place in places}
+        return {Line(place.name, place.shape, dtypes.get(place.ours, "float32")) for place in places}
 
     beside = Line("latent_avg", (512,), "float32")
     assert lines(checkpoints.rosinality_layout(FFHQ)) == {*layout("rosinality-1024.txt"), beside}
@@ -396,11 +397,11 @@ def test_a_rosinality_file_gives_the_picture_of_the_reference(size: int, tmp_pat
     z = torch.randn(2, shape.style, generator=torch.Generator().manual_seed(1))
     codes = generator.map(z)
     exact = double(tensors)
-    layers = [(exact[f"style.{at}.weight"], exact[f"style.{at}.bias"]) for at in range(1, shape.mapping + 1)]
+    layers = [(exact[f"style.{index}.weight"], exact[f"style.{index}.bias"]) for index in range(1, shape.mapping + 1)]
     assert torch.equal(generator.mean_w, average)
-    for sample, made in enumerate(generator(codes)):
+    for sample, picture in enumerate(generator(codes)):
         w = mapped(layers, z[sample].double())
-        assert close(made, reference(*from_rosinality(exact, shape.codes - 1), w.expand(shape.codes, -1)))
+        assert close(picture, reference(*from_rosinality(exact, shape.codes - 1), w.expand(shape.codes, -1)))
 
 
 # The official files are of protocol 3, Python 3.7's own.
@@ -417,27 +418,30 @@ def test_an_nvidia_file_gives_the_picture_of_the_reference(size: int, protocol: 
 
 def e4e_file(path: Path, size: int = 32) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """A file as e4e writes it; what it holds of the encoder and of the decoder."""
-    own = random_encoder(SMALL_ENCODERS[size])
+    encoder_state = random_encoder(SMALL_ENCODERS[size])
     decoder = random_checkpoint(checkpoints.rosinality_layout(SMALL[size]))
     del decoder["latent_avg"]
-    state = {f"encoder.{name}": value for name, value in own.items() if name != "latent_avg"}
+    state = {f"encoder.{name}": value for name, value in encoder_state.items() if name != "latent_avg"}
     state |= {f"decoder.{name}": value for name, value in decoder.items()}
-    torch.save({"state_dict": state, "latent_avg": own["latent_avg"], "opts": {"device": "cuda:0"}}, path)
-    return own, decoder
+    torch.save({"state_dict": state, "latent_avg": encoder_state["latent_avg"], "opts": {"device": "cuda:0"}}, path)
+    return encoder_state, decoder
 
 
 @pytest.mark.parametrize("size", [16, 32])
 def test_an_e4e_file_gives_the_codes_and_the_picture_of_the_references(size: int, tmp_path: Path) -> None:
-    shape, (own, decoder) = SMALL_ENCODERS[size], e4e_file(tmp_path / "e4e.pt", size)
+    shape, (encoder_state, decoder) = SMALL_ENCODERS[size], e4e_file(tmp_path / "e4e.pt", size)
     encoder, generator = load_encoder(tmp_path / "e4e.pt"), load_generator(tmp_path / "e4e.pt")
     assert encoder.shape == shape
     pictures = torch.randn(2, 3, shape.size, shape.size, generator=torch.Generator().manual_seed(1))
     codes = encoder(pictures)
-    for picture, found in zip(pictures, codes, strict=True):
-        assert close(found, encoded(double(own), shape.units, shape.codes, picture.double()) + own["latent_avg"])
-    wanted = reference(*from_rosinality(double(decoder), shape.codes - 1), codes[0].double())
-    assert close(generator(codes[:1])[0], wanted)
-    assert torch.equal(generator.mean_w, own["latent_avg"][0])
+    for picture, code in zip(pictures, codes, strict=True):
+        assert close(
+            code,
+            encoded(double(encoder_state), shape.units, shape.codes, picture.double()) + encoder_state["latent_avg"],
+        )
+    expected = reference(*from_rosinality(double(decoder), shape.codes - 1), codes[0].double())
+    assert close(generator(codes[:1])[0], expected)
+    assert torch.equal(generator.mean_w, encoder_state["latent_avg"][0])
 
 
 @pytest.mark.parametrize("size", [16, 32])
@@ -448,14 +452,17 @@ def test_our_own_file_gives_the_codes_and_the_picture_of_the_references(size: in
     saved.load_state_dict({n: torch.randn(v.shape, generator=draw) for n, v in saved.state_dict().items()})
     encoder.load_state_dict(random_encoder(encoder_shape))
     checkpoints.save(file, saved, encoder)
-    held, generator = double(load_file(file)), load_generator(file)
-    exact = {name.removeprefix("generator."): value for name, value in held.items()}
-    layers = [(exact[f"mapping.layers.{at}.weight"], exact[f"mapping.layers.{at}.bias"]) for at in range(shape.mapping)]
+    stored, generator = double(load_file(file)), load_generator(file)
+    exact = {name.removeprefix("generator."): value for name, value in stored.items()}
+    layers = [
+        (exact[f"mapping.layers.{index}.weight"], exact[f"mapping.layers.{index}.bias"])
+        for index in range(shape.mapping)
+    ]
     z = torch.randn(1, shape.style, generator=draw)
     w = mapped(layers, z[0].double()).expand(shape.codes, -1)
     assert close(generator(generator.map(z))[0], reference(*from_ours(exact, shape.codes - 1), w))
     assert torch.equal(generator.mean_w.double(), exact["mean_w"])
-    exact = {name.removeprefix("encoder."): value for name, value in held.items()}
+    exact = {name.removeprefix("encoder."): value for name, value in stored.items()}
     picture = torch.randn(3, encoder_shape.size, encoder_shape.size, generator=draw)
     codes = encoded(exact, encoder_shape.units, encoder_shape.codes, picture.double()) + exact["latent_avg"]
     assert close(load_encoder(file)(picture[None])[0], codes)
@@ -489,9 +496,9 @@ def test_every_key_that_does_not_fit_is_named(kind: str, tmp_path: Path) -> None
         torch.save({"g_ema": tensors}, path)
     else:
         write_nvidia(path, tensors)
-    with pytest.raises(ModelUnavailable) as said:
+    with pytest.raises(ModelUnavailable) as caught:
         load_generator(path)
-    faults = {fault.code: fault.fields["names"] for fault in said.value.fields["why"]}
+    faults = {fault.code: fault.fields["names"] for fault in caught.value.fields["why"]}
     assert list(faults) == ["tensors-missing", "tensors-unknown", "tensors-misshaped"]
     for listed, names in zip(faults.values(), (missing, strangers, misshaped), strict=True):
         assert [entry.split(" ")[0] for entry in listed] == names
@@ -516,9 +523,9 @@ def test_every_key_of_an_encoder_that_does_not_fit_is_named(tmp_path: Path) -> N
     content["state_dict"]["encoder.latlayer3.bias"] = torch.zeros(2)
     content["state_dict"]["encoder.input_layer.0.weight"] = torch.zeros(1, 2)
     torch.save(content, tmp_path / "e4e.pt")
-    with pytest.raises(ModelUnavailable) as said:
+    with pytest.raises(ModelUnavailable) as caught:
         load_encoder(tmp_path / "e4e.pt")
-    missing, unknown, misshaped = said.value.fields["why"]
+    missing, unknown, misshaped = caught.value.fields["why"]
     assert missing == Message("tensors-missing", names=["latlayer1.bias"])
     assert unknown == Message("tensors-unknown", names=["latlayer3.bias"])
     (shape,) = misshaped.fields["names"]
@@ -639,9 +646,9 @@ def test_an_encoder_is_not_built_at_a_size_that_its_file_merely_claims(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def built(shape: EncoderShape) -> Encoder:
-        made = Encoder(shape)
-        assert made.latent_avg.is_meta
-        return made
+        encoder = Encoder(shape)
+        assert encoder.latent_avg.is_meta
+        return encoder
 
     e4e_file(tmp_path / "e4e.pt")
     content = torch.load(tmp_path / "e4e.pt", weights_only=True)
@@ -667,10 +674,10 @@ def test_a_malformed_mean_code_is_refused(average: object, tmp_path: Path) -> No
 @pytest.fixture(scope="module")
 def generator() -> Generator:
     torch.manual_seed(0)
-    made = Generator(SMALL[16])
-    for layer in made.styled_layers():
+    network = Generator(SMALL[16])
+    for layer in network.styled_layers():
         torch.nn.init.constant_(layer.noise_strength, 0.3)
-    return made.requires_grad_(False)
+    return network.requires_grad_(False)
 
 
 def test_a_picture_is_the_same_alone_and_in_a_batch(generator: Generator) -> None:
@@ -691,15 +698,15 @@ def test_gradients_agree_with_differences(generator: Generator, part: str) -> No
 
         def seen(moved: Tensor, codes: Tensor = codes, weights: Tensor = weights) -> Tensor:
             if part == "codes":
-                made = exact(moved)
+                picture = exact(moved)
             elif part == "noise":
-                made = exact(codes, noise=[*maps[:3], moved, *maps[4:]])
+                picture = exact(codes, noise=[*maps[:3], moved, *maps[4:]])
             else:
-                made = functional_call(exact, {part: moved}, (codes,))
-            return (made * weights).sum()
+                picture = functional_call(exact, {part: moved}, (codes,))
+            return (picture * weights).sum()
 
-        own = codes if part == "codes" else maps[3] if part == "noise" else exact.get_parameter(part)
-        start = own.detach().clone().requires_grad_()
+        parameter = codes if part == "codes" else maps[3] if part == "noise" else exact.get_parameter(part)
+        start = parameter.detach().clone().requires_grad_()
         way = torch.randn(start.shape, generator=draw).double()
         (slope,) = torch.autograd.grad(seen(start), start)
         step = 1e-6  # a larger one crosses kinks of the activation
@@ -734,4 +741,4 @@ def test_full_truncation_gives_the_mean_code(generator: Generator) -> None:
 @pytest.mark.parametrize("layers", [0, 2, 4])
 def test_a_partial_synthesis_is_completed_to_the_same_picture(generator: Generator, layers: int) -> None:
     codes = torch.randn(2, 6, 16, generator=torch.Generator().manual_seed(4))
-    assert torch.equal(generator(codes, begun=generator.synthesise_layers(codes, layers)), generator(codes))
+    assert torch.equal(generator(codes, partial=generator.synthesise_layers(codes, layers)), generator(codes))

@@ -53,15 +53,15 @@ def test_a_resumed_run_is_identical_to_an_uninterrupted_one(
 ) -> None:
     plan = training.TrainingPlan(batch=4, grow=((0, 16), (1, 32)), adversary=2, lazy=2)
     unbroken = training.Training(plan, 0, CPU)
-    wanted = [unbroken.advance(faces, None) for _ in range(5)]
+    expected = [unbroken.advance(faces, None) for _ in range(5)]
     first = training.Training(plan, 0, CPU)
     for _ in range(3):
         first.advance(faces, None)
     torch.save(first.state_dict(), tmp_path / "state.pt")
     second = training.Training(plan, 0, CPU)
     second.load_state_dict(torch.load(tmp_path / "state.pt", weights_only=True))
-    assert [second.advance(faces, None) for _ in range(2)] == wanted[3:]
-    assert {"judge", "adversarial", "path"} <= set(wanted[4])
+    assert [second.advance(faces, None) for _ in range(2)] == expected[3:]
+    assert {"judge", "adversarial", "path"} <= set(expected[4])
 
 
 def test_training_improves_reconstruction(training: ModuleType) -> None:
@@ -91,8 +91,8 @@ def test_fine_tuning_improves_the_encoder_and_keeps_the_generator(
 ) -> None:
     (before, faces), after = unpolished, tmp_path / "after.safetensors"
     polishing.polish(tmp_path, before, after, steps=25)
-    generator, kept = load_generator(before), load_generator(after)
-    assert all(torch.equal(a, b) for a, b in zip(generator.parameters(), kept.parameters(), strict=True))
+    generator, tuned = load_generator(before), load_generator(after)
+    assert all(torch.equal(a, b) for a, b in zip(generator.parameters(), tuned.parameters(), strict=True))
     quality = [float(polishing.measure_psnr(generator, load_encoder(path), faces).mean()) for path in (before, after)]
     assert quality[1] > quality[0] + 1.0
 
@@ -102,8 +102,8 @@ def test_resumed_fine_tuning_is_identical_to_an_uninterrupted_run(
 ) -> None:
     before, _ = unpolished
     monkeypatch.setattr(polishing, "EVALUATE_EVERY", 2)
-    whole, stopped = tmp_path / "whole.safetensors", tmp_path / "stopped.safetensors"
-    polishing.polish(tmp_path, before, whole, steps=6)
+    uninterrupted, stopped = tmp_path / "whole.safetensors", tmp_path / "stopped.safetensors"
+    polishing.polish(tmp_path, before, uninterrupted, steps=6)
     batch = polishing.draw_batch
 
     def until_killed(faces: Tensor, step: int) -> Tensor:
@@ -114,12 +114,12 @@ def test_resumed_fine_tuning_is_identical_to_an_uninterrupted_run(
     monkeypatch.setattr(polishing, "draw_batch", until_killed)
     with pytest.raises(KeyboardInterrupt):
         polishing.polish(tmp_path, before, stopped, steps=6)
-    seen: list[int] = []
-    monkeypatch.setattr(polishing, "draw_batch", lambda faces, step: seen.append(step) or batch(faces, step))
+    steps: list[int] = []
+    monkeypatch.setattr(polishing, "draw_batch", lambda faces, step: steps.append(step) or batch(faces, step))
     polishing.polish(tmp_path, before, stopped, steps=6)
-    assert seen == [2, 3, 4, 5]
-    assert stopped.read_bytes() == whole.read_bytes()
-    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(p.name for p in (before, stopped, whole))
+    assert steps == [2, 3, 4, 5]
+    assert stopped.read_bytes() == uninterrupted.read_bytes()
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(p.name for p in (before, stopped, uninterrupted))
 
 
 def test_fine_tuning_refuses_to_resume_with_another_number_of_steps(

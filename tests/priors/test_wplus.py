@@ -88,8 +88,8 @@ def face(
     networks: Networks, mean_face: np.ndarray, astronaut_canvas: CanvasFace, tmp_path_factory: pytest.TempPathFactory
 ) -> WPlusFace:
     cache = InversionCache(tmp_path_factory.mktemp("cache"))
-    made = WPlusPrior(networks, mean_face, CPU, cache, pytest.fail, settings=QUICK, free_noise=True)
-    return made.invert(astronaut_canvas, 0.7)
+    prior = WPlusPrior(networks, mean_face, CPU, cache, pytest.fail, settings=QUICK, free_noise=True)
+    return prior.invert(astronaut_canvas, 0.7)
 
 
 def moved_code(face: WPlusFace, scale: float = 1.0) -> dict[str, Tensor]:
@@ -129,19 +129,19 @@ def test_fixed_rows_stay_bit_identical_and_free_rows_move(face: WPlusFace) -> No
 def test_brows_move_only_without_keep_expression_and_eyes_never(
     prior: WPlusPrior, astronaut_canvas: CanvasFace
 ) -> None:
-    mesh, went = astronaut_canvas.mesh, {}
+    mesh, shifts = astronaut_canvas.mesh, {}
     for keep in (True, False):
         face = prior.invert(astronaut_canvas, 0.7, keep)
-        went[keep] = (warp_points(face.render(moved_code(face, 3.0)).displacement, mesh) - mesh).abs()
-        assert float(went[keep][list(EYES)].max()) < 0.01
+        shifts[keep] = (warp_points(face.render(moved_code(face, 3.0)).displacement, mesh) - mesh).abs()
+        assert float(shifts[keep][list(EYES)].max()) < 0.01
     brows = [*LEFT_BROW, *RIGHT_BROW]
-    assert float(went[True][brows].max()) < 0.01 and float(went[False][brows].max()) > 0.5
+    assert float(shifts[True][brows].max()) < 0.01 and float(shifts[False][brows].max()) > 0.5
 
 
 def test_locked_brows_do_not_move(prior: WPlusPrior, astronaut_canvas: CanvasFace) -> None:
     face, mesh = prior.invert(astronaut_canvas, 0.7, False, ("brows",)), astronaut_canvas.mesh
-    went = (warp_points(face.render(moved_code(face, 3.0)).displacement, mesh) - mesh).abs()
-    assert float(went[[*LEFT_BROW, *RIGHT_BROW]].max()) == 0.0 and float(went.max()) > 0.5
+    shifts = (warp_points(face.render(moved_code(face, 3.0)).displacement, mesh) - mesh).abs()
+    assert float(shifts[[*LEFT_BROW, *RIGHT_BROW]].max()) == 0.0 and float(shifts.max()) > 0.5
 
 
 def test_no_row_changes_by_more_than_its_limit(face: WPlusFace) -> None:
@@ -157,8 +157,8 @@ def test_no_pixel_moves_farther_than_with_the_makeup_prior(
         prior.invert(astronaut_canvas, 0.7, keep),
         compute_strength_limits(0.7, keep).shape * CANVAS_EYE_DISTANCE,
     )
-    went = face.render(moved_code(face, 100.0)).displacement.norm(dim=0)
-    assert 0.5 * limit < float(went.max()) <= limit
+    shifts = face.render(moved_code(face, 100.0)).displacement.norm(dim=0)
+    assert 0.5 * limit < float(shifts.max()) <= limit
 
 
 def test_a_step_along_each_axis_is_one_standard_deviation_of_w(networks: Networks) -> None:
@@ -217,16 +217,16 @@ def test_the_displacement_solver_recovers_most_of_a_smooth_displacement(
     grid = wplus.grid_centres(64, CPU) + shift.permute(1, 2, 0) * (2.0 / CANVAS)
     after = torch.nn.functional.grid_sample(solver.before[None], grid[None], align_corners=False)[0]
     shape, moved = solver.fit(after)
-    found = field.displacement(shape, solver.limit)
-    assert float((found - shift).square().mean()) < 0.5 * float(shift.square().mean())
+    recovered = field.displacement(shape, solver.limit)
+    assert float((recovered - shift).square().mean()) < 0.5 * float(shift.square().mean())
     assert float((moved - after).square().mean()) < 0.5 * float((solver.before - after).square().mean())
 
 
 def test_the_photo_is_moved_and_toned_and_never_replaced(face: WPlusFace, astronaut: Photo) -> None:
     """A generator that sees no grain changes none: at twice the size grain of single pixels is still there."""
     noise = np.random.default_rng(0).integers(0, 256, (512, 512, 3), dtype=np.uint8)
-    where = Alignment(np.array([[2.0, 0.0, 0.0], [0.0, 2.0, 0.0]]))
-    pasted = paste(Photo(noise), [(where, face.change(moved_code(face)))]).pixels
+    alignment = Alignment(np.array([[2.0, 0.0, 0.0], [0.0, 2.0, 0.0]]))
+    pasted = paste(Photo(noise), [(alignment, face.change(moved_code(face)))]).pixels
     assert not np.array_equal(pasted, noise)
     grain = [np.diff(pixels.astype(float), axis=1)[200:300, 200:300].std() for pixels in (noise, pasted)]
     assert grain[1] > 0.6 * grain[0]
@@ -234,9 +234,9 @@ def test_the_photo_is_moved_and_toned_and_never_replaced(face: WPlusFace, astron
 
 
 def test_the_layers_of_a_change_without_a_prompt_are_skin_and_foundation(face: WPlusFace, astronaut: Photo) -> None:
-    where = Alignment(np.array([[2.0, 0.0, 0.0], [0.0, 2.0, 0.0]]))
-    made = build_layers(astronaut, [(where, face.change(moved_code(face)))])
-    assert {layer.name for layer in made} <= {"Reshaped skin", "Foundation"} and made
+    alignment = Alignment(np.array([[2.0, 0.0, 0.0], [0.0, 2.0, 0.0]]))
+    layers = build_layers(astronaut, [(alignment, face.change(moved_code(face)))])
+    assert {layer.name for layer in layers} <= {"Reshaped skin", "Foundation"} and layers
 
 
 def test_the_crop_is_aligned_as_ffhq_is(astronaut_canvas: CanvasFace) -> None:
@@ -253,28 +253,29 @@ def test_the_crop_is_aligned_as_ffhq_is(astronaut_canvas: CanvasFace) -> None:
 
 def test_tuning_raises_the_psnr(networks: Networks, astronaut_canvas: CanvasFace) -> None:
     picture = torch.nn.functional.interpolate(astronaut_canvas.pixels[None], (64, 64), mode="area")[0] * 2 - 1
-    mask, own = torch.ones(1, 64, 64), networks
+    mask = torch.ones(1, 64, 64)
     reached = [
-        invert(own.generator, own.encoder, picture, mask, own.perceptual, replace(QUICK, tuning_steps=steps)).quality
+        invert(
+            networks.generator, networks.encoder, picture, mask, networks.perceptual, replace(QUICK, tuning_steps=steps)
+        ).quality
         for steps in (0, 40)
     ]
     assert reached[1] > reached[0] + 2
 
 
 def test_tuning_stops_at_its_target_psnr(networks: Networks, astronaut_canvas: CanvasFace) -> None:
-    picture, seen = torch.zeros(3, 64, 64), []
+    picture, steps = torch.zeros(3, 64, 64), []
     settings = replace(QUICK, tuning_steps=50, target=3.0)
-    own = networks
     invert(
-        own.generator,
-        own.encoder,
+        networks.generator,
+        networks.encoder,
         picture,
         torch.ones(1, 64, 64),
-        own.perceptual,
+        networks.perceptual,
         settings,
-        lambda s, _: seen.append(s),
+        lambda s, _: steps.append(s),
     )
-    assert len(seen) < 50
+    assert len(steps) < 50
 
 
 def test_a_generator_beyond_256_pixels_is_inverted_and_tuned_at_256(networks: Networks) -> None:
@@ -286,15 +287,15 @@ def test_a_generator_beyond_256_pixels_is_inverted_and_tuned_at_256(networks: Ne
     side = working_side(generator)
     picture, mask = torch.rand(3, side, side) * 2 - 1, torch.ones(1, side, side)
     settings = replace(QUICK, latent_steps=1, tuning_steps=1)
-    found = invert(generator, encoder, picture, mask, networks.perceptual, settings)
-    assert (shape.size, side, found.codes.shape) == (512, 256, (16, 8))
+    inversion = invert(generator, encoder, picture, mask, networks.perceptual, settings)
+    assert (shape.size, side, inversion.codes.shape) == (512, 256, (16, 8))
     # From the first free row to 256 px; a layer of 512 px would have no gradient and stay.
-    tuned = {name.split(".")[1] for name in found.weights if name.startswith("layers.")}
-    assert tuned == {str(at) for at in range(frozen_layers(16), 13)}
-    own = dict(generator.named_parameters())
-    assert all(not torch.equal(weight, own[name]) for name, weight in found.weights.items())
-    made = synthesise(generator, found.weights, found.codes[None], size=side)
-    assert found.quality == psnr(made, picture[None], mask)
+    tuned = {name.split(".")[1] for name in inversion.weights if name.startswith("layers.")}
+    assert tuned == {str(layer) for layer in range(frozen_layers(16), 13)}
+    original = dict(generator.named_parameters())
+    assert all(not torch.equal(weight, original[name]) for name, weight in inversion.weights.items())
+    reproduced = synthesise(generator, inversion.weights, inversion.codes[None], size=side)
+    assert inversion.quality == psnr(reproduced, picture[None], mask)
 
 
 @pytest.mark.slow
@@ -330,8 +331,8 @@ def test_cached_inversions_are_not_used_with_other_weights(
 ) -> None:
     cache = InversionCache(tmp_path)
     for name in ("one", "two"):
-        own = replace(networks, fingerprint=name)
-        WPlusPrior(own, mean_face, CPU, cache, pytest.fail, settings=QUICK).invert(astronaut_canvas, 0.7)
+        renamed = replace(networks, fingerprint=name)
+        WPlusPrior(renamed, mean_face, CPU, cache, pytest.fail, settings=QUICK).invert(astronaut_canvas, 0.7)
     assert len(cache.entries()) == 2
 
 
@@ -365,38 +366,45 @@ def test_out_of_gpu_memory_the_inversion_takes_less_of_it_skips_tuning_and_moves
     failures: int,
     said: list[str],
 ) -> None:
-    left = [failures]
-    heard: list[Message] = []
+    failures_left = [failures]
+    messages: list[Message] = []
     cache = InversionCache(tmp_path / "cache")
 
-    def scarce(*given: object) -> Inversion:
-        left[0] -= 1
-        if left[0] >= 0:
+    def scarce(*arguments: object) -> Inversion:
+        failures_left[0] -= 1
+        if failures_left[0] >= 0:
             raise RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`")
-        return invert(*given)  # type: ignore[arg-type]
+        return invert(*arguments)  # type: ignore[arg-type]
 
     monkeypatch.setattr(wplus, "invert", scarce)
-    face = WPlusPrior(networks, mean_face, CPU, cache, heard.append, settings=QUICK).invert(astronaut_canvas, 0.7)
+    face = WPlusPrior(networks, mean_face, CPU, cache, messages.append, settings=QUICK).invert(astronaut_canvas, 0.7)
     assert face.inversion.quality > 0
-    assert [message.code for message in heard] == said
+    assert [message.code for message in messages] == said
     # An inversion without tuning must not be cached.
     assert len(cache.entries()) == (failures != 2)
 
 
-def test_as_long_as_a_run_has_recordings_the_inversion_gives_nothing_up(
+def test_the_inversion_does_not_fall_back_while_the_run_has_recordings(
     store: ModelStore, astronaut_canvas: CanvasFace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*_: object) -> None:
         raise torch.cuda.OutOfMemoryError
 
     monkeypatch.setattr(wplus, "invert", full)
-    heard: list[Message] = []
+    messages: list[Message] = []
     resources = Resources(
-        store, CPU, WarmModels().get, MemoryInversions(), False, heard.append, lambda step, steps: None, recorded=True
+        store,
+        CPU,
+        WarmModels().get,
+        MemoryInversions(),
+        False,
+        messages.append,
+        lambda step, steps: None,
+        recorded=True,
     )
     with pytest.raises(torch.cuda.OutOfMemoryError):
         load_prior("stylegan2", resources).invert(astronaut_canvas, 0.7)
-    assert heard == []
+    assert messages == []
 
 
 def test_out_of_gpu_memory_the_networks_are_not_copied_on_the_card(
@@ -406,17 +414,17 @@ def test_out_of_gpu_memory_the_networks_are_not_copied_on_the_card(
     astronaut_canvas: CanvasFace,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    left, cache = [3], InversionCache(tmp_path / "cache")
+    failures_left, cache = [3], InversionCache(tmp_path / "cache")
     prior = WPlusPrior(networks, mean_face, CPU, cache, lambda message: None, settings=QUICK)
 
     def full(*_: object) -> None:
         raise torch.cuda.OutOfMemoryError
 
-    def scarce(*given: object) -> Inversion:
-        left[0] -= 1
-        if left[0] >= 0:
+    def scarce(*arguments: object) -> Inversion:
+        failures_left[0] -= 1
+        if failures_left[0] >= 0:
             full()
-        return invert(*given)  # type: ignore[arg-type]
+        return invert(*arguments)  # type: ignore[arg-type]
 
     monkeypatch.setattr(wplus, "invert", scarce)
     monkeypatch.setattr(Tensor, "__deepcopy__", full)
@@ -448,15 +456,15 @@ def test_with_their_channels_last_the_networks_give_the_same(networks: Networks,
             put_channels_last(network)
         leaf = codes.clone().requires_grad_()
         weights = {n: p.detach().clone().requires_grad_() for n, p in tuned_parameters(generator).items()}
-        made = synthesise(generator, weights, leaf)
-        far = distance.distance(made, picture)
-        found = torch.autograd.grad(far, [leaf, *weights.values()])
-        return [made.detach(), encoder(picture[:, :, : ENCODER.size, : ENCODER.size]), far.detach(), *found]
+        rendered = synthesise(generator, weights, leaf)
+        loss = distance.distance(rendered, picture)
+        gradients = torch.autograd.grad(loss, [leaf, *weights.values()])
+        return [rendered.detach(), encoder(picture[:, :, : ENCODER.size, : ENCODER.size]), loss.detach(), *gradients]
 
-    for one, other in zip(differentiate(True), differentiate(False), strict=True):
+    for actual, expected in zip(differentiate(True), differentiate(False), strict=True):
         # Rounding turns the sign of a difference here and there, of which the distance takes the absolute value.
-        assert torch.cosine_similarity(one.flatten(), other.flatten(), dim=0) > 0.9999
-        assert float((one - other).norm()) < 0.01 * float(other.norm())
+        assert torch.cosine_similarity(actual.flatten(), expected.flatten(), dim=0) > 0.9999
+        assert float((actual - expected).norm()) < 0.01 * float(expected.norm())
 
 
 # Weights of the user's.
@@ -464,10 +472,10 @@ def test_with_their_channels_last_the_networks_give_the_same(networks: Networks,
 
 @pytest.fixture
 def user_store(tmp_path: Path, store: ModelStore, monkeypatch: pytest.MonkeyPatch) -> ModelStore:
-    other = ModelStore(tmp_path, offline=True)
+    user = ModelStore(tmp_path, offline=True)
     (tmp_path / FOLDER).mkdir()
-    monkeypatch.setattr(other, "path", store.path)
-    return other
+    monkeypatch.setattr(user, "path", store.path)
+    return user
 
 
 def test_the_shipped_weights_are_used_without_checkpoints_of_the_users(user_store: ModelStore) -> None:
@@ -546,8 +554,8 @@ def test_swapped_files_are_refused(user_store: ModelStore, networks: Networks) -
 def test_the_generator_of_the_program_meets_a_face_that_it_never_saw(
     user_store: ModelStore, mean_face: np.ndarray, astronaut_canvas: CanvasFace, tmp_path: Path
 ) -> None:
-    own = load_networks(user_store, CPU)
-    face = WPlusPrior(own, mean_face, CPU, InversionCache(tmp_path / "cache"), pytest.fail).invert(
+    shipped = load_networks(user_store, CPU)
+    face = WPlusPrior(shipped, mean_face, CPU, InversionCache(tmp_path / "cache"), pytest.fail).invert(
         astronaut_canvas, 0.7
     )
     assert face.inversion.quality > 26
@@ -591,8 +599,8 @@ def test_the_worker_caches_inversions_in_memory_only(
     sent = [Picture("photo", 0, 0, data.astronaut())]
 
     def protect() -> None:
-        asked = pack({"kind": "protect", "job": 1, "prior": "stylegan2", "steps": 1}, sent)
-        assert jobs.run(asked, lambda _said: None, CancelToken()).entries
+        job = pack({"kind": "protect", "job": 1, "prior": "stylegan2", "steps": 1}, sent)
+        assert jobs.run(job, lambda _said: None, CancelToken()).entries
 
     protect()
     monkeypatch.setattr(wplus, "invert", lambda *_: pytest.fail("it was inverted again"))

@@ -20,7 +20,7 @@ from c2p_core.models.store import ModelStore
 from c2p_core.products import codes, geometry, paint
 from c2p_core.products.catalogue import PRODUCTS
 from c2p_core.products.codes import bare_code, decode, product_row
-from c2p_core.products.paint import Ground, paint_on
+from c2p_core.products.paint import PaintInputs, paint_prepared
 
 RED = (0.7, 0.05, 0.1)
 LIPS, LINER = PRODUCTS.index("lips"), PRODUCTS.index("eyeliner")
@@ -39,7 +39,7 @@ class Face:
         self.linear = srgb_to_linear(crop_canvas(photo, alignment).clamp(0, 1))
         self.regions = geometry.build_product_maps(self.mesh, CANVAS, CANVAS_EYE_DISTANCE, self.linear)
         self.skin = paint.skin_map(self.linear, CANVAS_EYE_DISTANCE)
-        self.ground = paint.ground(self.regions, self.skin)
+        self.paint_inputs = paint.prepare_paint(self.regions, self.skin)
 
     def at(self, *points: int) -> tuple[int, int]:
         """Row and column of the mean of some mesh points."""
@@ -63,31 +63,33 @@ def any_code(seed: int) -> Tensor:
 
 
 def test_without_products_nothing_changes_at_all(face: Face) -> None:
-    assert torch.equal(paint_on(bare_code(), face.ground), torch.zeros(len(PRODUCTS), 3, CANVAS, CANVAS))
+    assert torch.equal(paint_prepared(bare_code(), face.paint_inputs), torch.zeros(len(PRODUCTS), 3, CANVAS, CANVAS))
 
 
 def test_only_the_product_that_is_there_paints(face: Face) -> None:
-    painted = paint_on(code_of("blush"), face.ground).abs().amax((1, 2, 3))
-    assert [name for name, most in zip(PRODUCTS, painted, strict=True) if most > 0] == ["blush"]
+    painted = paint_prepared(code_of("blush"), face.paint_inputs).abs().amax((1, 2, 3))
+    assert [name for name, strength in zip(PRODUCTS, painted, strict=True) if strength > 0] == ["blush"]
 
 
 def test_an_absent_product_can_be_found_by_the_search(face: Face) -> None:
     code = bare_code().requires_grad_()
-    torch.autograd.backward(paint_on(code, face.ground).abs().sum() + paint_on(code, face.ground).sum())
+    torch.autograd.backward(
+        paint_prepared(code, face.paint_inputs).abs().sum() + paint_prepared(code, face.paint_inputs).sum()
+    )
     assert code.grad is not None
     assert bool((code.grad[:, 3].abs() > 0).all())
 
 
 def test_red_lipstick_takes_green_and_blue_from_the_lips(face: Face) -> None:
     row, column = face.at(17, 15)  # middle of the lower lip
-    change = paint_on(code_of("lips", RED), face.ground).sum(0)[:, row, column]
+    change = paint_prepared(code_of("lips", RED), face.paint_inputs).sum(0)[:, row, column]
     assert change[1] > change[0] + 0.3
     assert change[2] > change[0] + 0.3
 
 
-def share_outside(code: Tensor, maps: Ground, outline: Tensor, beyond: float = 0.01) -> float:
+def share_outside(code: Tensor, maps: PaintInputs, outline: Tensor, beyond: float = 0.01) -> float:
     """How much of the lipstick's opacity lies farther than so many eye distances outside an outline."""
-    painted = paint_on(code, maps)[LIPS].abs().mean(0)
+    painted = paint_prepared(code, maps)[LIPS].abs().mean(0)
     return float((painted * (outline > beyond)).sum() / painted.sum())
 
 
@@ -97,15 +99,15 @@ def share_outside(code: Tensor, maps: Ground, outline: Tensor, beyond: float = 0
 def test_lipstick_ends_at_the_lips_edge(face: Face, extent: float, softness: float, scale: int) -> None:
     code = bare_code()
     code[LIPS] = product_row("lips", RED, 0.9, extent, softness)
-    maps = F.interpolate(face.ground.maps[None], scale_factor=scale, mode="bicubic")[0]
-    assert share_outside(code, face.ground.on(maps), maps[LIPS]) < 0.01
+    maps = F.interpolate(face.paint_inputs.maps[None], scale_factor=scale, mode="bicubic")[0]
+    assert share_outside(code, face.paint_inputs.with_maps(maps), maps[LIPS]) < 0.01
     by_mesh = geometry.build_product_maps(face.mesh, CANVAS, CANVAS_EYE_DISTANCE).level[LIPS]
     outside_mesh = F.interpolate(by_mesh[None, None], scale_factor=scale, mode="bicubic")[0, 0]
-    assert share_outside(code, face.ground.on(maps), outside_mesh) < 0.01
+    assert share_outside(code, face.paint_inputs.with_maps(maps), outside_mesh) < 0.01
 
 
 def test_lipstick_is_on_the_lips(face: Face) -> None:
-    painted = paint_on(code_of("lips", RED), face.ground)[LIPS].abs().amax(0)
+    painted = paint_prepared(code_of("lips", RED), face.paint_inputs)[LIPS].abs().amax(0)
     for points in ((0, 13), (14, 17), (17, 84, 14), (17, 314, 14)):
         assert float(painted[face.at(*points)]) > 0.5
 
@@ -134,12 +136,12 @@ def test_lipstick_follows_the_edge_that_the_picture_shows(face: Face) -> None:
     outer, opening = lips_of(face.mesh, thinner=0.035)
     linear = drawn(face, (outer < 0) & (opening > 0), opening <= 0)
     skin = paint.skin_map(linear, CANVAS_EYE_DISTANCE)
-    found = paint.ground(geometry.build_product_maps(face.mesh, CANVAS, CANVAS_EYE_DISTANCE, linear), skin)
+    inputs = paint.prepare_paint(geometry.build_product_maps(face.mesh, CANVAS, CANVAS_EYE_DISTANCE, linear), skin)
     code = code_of("lips", RED)
-    assert share_outside(code, found, outer) < 0.02
-    unseen = paint.ground(geometry.build_product_maps(face.mesh, CANVAS, CANVAS_EYE_DISTANCE), skin)
+    assert share_outside(code, inputs, outer) < 0.02
+    unseen = paint.prepare_paint(geometry.build_product_maps(face.mesh, CANVAS, CANVAS_EYE_DISTANCE), skin)
     assert share_outside(code, unseen, outer) > 0.1
-    painted = paint_on(code, found)[LIPS].abs().amax(0)
+    painted = paint_prepared(code, inputs)[LIPS].abs().amax(0)
     sure = (outer < -0.02) & (opening > 0.03)
     assert float((painted[sure] > 0.4).float().mean()) > 0.95
 
@@ -148,39 +150,42 @@ def test_teeth_that_the_mesh_takes_for_a_lip_stay_white(face: Face) -> None:
     outer, opening = lips_of(face.mesh)
     _, real = lips_of(face.mesh, (0.0, 3.0))
     linear = drawn(face, outer < 0, real <= 0)
-    found = geometry.build_product_maps(face.mesh, CANVAS, CANVAS_EYE_DISTANCE, linear)
+    maps = geometry.build_product_maps(face.mesh, CANVAS, CANVAS_EYE_DISTANCE, linear)
     missed = (real < -0.02) & (opening > 0.01)
     assert int(missed.sum()) > 20
-    assert float(found.gate[LIPS][missed].mean()) < 0.1
+    assert float(maps.gate[LIPS][missed].mean()) < 0.1
 
 
 def test_lips_without_an_edge_end_where_the_mesh_has_them(face: Face) -> None:
     plain = torch.full((3, CANVAS, CANVAS), 0.4)
-    found = geometry.build_product_maps(face.mesh, CANVAS, CANVAS_EYE_DISTANCE, plain)
+    actual = geometry.build_product_maps(face.mesh, CANVAS, CANVAS_EYE_DISTANCE, plain)
     expected = geometry.build_product_maps(face.mesh, CANVAS, CANVAS_EYE_DISTANCE)
-    assert torch.equal(found.level, expected.level)
+    assert torch.equal(actual.level, expected.level)
 
 
 def test_teeth_keep_their_colour(face: Face) -> None:
     row, column = face.at(13, 14)
-    assert float(paint_on(code_of("lips", RED), face.ground)[:, :, row, column].abs().max()) < 0.02
+    assert float(paint_prepared(code_of("lips", RED), face.paint_inputs)[:, :, row, column].abs().max()) < 0.02
 
 
 @pytest.mark.parametrize("product", ["eyeshadow", "eyeliner", "lashes", "highlight"])
 @pytest.mark.parametrize("eye", [(159, 145), (386, 374)])
 def test_eyes_keep_their_colour(face: Face, product: str, eye: tuple[int, int]) -> None:
     row, column = face.at(*eye)
-    assert float(paint_on(code_of(product, (0.0, 0.5, 0.0)), face.ground)[:, :, row, column].abs().max()) < 0.02
+    assert (
+        float(paint_prepared(code_of(product, (0.0, 0.5, 0.0)), face.paint_inputs)[:, :, row, column].abs().max())
+        < 0.02
+    )
 
 
 def test_eyeshadow_fades_from_the_lashes_to_the_brow(face: Face) -> None:
-    increments = paint_on(code_of("eyeshadow", (0.1, 0.1, 0.1)), face.ground).sum((0, 1))
+    increments = paint_prepared(code_of("eyeshadow", (0.1, 0.1, 0.1)), face.paint_inputs).sum((0, 1))
     lid, crease, brow = (float(increments[face.at(*points)]) for points in ((27, 159), (27, 28), (52, 53)))
     assert lid > crease > brow
 
 
 def test_a_wing_leaves_the_eye_upwards(face: Face) -> None:
-    liner = paint_on(code_of("eyeliner", (0.02, 0.02, 0.02)), face.ground).sum((0, 1))
+    liner = paint_prepared(code_of("eyeliner", (0.02, 0.02, 0.02)), face.paint_inputs).sum((0, 1))
     corner_row, corner_column = face.at(33)
     rows, columns = torch.nonzero(liner[:, : corner_column - 3] > 0.3, as_tuple=True)
     assert len(columns) > 0
@@ -190,13 +195,13 @@ def test_a_wing_leaves_the_eye_upwards(face: Face) -> None:
 def test_nothing_is_painted_beside_the_face(face: Face) -> None:
     code = torch.zeros(codes.CODE_SHAPE)
     code[:, 3] = 6.0
-    assert float(paint_on(code, face.ground)[:, :, :, :8].abs().max()) < 1e-3
+    assert float(paint_prepared(code, face.paint_inputs)[:, :, :, :8].abs().max()) < 1e-3
 
 
 @settings(max_examples=10, deadline=None)
 @given(st.integers(0, 1000))
 def test_density_change_is_bounded_for_any_code(face: Face, seed: int) -> None:
-    increments = paint_on(any_code(seed), face.ground)
+    increments = paint_prepared(any_code(seed), face.paint_inputs)
     assert bool(torch.isfinite(increments).all())
     assert float(increments.abs().max()) <= 3.5
     assert float(increments.sum(0).abs().max()) <= 5.0
@@ -204,11 +209,11 @@ def test_density_change_is_bounded_for_any_code(face: Face, seed: int) -> None:
 
 @given(st.integers(0, 10_000))
 def test_skin_and_brows_take_natural_pigments_only(seed: int) -> None:
-    made = decode(any_code(seed))
+    decoded = decode(any_code(seed))
     for name in ("blush", "brow"):
-        red, green, blue = made.pigment[PRODUCTS.index(name)].tolist()
+        red, green, blue = decoded.pigment[PRODUCTS.index(name)].tolist()
         assert red >= green * 0.99 and red >= blue * 0.99
-    contour, highlight = (made.pigment[PRODUCTS.index(name)] for name in ("contour", "highlight"))
+    contour, highlight = (decoded.pigment[PRODUCTS.index(name)] for name in ("contour", "highlight"))
     assert float(contour.min()) > 0 > float(highlight.max())
 
 
@@ -218,40 +223,40 @@ def test_free_colours_survive_the_code(colour: tuple[float, float, float]) -> No
     assert torch.allclose(pigment, srgb_to_linear(torch.tensor(colour)), atol=0.02)
 
 
-def test_opacity_grows_with_what_was_asked() -> None:
-    asked = [float(decode(code_of("lips", RED, opacity)).opacity[LIPS]) for opacity in (0.0, 0.3, 0.6, 0.9)]
-    assert asked[0] == 0.0
-    assert asked == sorted(asked)
+def test_opacity_grows_with_the_requested_opacity() -> None:
+    opacities = [float(decode(code_of("lips", RED, opacity)).opacity[LIPS]) for opacity in (0.0, 0.3, 0.6, 0.9)]
+    assert opacities[0] == 0.0
+    assert opacities == sorted(opacities)
 
 
 def test_gradients_are_those_of_finite_differences(face: Face) -> None:
     torch.manual_seed(0)
-    small = Ground(face.ground.maps[:, 60:200:7, 60:200:7].double(), face.ground.light.double())
+    small = PaintInputs(face.paint_inputs.maps[:, 60:200:7, 60:200:7].double(), face.paint_inputs.light.double())
     code = (0.5 * torch.randn(codes.CODE_SHAPE)).double().requires_grad_()
     weight = torch.randn(len(PRODUCTS), 3, *small.maps.shape[1:], dtype=torch.float64)
-    torch.autograd.backward((paint_on(code, small) * weight).sum())
+    torch.autograd.backward((paint_prepared(code, small) * weight).sum())
     assert code.grad is not None
     towards = torch.randn_like(code)
     step = 1e-5 * towards
     with torch.no_grad():
-        ahead, behind = ((paint_on(code + sign * step, small) * weight).sum() for sign in (1, -1))
+        ahead, behind = ((paint_prepared(code + sign * step, small) * weight).sum() for sign in (1, -1))
     assert float((code.grad * towards).sum()) == pytest.approx(float(ahead - behind) / 2e-5, rel=1e-4)
 
 
 def test_strips_of_a_face_are_painted_as_the_whole(face: Face) -> None:
     code = code_of("lips", RED)
-    strip = paint_on(code, face.ground.on(face.ground.maps[:, 150:200]))
-    assert torch.allclose(strip, paint_on(code, face.ground)[:, :, 150:200], atol=1e-6)
+    strip = paint_prepared(code, face.paint_inputs.with_maps(face.paint_inputs.maps[:, 150:200]))
+    assert torch.allclose(strip, paint_prepared(code, face.paint_inputs)[:, :, 150:200], atol=1e-6)
 
 
-def test_enlarged_maps_paint_what_larger_maps_paint(face: Face) -> None:
+def test_enlarged_maps_paint_the_same_as_larger_maps(face: Face) -> None:
     code = code_of("lips", RED)
     twice = geometry.build_product_maps(face.mesh * 2, 2 * CANVAS, 2 * CANVAS_EYE_DISTANCE)
     skin = F.interpolate(face.skin[None], scale_factor=2, mode="bicubic")[0]
     fine = paint.paint(code, twice, skin).sum(0)
-    once = paint.ground(geometry.build_product_maps(face.mesh, CANVAS, CANVAS_EYE_DISTANCE), face.skin)
-    enlarged = F.interpolate(once.maps[None], scale_factor=2, mode="bicubic")[0]
-    coarse = paint_on(code, face.ground.on(enlarged)).sum(0)
+    inputs = paint.prepare_paint(geometry.build_product_maps(face.mesh, CANVAS, CANVAS_EYE_DISTANCE), face.skin)
+    enlarged = F.interpolate(inputs.maps[None], scale_factor=2, mode="bicubic")[0]
+    coarse = paint_prepared(code, face.paint_inputs.with_maps(enlarged)).sum(0)
     lips = fine.abs() > 0.05
     assert float((fine - coarse).abs()[lips].mean()) < 0.06
 
@@ -261,5 +266,5 @@ def test_sunglasses_take_no_eyeliner_in_bright_light_and_in_shadow(face: Face, l
     row, _ = face.at(33, 263)
     linear = face.linear.clone()
     linear[:, row - 30 : row + 30] = lens
-    dark = paint.ground(face.regions, paint.skin_map(linear, CANVAS_EYE_DISTANCE))
-    assert float(paint_on(code_of("eyeliner", (0.9, 0.9, 0.9)), dark)[LINER].abs().max()) == 0.0
+    dark = paint.prepare_paint(face.regions, paint.skin_map(linear, CANVAS_EYE_DISTANCE))
+    assert float(paint_prepared(code_of("eyeliner", (0.9, 0.9, 0.9)), dark)[LINER].abs().max()) == 0.0

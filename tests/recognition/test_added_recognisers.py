@@ -14,13 +14,13 @@ from c2p_core.errors import Message, ModelUnavailable
 from c2p_core.models.store import ModelStore
 from c2p_core.recognition import (
     facenet,
-    known_recognisers,
+    list_known_recognisers,
+    list_recognisers,
+    list_unmeasured_warnings,
     load_architecture,
     load_recognisers,
     mobileface_amt,
-    recogniser_names,
     sface,
-    unmeasured_warnings,
 )
 from tests.error_assertions import raising
 from tests.recognition.onnx_models import model, run, save, weights
@@ -63,15 +63,15 @@ def test_its_module_can_make_its_network(name: str, store: ModelStore) -> None:
 
 def test_none_is_used_unless_it_is_named(store: ModelStore) -> None:
     assert store.is_present("mobileface-amt")
-    assert not set(PUBLISHED) & set(recogniser_names(store))
-    assert set(PUBLISHED) <= set(known_recognisers(store))
+    assert not set(PUBLISHED) & set(list_recognisers(store))
+    assert set(PUBLISHED) <= set(list_known_recognisers(store))
     assert not set(PUBLISHED) & {r.name for r in load_recognisers("auto", store, CPU)}
 
 
 def test_one_that_is_named_has_the_published_thresholds_and_a_warning(store: ModelStore) -> None:
-    (found,) = load_recognisers(["mobileface-amt"], store, CPU)
-    assert (found.far1, found.far01, found.measured_by) == (0.301611, 0.380878, "vendor")
-    assert unmeasured_warnings([found]) == [Message("recogniser-measured-by-vendor", name="mobileface-amt")]
+    (recogniser,) = load_recognisers(["mobileface-amt"], store, CPU)
+    assert (recogniser.far1, recogniser.far01, recogniser.measured_by) == (0.301611, 0.380878, "vendor")
+    assert list_unmeasured_warnings([recogniser]) == [Message("recogniser-measured-by-vendor", name="mobileface-amt")]
 
 
 def test_without_facenet_pytorch_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -81,7 +81,7 @@ def test_without_facenet_pytorch_the_extra_is_named(tmp_path: Path, monkeypatch:
 
 
 @pytest.mark.parametrize("package", ["onnx", "onnxruntime"])
-def test_without_what_reads_and_runs_onnx_the_extra_is_named(
+def test_without_the_onnx_packages_the_extra_is_named(
     package: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = save(mobilenet_of_mxnet(), tmp_path / "sface.onnx")
@@ -126,10 +126,10 @@ def mobilenet_of_mxnet() -> ModelProto:
 
 
 def test_sface_gets_red_green_blue_from_0_to_255_and_has_gradients(tmp_path: Path) -> None:
-    made = mobilenet_of_mxnet()
-    network = sface.LOAD(save(made, tmp_path / "sface.onnx"))
+    onnx_model = mobilenet_of_mxnet()
+    network = sface.LOAD(save(onnx_model, tmp_path / "sface.onnx"))
     chips = torch.rand(2, 3, 112, 112, generator=torch.Generator().manual_seed(1), requires_grad=True)
-    expected = np.concatenate([run(made, (chip[None].detach() * 255).numpy()) for chip in chips])
+    expected = np.concatenate([run(onnx_model, (chip[None].detach() * 255).numpy()) for chip in chips])
     described = network(chips)
     np.testing.assert_allclose(described.detach().numpy(), expected, atol=1e-3, rtol=1e-4)
     assert described.shape == (2, sface.VALUES) and getattr(network, "judges_only", "") is None

@@ -30,8 +30,8 @@ def make_network() -> torch.nn.Module:
     torchvision_ops.define_missing_operators()
     from frbench.backbones import build_backbone
 
-    made: torch.nn.Module = build_backbone("mobilefacenet-plain", {"num_features": 64}, CPU)
-    return made
+    network: torch.nn.Module = build_backbone("mobilefacenet-plain", {"num_features": 64}, CPU)
+    return network
 
 
 @pytest.fixture
@@ -62,7 +62,7 @@ def chips() -> torch.Tensor:
     return torch.rand(2, 3, 112, 112, generator=torch.Generator().manual_seed(1))
 
 
-def test_it_computes_what_the_networks_weights_do_of_the_picture_that_its_settings_ask_for(cache: Path) -> None:
+def test_descriptors_equal_those_of_the_network_on_the_preprocessed_picture(cache: Path) -> None:
     network = make_network()
     network.load_state_dict(torch.load(cache / MODEL / "weight.pth", weights_only=True))
     expected = network.eval()((chips().flip(1) - 0.5) / 0.25)
@@ -70,9 +70,9 @@ def test_it_computes_what_the_networks_weights_do_of_the_picture_that_its_settin
 
 
 def test_faces_are_aligned_as_the_package_aligns_them(cache: Path) -> None:
-    found, usual = Frbench(MODEL, offline=True).template, five_point_template(112, 1.0)
-    assert (found.size, found.mesh) == (usual.size, usual.mesh)
-    torch.testing.assert_close(torch.tensor(found.points), torch.tensor(usual.points), atol=1e-3, rtol=0)
+    template, expected = Frbench(MODEL, offline=True).template, five_point_template(112, 1.0)
+    assert (template.size, template.mesh) == (expected.size, expected.mesh)
+    torch.testing.assert_close(torch.tensor(template.points), torch.tensor(expected.points), atol=1e-3, rtol=0)
 
 
 def test_gradients_reach_the_picture(cache: Path) -> None:
@@ -87,14 +87,14 @@ def test_it_is_one_more_recogniser_with_thresholds_of_its_weights(cache: Path) -
     store = ModelStore(cache / "store", offline=True)
     with raising(ModelUnavailable, "brought-without-threshold", name=f"frbench:{MODEL}"):
         load_recognisers([f"frbench:{MODEL}"], store, CPU)
-    (found,) = load_recognisers([f"frbench:{MODEL}?threshold=0.3"], store, CPU)
-    assert (found.name, found.family, found.licence) == (f"frbench:{MODEL}", "mobilefacenet", "MIT")
-    assert (found.far1, found.judges_only) == (0.3, None)
+    (recogniser,) = load_recognisers([f"frbench:{MODEL}?threshold=0.3"], store, CPU)
+    assert (recogniser.name, recogniser.family, recogniser.licence) == (f"frbench:{MODEL}", "mobilefacenet", "MIT")
+    assert (recogniser.far1, recogniser.judges_only) == (0.3, None)
     key = load_network(f"frbench:{MODEL}", store, CPU).key
     assert key == f"frbench:{MODEL}@{compute_hash(cache / MODEL / 'weight.pth')}"
 
 
-def test_a_model_that_the_package_does_not_have_is_refused_with_those_that_it_has(cache: Path) -> None:
+def test_an_unknown_model_is_refused_and_the_known_ones_are_listed(cache: Path) -> None:
     with raising(BadRequest, "frbench-unknown", known=["irse-50_arcface_ms1m", MODEL]):
         Frbench("irse-51_arcface_ms1m", offline=False)
 
@@ -116,12 +116,12 @@ def test_damaged_weights_are_refused_and_not_run(cache: Path) -> None:
 def test_its_networks_keep_the_layout_that_their_code_takes_for_granted(
     cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    told: list[bool] = []
+    foreign_flags: list[bool] = []
 
     def note(network: Frbench, device: torch.device, *, foreign: bool = False) -> Frbench:
-        told.append(foreign)
+        foreign_flags.append(foreign)
         return network
 
     monkeypatch.setattr(user_recogniser_loader, "place", note)
     load_network(f"frbench:{MODEL}", ModelStore(tmp_path, offline=True), CPU)
-    assert told == [True]
+    assert foreign_flags == [True]

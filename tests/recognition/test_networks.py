@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from c2p_core.errors import ModelUnavailable
 from c2p_core.models.store import ModelStore
 from c2p_core.models.weights import load_weights
-from c2p_core.recognition import load_architecture, recogniser_names
+from c2p_core.recognition import list_recognisers, load_architecture
 from c2p_core.recognition.mobilenet import MobileNet
 from c2p_core.recognition.tf_layers import Convolution, Prelu, same_padding
 from tests.error_assertions import raising
@@ -26,7 +26,7 @@ VALUES = {
     **{"mobileface": 256, "mobilefacenet": 192, "mobilenet": 128},
 }
 STORE = ModelStore(offline=True)
-EACH = pytest.mark.parametrize("name", recogniser_names(STORE))
+EACH = pytest.mark.parametrize("name", list_recognisers(STORE))
 
 
 def weights(name: str) -> Path:
@@ -49,9 +49,9 @@ def noisy_chips(name: str, count: int) -> Tensor:
 @EACH
 def test_a_batch_gives_the_same_as_single_chips(name: str) -> None:
     network, chips = load(name), noisy_chips(name, 2)
-    both = network(chips)
-    assert both.shape == (2, VALUES[name])
-    torch.testing.assert_close(both, torch.cat([network(chip[None]) for chip in chips]), atol=1e-4, rtol=1e-4)
+    descriptors = network(chips)
+    assert descriptors.shape == (2, VALUES[name])
+    torch.testing.assert_close(descriptors, torch.cat([network(chip[None]) for chip in chips]), atol=1e-4, rtol=1e-4)
 
 
 @EACH
@@ -128,15 +128,16 @@ def test_same_padding_gives_one_output_per_stride(size: int, kernel: int, stride
 def test_prelu_is_that_of_torch_for_slopes_of_any_sign(shape: tuple[int, ...]) -> None:
     x = torch.randn(shape, generator=torch.Generator().manual_seed(0))
     slopes = torch.tensor([-9.0, -1.0, -0.2, 0.0, 0.3, 1.0, 8.0])
-    own, other = x.clone().requires_grad_(), x.clone().requires_grad_()
+    own_input, torch_input = x.clone().requires_grad_(), x.clone().requires_grad_()
     broadcast = slopes if len(shape) == 2 else slopes[:, None, None]
     # Activations overwrite their input, which a leaf does not allow.
-    result = Prelu.apply(own * 1, broadcast, 1 - broadcast)  # type: ignore[no-untyped-call]
-    expected = F.prelu(other, slopes)
+    result = Prelu.apply(own_input * 1, broadcast, 1 - broadcast)  # type: ignore[no-untyped-call]
+    expected = F.prelu(torch_input, slopes)
     torch.testing.assert_close(result, expected)
     weighting = noise(*shape)
     torch.testing.assert_close(
-        torch.autograd.grad((result * weighting).sum(), own), torch.autograd.grad((expected * weighting).sum(), other)
+        torch.autograd.grad((result * weighting).sum(), own_input),
+        torch.autograd.grad((expected * weighting).sum(), torch_input),
     )
 
 

@@ -226,28 +226,28 @@ CASES = [
 
 
 @pytest.mark.parametrize(("nodes", "stored", "shape", "opset"), CASES)
-def test_an_operator_computes_what_onnxruntime_does(
+def test_an_operator_computes_the_same_as_onnxruntime(
     nodes: list[NodeProto], stored: dict[str, np.ndarray], shape: Shape, opset: int, tmp_path: Path
 ) -> None:
-    made = model(nodes, stored, shape, opset=opset)
+    onnx_model = model(nodes, stored, shape, opset=opset)
     x = np.random.default_rng(2).standard_normal(shape).astype(np.float32)
-    expected = run(made, x)
-    found = OnnxNetwork(read_onnx(save(made, tmp_path / "m.onnx"))).rehearse(torch.from_numpy(x))
-    np.testing.assert_allclose(found.numpy(), expected, atol=1e-5, rtol=1e-4)
-    assert found.shape == expected.shape
+    expected = run(onnx_model, x)
+    output = OnnxNetwork(read_onnx(save(onnx_model, tmp_path / "m.onnx"))).rehearse(torch.from_numpy(x))
+    np.testing.assert_allclose(output.numpy(), expected, atol=1e-5, rtol=1e-4)
+    assert output.shape == expected.shape
 
 
 def test_every_operator_has_a_case() -> None:
     assert {entry.op_type for parameters in CASES for entry in parameters.values[0]} == set(OPERATORS)
 
 
-def convert(made: Any, path: Path) -> OnnxNetwork:
-    return OnnxNetwork(read_onnx(save(made, path / "m.onnx")))
+def convert(onnx_model: Any, path: Path) -> OnnxNetwork:
+    return OnnxNetwork(read_onnx(save(onnx_model, path / "m.onnx")))
 
 
-def refusal(made: Any, path: Path) -> tuple[str, ...]:
+def refusal(onnx_model: Any, path: Path) -> tuple[str, ...]:
     with pytest.raises(Unconvertible) as caught:
-        convert(made, path).rehearse(torch.zeros(PICTURE))
+        convert(onnx_model, path).rehearse(torch.zeros(PICTURE))
     return caught.value.operators
 
 
@@ -262,8 +262,10 @@ def test_all_operators_that_do_not_convert_are_named_once(tmp_path: Path) -> Non
 
 
 def test_an_operator_of_another_domain_is_named_with_it(tmp_path: Path) -> None:
-    made = model([helper.make_node("FusedConv", ["x"], ["y"], domain="com.microsoft")], {}, domains=["com.microsoft"])
-    assert refusal(made, tmp_path) == ("com.microsoft.FusedConv",)
+    onnx_model = model(
+        [helper.make_node("FusedConv", ["x"], ["y"], domain="com.microsoft")], {}, domains=["com.microsoft"]
+    )
+    assert refusal(onnx_model, tmp_path) == ("com.microsoft.FusedConv",)
 
 
 @pytest.mark.parametrize(
@@ -274,7 +276,7 @@ def test_an_operator_of_another_domain_is_named_with_it(tmp_path: Path) -> None:
         (node("Conv", "w"), "Conv (3 dimensions)"),
     ],
 )
-def test_what_an_operator_can_not_do_is_named(made: NodeProto, said: str, tmp_path: Path) -> None:
+def test_an_unsupported_feature_of_an_operator_is_named(made: NodeProto, said: str, tmp_path: Path) -> None:
     stored = ints(pads=[0] * 8) | weights(w=(4, 6, 3))
     network_input = torch.zeros(PICTURE if "Conv" not in said else (2, 6, 9))
     with pytest.raises(Unconvertible) as caught:
@@ -307,8 +309,8 @@ def test_too_little_memory_says_nothing_of_a_network(
 
 
 def test_weights_that_are_listed_as_inputs_too_are_weights(tmp_path: Path) -> None:
-    made = model([node("Conv", "w")], weights(w=(4, 3, 3, 3)), stored_as_inputs=True)
-    assert convert(made, tmp_path).rehearse(torch.zeros(1, 3, 112, 112)).shape == (1, 4, 110, 110)
+    onnx_model = model([node("Conv", "w")], weights(w=(4, 3, 3, 3)), stored_as_inputs=True)
+    assert convert(onnx_model, tmp_path).rehearse(torch.zeros(1, 3, 112, 112)).shape == (1, 4, 110, 110)
 
 
 def test_half_precision_is_computed_in_single(tmp_path: Path) -> None:
@@ -347,9 +349,9 @@ def test_all_that_is_computed_moves_to_the_device_of_the_picture(tmp_path: Path)
         helper.make_node("Concat", ["n", "rest"], ["shape"], axis=0),
         helper.make_node("Reshape", ["f", "shape"], ["y"]),
     ]
-    made = model(nodes, weights(w=(4, 6, 1, 1)) | ints(one=[1], rest=[-1]), PICTURE)
-    network = convert(made, tmp_path)
+    onnx_model = model(nodes, weights(w=(4, 6, 1, 1)) | ints(one=[1], rest=[-1]), PICTURE)
+    network = convert(onnx_model, tmp_path)
     x = np.random.default_rng(0).standard_normal(PICTURE).astype(np.float32)
-    np.testing.assert_allclose(network(torch.from_numpy(x)).numpy(), run(made, x), atol=1e-5)
+    np.testing.assert_allclose(network(torch.from_numpy(x)).numpy(), run(onnx_model, x), atol=1e-5)
     moved = network.to("meta")(torch.empty(PICTURE, device="meta"))
-    assert (moved.device.type, moved.shape) == ("meta", run(made, x).shape)
+    assert (moved.device.type, moved.shape) == ("meta", run(onnx_model, x).shape)

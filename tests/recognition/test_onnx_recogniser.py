@@ -52,8 +52,8 @@ def chips(count: int = 2, side: int = 112) -> torch.Tensor:
 
 def no_gradients(network: OnnxRecogniser, pictures: torch.Tensor) -> torch.Tensor:
     with torch.no_grad():
-        made: torch.Tensor = network(pictures)
-    return made
+        descriptors: torch.Tensor = network(pictures)
+    return descriptors
 
 
 @pytest.fixture
@@ -69,10 +69,10 @@ def store(tmp_path: Path) -> ModelStore:
 def test_onnxruntime_judges_and_torch_has_the_gradients(file: Path) -> None:
     network = load_onnx(file, OnnxInput())
     pictures = chips().requires_grad_()
-    judged, made = no_gradients(network, pictures), network(pictures)
-    np.testing.assert_array_equal(judged.numpy(), run(onnx.load(file), (pictures.detach() * 2 - 1).numpy()))
-    torch.testing.assert_close(made, judged, atol=1e-4, rtol=1e-4)
-    (gradient,) = torch.autograd.grad(made.square().sum(), pictures)
+    expected, descriptors = no_gradients(network, pictures), network(pictures)
+    np.testing.assert_array_equal(expected.numpy(), run(onnx.load(file), (pictures.detach() * 2 - 1).numpy()))
+    torch.testing.assert_close(descriptors, expected, atol=1e-4, rtol=1e-4)
+    (gradient,) = torch.autograd.grad(descriptors.square().sum(), pictures)
     assert float(gradient.abs().min(1).values.mean()) > 0 and network.judges_only is None
 
 
@@ -83,27 +83,27 @@ def test_values_and_order_of_the_colours_are_what_the_name_says(file: Path) -> N
 
 
 def test_a_model_with_the_colours_last_gets_them_last(tmp_path: Path) -> None:
-    made = recogniser(shape=("n", 112, 112, 3))
-    made.graph.node[0].input[0] = "t"
-    made.graph.node.insert(0, helper.make_node("Transpose", ["x"], ["t"], perm=[0, 3, 1, 2]))
-    network = load_onnx(save(made, tmp_path / "last.onnx"), OnnxInput())
+    onnx_model = recogniser(shape=("n", 112, 112, 3))
+    onnx_model.graph.node[0].input[0] = "t"
+    onnx_model.graph.node.insert(0, helper.make_node("Transpose", ["x"], ["t"], perm=[0, 3, 1, 2]))
+    network = load_onnx(save(onnx_model, tmp_path / "last.onnx"), OnnxInput())
     assert network.judges_only is None
-    expected = run(made, (chips().permute(0, 2, 3, 1).contiguous() * 2 - 1).numpy())
+    expected = run(onnx_model, (chips().permute(0, 2, 3, 1).contiguous() * 2 - 1).numpy())
     np.testing.assert_allclose(no_gradients(network, chips()).numpy(), expected, rtol=1e-5)
 
 
 @pytest.mark.parametrize("fixed", [True, False], ids=["said by the input", "only inside"])
 def test_a_model_for_one_picture_gets_a_batch_one_by_one(fixed: bool, tmp_path: Path) -> None:
-    made = recogniser(shape=(1 if fixed else "n", 3, 112, 112))
-    flatten = next(node for node in made.graph.node if node.op_type == "Flatten")
+    onnx_model = recogniser(shape=(1 if fixed else "n", 3, 112, 112))
+    flatten = next(node for node in onnx_model.graph.node if node.op_type == "Flatten")
     flatten.op_type = "Reshape"
     flatten.input.append("one")
-    made.graph.initializer.append(numpy_helper.from_array(np.array([1, -1]), "one"))
-    network = load_onnx(save(made, tmp_path / "one.onnx"), OnnxInput())
+    onnx_model.graph.initializer.append(numpy_helper.from_array(np.array([1, -1]), "one"))
+    network = load_onnx(save(onnx_model, tmp_path / "one.onnx"), OnnxInput())
     assert network.judges_only is None
-    each = torch.cat([no_gradients(network, chip[None]) for chip in chips(3)])
-    torch.testing.assert_close(no_gradients(network, chips(3)), each)
-    torch.testing.assert_close(network(chips(3).requires_grad_()), each, atol=1e-4, rtol=1e-4)
+    expected = torch.cat([no_gradients(network, chip[None]) for chip in chips(3)])
+    torch.testing.assert_close(no_gradients(network, chips(3)), expected)
+    torch.testing.assert_close(network(chips(3).requires_grad_()), expected, atol=1e-4, rtol=1e-4)
 
 
 def test_the_size_is_the_models_the_users_or_the_usual_one(tmp_path: Path) -> None:
@@ -117,11 +117,11 @@ def test_the_size_is_the_models_the_users_or_the_usual_one(tmp_path: Path) -> No
 
 
 def test_a_model_with_an_operator_that_does_not_convert_judges_only(tmp_path: Path) -> None:
-    made = recogniser(more=STRANGE)
-    network = load_onnx(save(made, tmp_path / "strange.onnx"), OnnxInput())
+    onnx_model = recogniser(more=STRANGE)
+    network = load_onnx(save(onnx_model, tmp_path / "strange.onnx"), OnnxInput())
     assert network.judges_only == Message("onnx-not-convertible", operators=["Hardmax"])
     pictures = chips().requires_grad_()
-    np.testing.assert_array_equal(network(pictures).numpy(), run(made, (pictures.detach() * 2 - 1).numpy()))
+    np.testing.assert_array_equal(network(pictures).numpy(), run(onnx_model, (pictures.detach() * 2 - 1).numpy()))
 
 
 def test_a_conversion_that_computes_something_else_is_not_used(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -131,21 +131,21 @@ def test_a_conversion_that_computes_something_else_is_not_used(file: Path, monke
     assert network.judges_only == Message("onnx-conversion-differs") and network.network is None
 
 
-def external(made: onnx.ModelProto, location: str, **more: str) -> onnx.ModelProto:
+def external(onnx_model: onnx.ModelProto, location: str, **more: str) -> onnx.ModelProto:
     """The model with its largest weights in another file, as its entry says."""
-    tensor = next(tensor for tensor in made.graph.initializer if tensor.name == "m")
+    tensor = next(tensor for tensor in onnx_model.graph.initializer if tensor.name == "m")
     tensor.ClearField("raw_data")
     tensor.data_location = onnx.TensorProto.EXTERNAL
     for key, value in {"location": location, **more}.items():
         entry = tensor.external_data.add()
         entry.key, entry.value = key, value
-    return made
+    return onnx_model
 
 
 def test_data_in_other_files_of_the_folder_is_read_and_counts_for_the_hash(tmp_path: Path) -> None:
     content = next(tensor for tensor in recogniser().graph.initializer if tensor.name == "m").raw_data
-    made = external(recogniser(), "data.bin", offset="8", length=str(len(content)))
-    path = save(made, tmp_path / "two.onnx")
+    onnx_model = external(recogniser(), "data.bin", offset="8", length=str(len(content)))
+    path = save(onnx_model, tmp_path / "two.onnx")
     (tmp_path / "data.bin").write_bytes(b"before.." + content + b"after")
     network = load_onnx(path, OnnxInput())
     expected = run(recogniser(), (chips() * 2 - 1).numpy())
@@ -168,8 +168,8 @@ def test_data_outside_of_the_folder_is_refused(location: str, tmp_path: Path) ->
 
 def test_the_hash_is_of_the_file_and_then_of_its_data_in_their_order(tmp_path: Path) -> None:
     # Thresholds that users have measured belong to it.
-    made, content = recogniser(), b""
-    for tensor in made.graph.initializer:
+    onnx_model, content = recogniser(), b""
+    for tensor in onnx_model.graph.initializer:
         raw = tensor.raw_data
         tensor.ClearField("raw_data")
         tensor.data_location = onnx.TensorProto.EXTERNAL
@@ -177,7 +177,7 @@ def test_the_hash_is_of_the_file_and_then_of_its_data_in_their_order(tmp_path: P
             entry = tensor.external_data.add()
             entry.key, entry.value = key, value
         content += raw
-    path = save(made, tmp_path / "m.onnx")
+    path = save(onnx_model, tmp_path / "m.onnx")
     (tmp_path / "data.bin").write_bytes(content)
     assert onnx_file.read_onnx(path).sha256 == hashlib.sha256(path.read_bytes() + content).hexdigest()
 
@@ -209,9 +209,9 @@ def grown(extents: list[int]) -> onnx.ModelProto:
         helper.make_node("ReduceMax", ["large"], ["most"], keepdims=0),
         helper.make_node("Add", ["f", "most"], ["h"]),
     ]
-    made = recogniser(more=nodes)
-    made.graph.initializer.append(numpy_helper.from_array(np.array(extents), "extents"))
-    return made
+    onnx_model = recogniser(more=nodes)
+    onnx_model.graph.initializer.append(numpy_helper.from_array(np.array(extents), "extents"))
+    return onnx_model
 
 
 def test_tensors_that_would_become_too_large_are_refused_before_anything_runs(tmp_path: Path) -> None:
@@ -221,10 +221,10 @@ def test_tensors_that_would_become_too_large_are_refused_before_anything_runs(tm
 
 
 def test_a_stored_tensor_that_claims_more_than_it_has_is_refused(tmp_path: Path) -> None:
-    made = recogniser()
-    made.graph.initializer[0].dims[0] = 1 << 40
+    onnx_model = recogniser()
+    onnx_model.graph.initializer[0].dims[0] = 1 << 40
     with raising(ModelUnavailable, "onnx-tensor-too-large", name="w"):
-        load_onnx(save(made, tmp_path / "m.onnx"), OnnxInput())
+        load_onnx(save(onnx_model, tmp_path / "m.onnx"), OnnxInput())
 
 
 def test_a_loop_is_refused(tmp_path: Path) -> None:
@@ -234,16 +234,16 @@ def test_a_loop_is_refused(tmp_path: Path) -> None:
         [helper.make_tensor_value_info("i", 7, []), helper.make_tensor_value_info("go", 9, [])],
         [helper.make_tensor_value_info("on", 9, [])],
     )
-    made = recogniser(
+    onnx_model = recogniser(
         more=[helper.make_node("Loop", ["", ""], [], body=body), helper.make_node("Identity", ["f"], ["h"])]
     )
     with raising(ModelUnavailable, "onnx-loops", operator="Loop"):
-        load_onnx(save(made, tmp_path / "m.onnx"), OnnxInput())
+        load_onnx(save(onnx_model, tmp_path / "m.onnx"), OnnxInput())
 
 
-def refused(made: onnx.ModelProto, tmp_path: Path, code: str, **fields: Any) -> None:
+def refused(onnx_model: onnx.ModelProto, tmp_path: Path, code: str, **fields: Any) -> None:
     with raising(ModelUnavailable, code, **fields):
-        load_onnx(save(made, tmp_path / "m.onnx"), OnnxInput())
+        load_onnx(save(onnx_model, tmp_path / "m.onnx"), OnnxInput())
 
 
 @pytest.mark.parametrize("more", [{"offset": str(1 << 70)}, {"offset": "-1"}, {"length": str(1 << 70)}])
@@ -266,47 +266,47 @@ def sparse(dims: list[int]) -> onnx.SparseTensorProto:
 
 @pytest.mark.parametrize("place", ["weights", "attribute"])
 def test_sparse_weights_are_refused(place: str, tmp_path: Path) -> None:
-    made = recogniser()
+    onnx_model = recogniser()
     if place == "weights":
-        made.graph.sparse_initializer.append(sparse([1 << 40]))
+        onnx_model.graph.sparse_initializer.append(sparse([1 << 40]))
     else:
-        made.graph.node.append(helper.make_node("Constant", [], ["large"], sparse_value=sparse([1 << 40])))
-    refused(made, tmp_path, "onnx-sparse", path=str(tmp_path / "m.onnx"))
+        onnx_model.graph.node.append(helper.make_node("Constant", [], ["large"], sparse_value=sparse([1 << 40])))
+    refused(onnx_model, tmp_path, "onnx-sparse", path=str(tmp_path / "m.onnx"))
 
 
 def with_functions(functions: dict[str, list[NodeProto]], more: Sequence[NodeProto]) -> onnx.ModelProto:
     """A recogniser with functions of its own from ``a`` to ``b``."""
-    made = recogniser(more=more)
-    made.opset_import.append(helper.make_opsetid("own", 1))
-    imports = list(made.opset_import)
-    made.functions.extend(
+    onnx_model = recogniser(more=more)
+    onnx_model.opset_import.append(helper.make_opsetid("own", 1))
+    imports = list(onnx_model.opset_import)
+    onnx_model.functions.extend(
         helper.make_function("own", name, ["a"], ["b"], nodes, imports) for name, nodes in functions.items()
     )
-    return made
+    return onnx_model
 
 
-def call(name: str, given: str, made: str) -> NodeProto:
-    return helper.make_node(name, [given], [made], domain="own")
+def call(name: str, source: str, target: str) -> NodeProto:
+    return helper.make_node(name, [source], [target], domain="own")
 
 
-def test_what_a_model_does_in_functions_of_its_own_is_converted(tmp_path: Path) -> None:
-    made = with_functions({"twice": [helper.make_node("Add", ["a", "a"], ["b"])]}, [call("twice", "f", "h")])
-    network = load_onnx(save(made, tmp_path / "m.onnx"), OnnxInput())
+def test_functions_of_a_model_are_converted(tmp_path: Path) -> None:
+    onnx_model = with_functions({"twice": [helper.make_node("Add", ["a", "a"], ["b"])]}, [call("twice", "f", "h")])
+    network = load_onnx(save(onnx_model, tmp_path / "m.onnx"), OnnxInput())
     assert network.judges_only is None
-    expected = run(made, (chips() * 2 - 1).numpy())
+    expected = run(onnx_model, (chips() * 2 - 1).numpy())
     np.testing.assert_allclose(no_gradients(network, chips()).numpy(), expected, rtol=1e-5)
 
 
 def test_functions_that_grow_when_they_are_called_are_refused(tmp_path: Path) -> None:
     # Each calls the next one twice: 2^40 operators of 80.
-    calls = {f"n{at}": [call(f"n{at + 1}", "a", "c"), call(f"n{at + 1}", "c", "b")] for at in range(40)}
+    calls = {f"n{level}": [call(f"n{level + 1}", "a", "c"), call(f"n{level + 1}", "c", "b")] for level in range(40)}
     calls["n40"] = [helper.make_node("Identity", ["a"], ["b"])]
     refused(with_functions(calls, [call("n0", "f", "h")]), tmp_path, "onnx-too-many-operators")
 
 
 def test_a_function_that_calls_itself_is_refused(tmp_path: Path) -> None:
-    made = with_functions({"n": [call("n", "a", "b")]}, [call("n", "f", "h")])
-    refused(made, tmp_path, "onnx-too-many-operators")
+    onnx_model = with_functions({"n": [call("n", "a", "b")]}, [call("n", "f", "h")])
+    refused(onnx_model, tmp_path, "onnx-too-many-operators")
 
 
 def test_a_function_whose_weights_would_be_there_many_times_is_refused(
@@ -314,68 +314,70 @@ def test_a_function_whose_weights_would_be_there_many_times_is_refused(
 ) -> None:
     weight = helper.make_node("Constant", [], ["w"], value=numpy_helper.from_array(np.ones(1 << 18, np.float32)))
     body = [weight, helper.make_node("ReduceMax", ["w"], ["m"], keepdims=0), helper.make_node("Add", ["a", "m"], ["b"])]
-    made = with_functions({"n": body}, [call("n", "f", "g"), call("n", "g", "h")])
-    monkeypatch.setattr(onnx_file, "LARGEST_FILE", made.ByteSize() + (1 << 19))
-    refused(made, tmp_path, "onnx-too-large", path=str(tmp_path / "m.onnx"))
+    onnx_model = with_functions({"n": body}, [call("n", "f", "g"), call("n", "g", "h")])
+    monkeypatch.setattr(onnx_file, "LARGEST_FILE", onnx_model.ByteSize() + (1 << 19))
+    refused(onnx_model, tmp_path, "onnx-too-large", path=str(tmp_path / "m.onnx"))
 
 
-def borrowing(operator: str, made: str, own: str, lent: str, kind: int) -> NodeProto:
-    """An operator without inputs whose attribute ``own`` is what its function is given as ``lent``."""
-    node = helper.make_node(operator, [], [made])
-    node.attribute.append(onnx.AttributeProto(name=own, ref_attr_name=lent, type=kind))
+def borrowing(operator: str, target: str, attribute: str, argument: str, kind: int) -> NodeProto:
+    """An operator without inputs that takes its attribute ``attribute`` from its function's argument ``argument``."""
+    node = helper.make_node(operator, [], [target])
+    node.attribute.append(onnx.AttributeProto(name=attribute, ref_attr_name=argument, type=kind))
     return node
 
 
 @pytest.mark.parametrize("kind", [onnx.AttributeProto.TENSOR, onnx.AttributeProto.FLOATS])
-def test_a_function_that_uses_a_tensor_that_it_is_given_is_refused_before_it_grows(
+def test_a_function_that_uses_a_tensor_argument_is_refused_before_inlining(
     kind: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    body = [borrowing("Constant", f"w{at}", "value", "v", kind) for at in range(100)]
-    made = with_functions({"n": [*body, helper.make_node("Identity", ["a"], ["b"])]}, [call("n", "f", "h")])
-    made.functions[0].attribute.append("v")
-    given = numpy_helper.from_array(np.ones(1 << 18, np.float32))
-    next(node for node in made.graph.node if node.domain == "own").attribute.append(helper.make_attribute("v", given))
+    body = [borrowing("Constant", f"w{index}", "value", "v", kind) for index in range(100)]
+    onnx_model = with_functions({"n": [*body, helper.make_node("Identity", ["a"], ["b"])]}, [call("n", "f", "h")])
+    onnx_model.functions[0].attribute.append("v")
+    tensor = numpy_helper.from_array(np.ones(1 << 18, np.float32))
+    next(node for node in onnx_model.graph.node if node.domain == "own").attribute.append(
+        helper.make_attribute("v", tensor)
+    )
     monkeypatch.setattr("onnx.inliner.inline_local_functions", None)
-    refused(made, tmp_path, "onnx-function-takes-parts", path=str(tmp_path / "m.onnx"))
+    refused(onnx_model, tmp_path, "onnx-function-takes-parts", path=str(tmp_path / "m.onnx"))
 
 
 def test_numbers_that_a_function_uses_many_times_count_as_often(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kind = onnx.AttributeProto.FLOATS
-    body = [borrowing("Constant", f"w{at}", "value_floats", "v", kind) for at in range(100)]
-    made = with_functions({"n": [*body, helper.make_node("Identity", ["a"], ["b"])]}, [call("n", "f", "h")])
-    made.functions[0].attribute.append("v")
-    given = helper.make_attribute("v", [1.0] * 1000)
-    next(node for node in made.graph.node if node.domain == "own").attribute.append(given)
-    assert load_onnx(save(made, tmp_path / "a.onnx"), OnnxInput()).judges_only is None
-    monkeypatch.setattr(onnx_file, "LARGEST_FILE", made.ByteSize() + 50 * 4000)
-    refused(made, tmp_path, "onnx-too-large", path=str(tmp_path / "m.onnx"))
+    body = [borrowing("Constant", f"w{index}", "value_floats", "v", kind) for index in range(100)]
+    onnx_model = with_functions({"n": [*body, helper.make_node("Identity", ["a"], ["b"])]}, [call("n", "f", "h")])
+    onnx_model.functions[0].attribute.append("v")
+    numbers = helper.make_attribute("v", [1.0] * 1000)
+    next(node for node in onnx_model.graph.node if node.domain == "own").attribute.append(numbers)
+    assert load_onnx(save(onnx_model, tmp_path / "a.onnx"), OnnxInput()).judges_only is None
+    monkeypatch.setattr(onnx_file, "LARGEST_FILE", onnx_model.ByteSize() + 50 * 4000)
+    refused(onnx_model, tmp_path, "onnx-too-large", path=str(tmp_path / "m.onnx"))
 
 
 @pytest.mark.parametrize(("domain", "code"), [("own", "onnx-loops"), ("ai.onnx", "onnx-function-takes-parts")])
-def test_a_function_named_if_is_given_nothing_to_repeat(domain: str, code: str, tmp_path: Path) -> None:
+def test_a_function_named_if_must_not_take_a_graph(domain: str, code: str, tmp_path: Path) -> None:
     repeat = borrowing("Loop", "b", "body", "body", onnx.AttributeProto.GRAPH)
     repeat.input.extend(["", "", "a"])
     inner = recogniser().graph
-    made = with_functions({"If": [repeat]}, [helper.make_node("If", ["f"], ["h"], domain=domain, body=inner)])
-    made.functions[0].attribute.append("body")
-    made.functions[0].domain = "" if domain == "ai.onnx" else domain
-    refused(made, tmp_path, code, path=str(tmp_path / "m.onnx"))
+    onnx_model = with_functions({"If": [repeat]}, [helper.make_node("If", ["f"], ["h"], domain=domain, body=inner)])
+    onnx_model.functions[0].attribute.append("body")
+    onnx_model.functions[0].domain = "" if domain == "ai.onnx" else domain
+    refused(onnx_model, tmp_path, code, path=str(tmp_path / "m.onnx"))
 
 
 def test_functions_in_the_domain_of_onnx_are_counted_under_both_of_its_names(tmp_path: Path) -> None:
-    own = [helper.make_node("n", ["a"], ["b"], domain="ai.onnx")]
-    made = with_functions({"n": own}, [helper.make_node("n", ["f"], ["h"], domain="ai.onnx")])
-    made.functions[0].domain = ""
-    refused(made, tmp_path, "onnx-too-many-operators")
+    body = [helper.make_node("n", ["a"], ["b"], domain="ai.onnx")]
+    onnx_model = with_functions({"n": body}, [helper.make_node("n", ["f"], ["h"], domain="ai.onnx")])
+    onnx_model.functions[0].domain = ""
+    refused(onnx_model, tmp_path, "onnx-too-many-operators")
 
 
-def test_what_functions_became_is_checked_like_the_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    made = with_functions({"twice": [helper.make_node("Add", ["a", "a"], ["b"])]}, [call("twice", "f", "h")])
+def test_inlined_functions_are_checked_like_the_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    onnx_model = with_functions({"twice": [helper.make_node("Add", ["a", "a"], ["b"])]}, [call("twice", "f", "h")])
     repeating = recogniser(more=[helper.make_node("Loop", ["", "", "f"], ["h"], body=recogniser().graph)])
     monkeypatch.setattr("onnx.inliner.inline_local_functions", lambda model: repeating)
-    refused(made, tmp_path, "onnx-loops", operator="Loop")
+    refused(onnx_model, tmp_path, "onnx-loops", operator="Loop")
 
 
 def test_parts_that_are_no_operators_are_bounded_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -383,64 +385,64 @@ def test_parts_that_are_no_operators_are_bounded_too(tmp_path: Path, monkeypatch
     refused(recogniser(), tmp_path, "onnx-too-many-parts", limit=10)
 
 
-def large(source: str, made: str) -> list[NodeProto]:
+def large(source: str, target: str) -> list[NodeProto]:
     """Makes 2^40 values on the way from one name to another."""
     extents = numpy_helper.from_array(np.array([1 << 20, 1 << 20]))
     return [
         helper.make_node("Constant", [], ["extents"], value=extents),
         helper.make_node("ConstantOfShape", ["extents"], ["large"]),
         helper.make_node("ReduceMax", ["large"], ["most"], keepdims=0),
-        helper.make_node("Add", [source, "most"], [made]),
+        helper.make_node("Add", [source, "most"], [target]),
     ]
 
 
-def test_what_would_become_too_large_within_a_function_is_refused(tmp_path: Path) -> None:
-    made = with_functions({"n": large("a", "b")}, [call("n", "f", "h")])
-    refused(made, tmp_path, "onnx-tensor-too-large", name=re.compile("large"))
+def test_a_tensor_too_large_within_a_function_is_refused(tmp_path: Path) -> None:
+    onnx_model = with_functions({"n": large("a", "b")}, [call("n", "f", "h")])
+    refused(onnx_model, tmp_path, "onnx-tensor-too-large", name=re.compile("large"))
 
 
 def test_a_function_that_can_not_stand_where_it_is_called_is_refused(tmp_path: Path) -> None:
-    made = with_functions({"n": large("a", "b")}, [call("n", "f", "h")])
-    next(entry for entry in made.functions[0].opset_import if not entry.domain).version = 16
-    refused(made, tmp_path, "onnx-functions-differ", path=str(tmp_path / "m.onnx"))
+    onnx_model = with_functions({"n": large("a", "b")}, [call("n", "f", "h")])
+    next(entry for entry in onnx_model.functions[0].opset_import if not entry.domain).version = 16
+    refused(onnx_model, tmp_path, "onnx-functions-differ", path=str(tmp_path / "m.onnx"))
 
 
 def branch(nodes: Sequence[NodeProto]) -> onnx.GraphProto:
     return helper.make_graph(list(nodes), "branch", [], [helper.make_tensor_value_info("z", 1, None)])
 
 
-def test_what_would_become_too_large_in_one_of_two_branches_is_refused(tmp_path: Path) -> None:
+def test_a_tensor_too_large_in_one_of_two_branches_is_refused(tmp_path: Path) -> None:
     other = branch([helper.make_node("Identity", ["f"], ["z"])])
-    made = recogniser(
+    onnx_model = recogniser(
         more=[helper.make_node("If", ["yes"], ["h"], then_branch=branch(large("f", "z")), else_branch=other)]
     )
-    made.graph.initializer.append(numpy_helper.from_array(np.array(True), "yes"))
-    refused(made, tmp_path, "onnx-tensor-too-large", name="large")
+    onnx_model.graph.initializer.append(numpy_helper.from_array(np.array(True), "yes"))
+    refused(onnx_model, tmp_path, "onnx-tensor-too-large", name="large")
 
 
 def test_an_extent_of_nothing_hides_no_other(tmp_path: Path) -> None:
-    made = recogniser()
-    made.graph.initializer[0].dims[:] = [0, 1 << 60]
-    refused(made, tmp_path, "onnx-tensor-too-large", name="w")
+    onnx_model = recogniser()
+    onnx_model.graph.initializer[0].dims[:] = [0, 1 << 60]
+    refused(onnx_model, tmp_path, "onnx-tensor-too-large", name="w")
 
 
 @pytest.mark.parametrize("place", ["function", "training"])
-def test_data_outside_of_the_folder_are_found_wherever_they_are_named(place: str, tmp_path: Path) -> None:
+def test_external_data_outside_of_the_folder_is_refused_in_any_part_of_the_model(place: str, tmp_path: Path) -> None:
     tensor = external(recogniser(), "../secret").graph.initializer[3]
     assert tensor.external_data
     hidden = helper.make_node("Constant", [], ["s"], value=tensor)
     if place == "function":
-        made = with_functions({"n": [helper.make_node("Identity", ["a"], ["b"])]}, [call("n", "f", "h")])
+        onnx_model = with_functions({"n": [helper.make_node("Identity", ["a"], ["b"])]}, [call("n", "f", "h")])
         default = helper.make_attribute("kept", hidden.attribute[0].t)
-        made.functions[0].attribute_proto.append(default)
+        onnx_model.functions[0].attribute_proto.append(default)
     else:
-        made = recogniser()
-        made.training_info.add().algorithm.node.append(hidden)
-    refused(made, tmp_path, "onnx-data-outside", location="../secret")
+        onnx_model = recogniser()
+        onnx_model.training_info.add().algorithm.node.append(hidden)
+    refused(onnx_model, tmp_path, "onnx-data-outside", location="../secret")
 
 
 @pytest.mark.parametrize("data", [b"", b"no model", os.urandom(1000), b"\x0a\xff\xff\xff\xff\x0f"])
-def test_what_is_no_model_is_refused(data: bytes, tmp_path: Path) -> None:
+def test_a_file_that_is_no_model_is_refused(data: bytes, tmp_path: Path) -> None:
     (tmp_path / "m.onnx").write_bytes(data)
     with raising(ModelUnavailable, "onnx-unreadable", path=str(tmp_path / "m.onnx")):
         load_onnx(tmp_path / "m.onnx", OnnxInput())
@@ -450,38 +452,38 @@ def test_what_is_no_model_is_refused(data: bytes, tmp_path: Path) -> None:
     "shape", [("n", 1, 112, 112), ("n", 3, 112, 96), (3, 112, 112), ("n", 3, 8, 8), ("n", 3, 4096, 4096)]
 )
 def test_a_model_that_takes_no_square_picture_in_colour_is_refused(shape: tuple[Any, ...], tmp_path: Path) -> None:
-    made = model([helper.make_node("Flatten", ["x"], ["y"])], {}, shape)
+    onnx_model = model([helper.make_node("Flatten", ["x"], ["y"])], {}, shape)
     with raising(ModelUnavailable, "onnx-input-wrong"):
-        load_onnx(save(made, tmp_path / "m.onnx"), OnnxInput())
+        load_onnx(save(onnx_model, tmp_path / "m.onnx"), OnnxInput())
 
 
 def test_a_model_of_two_inputs_is_refused(tmp_path: Path) -> None:
-    made = recogniser()
-    made.graph.input.append(helper.make_tensor_value_info("more", 1, [1]))
+    onnx_model = recogniser()
+    onnx_model.graph.input.append(helper.make_tensor_value_info("more", 1, [1]))
     with raising(ModelUnavailable, "onnx-inputs-wrong", count=2):
-        load_onnx(save(made, tmp_path / "m.onnx"), OnnxInput())
+        load_onnx(save(onnx_model, tmp_path / "m.onnx"), OnnxInput())
 
 
 def test_a_model_without_a_descriptor_is_refused(tmp_path: Path) -> None:
     nodes = [helper.make_node("Conv", ["x", "w"], ["c"]), helper.make_node("GlobalAveragePool", ["c"], ["g"])]
-    made = model([*nodes, helper.make_node("Flatten", ["g"], ["y"])], weights(w=(2, 3, 1, 1)))
+    onnx_model = model([*nodes, helper.make_node("Flatten", ["g"], ["y"])], weights(w=(2, 3, 1, 1)))
     with raising(ModelUnavailable, "onnx-output-wrong", shape="2"):
-        load_onnx(save(made, tmp_path / "m.onnx"), OnnxInput())
+        load_onnx(save(onnx_model, tmp_path / "m.onnx"), OnnxInput())
 
 
 @pytest.mark.parametrize("kind", [onnx.TensorProto.STRING, onnx.TensorProto.BOOL])
 def test_a_model_whose_descriptors_are_no_fractions_is_refused(kind: int, tmp_path: Path) -> None:
-    made = recogniser()
-    made.graph.node[-1].output[0] = "g"
-    made.graph.node.append(helper.make_node("Cast", ["g"], ["y"], to=kind))
-    made.graph.output[0].type.tensor_type.elem_type = kind
-    refused(made, tmp_path, "onnx-output-type-wrong", type=re.compile("tensor"))
+    onnx_model = recogniser()
+    onnx_model.graph.node[-1].output[0] = "g"
+    onnx_model.graph.node.append(helper.make_node("Cast", ["g"], ["y"], to=kind))
+    onnx_model.graph.output[0].type.tensor_type.elem_type = kind
+    refused(onnx_model, tmp_path, "onnx-output-type-wrong", type=re.compile("tensor"))
 
 
-def test_what_onnxruntime_can_not_run_is_refused_with_its_reason(tmp_path: Path) -> None:
-    made = recogniser(more=[helper.make_node("Identity", ["nowhere"], ["h"])])
+def test_a_model_that_onnxruntime_can_not_run_is_refused_with_its_reason(tmp_path: Path) -> None:
+    onnx_model = recogniser(more=[helper.make_node("Identity", ["nowhere"], ["h"])])
     with raising(ModelUnavailable, "onnx-failed", path=str(tmp_path / "m.onnx")):
-        load_onnx(save(made, tmp_path / "m.onnx"), OnnxInput())
+        load_onnx(save(onnx_model, tmp_path / "m.onnx"), OnnxInput())
 
 
 # With thresholds, in the program
@@ -491,27 +493,27 @@ def load(store: ModelStore, *names: str) -> tuple[Recogniser, ...]:
     return load_recognisers(names, store, CPU)
 
 
-def test_without_a_threshold_it_is_refused_with_what_to_do(file: Path, store: ModelStore) -> None:
+def test_without_a_threshold_it_is_refused_with_instructions(file: Path, store: ModelStore) -> None:
     name = f"onnx:{file}"
     with raising(ModelUnavailable, "brought-without-threshold", given=name):
         load(store, name)
 
 
-def test_it_is_named_by_its_file_and_what_it_takes(file: Path, store: ModelStore) -> None:
-    one, other = load(store, f"onnx:{file}?threshold=0.3", f"onnx:{file}?order=bgr&threshold=0.4")
-    assert one.name.startswith("onnx:tiny-") and other.name.startswith("onnx:tiny-") and one.name != other.name
-    assert (one.family, one.far1, one.far01, one.measured_by) == ("tiny", 0.3, 0.3, "vendor")
-    assert (other.far1, other.given) == (0.4, f"onnx:{file}?order=bgr&threshold=0.4")
+def test_its_name_depends_on_the_file_and_the_input_options(file: Path, store: ModelStore) -> None:
+    rgb, bgr = load(store, f"onnx:{file}?threshold=0.3", f"onnx:{file}?order=bgr&threshold=0.4")
+    assert rgb.name.startswith("onnx:tiny-") and bgr.name.startswith("onnx:tiny-") and rgb.name != bgr.name
+    assert (rgb.family, rgb.far1, rgb.far01, rgb.measured_by) == ("tiny", 0.3, 0.3, "vendor")
+    assert (bgr.far1, bgr.requested_name) == (0.4, f"onnx:{file}?order=bgr&threshold=0.4")
     (same,) = load(store, f"onnx:{file}?size=112&range=-1..1&threshold=0.3")
-    assert same.name == one.name
+    assert same.name == rgb.name
 
 
 def test_thresholds_belong_to_the_content_of_the_file_and_its_use(file: Path, store: ModelStore) -> None:
     loaded = load_network(f"onnx:{file}", store, CPU)
     save_own_thresholds({loaded.name: Impostors(9000, 0.4, 0.6, 0.1, 0.2)}, store, {loaded.name: loaded.key})
     moved = file.rename(file.parent / "moved.onnx")
-    (found,) = load(store, f"onnx:{moved}")
-    assert (found.far1, found.far01, found.impostor_std, found.measured_by) == (0.4, 0.6, 0.2, "user")
+    (measured,) = load(store, f"onnx:{moved}")
+    assert (measured.far1, measured.far01, measured.impostor_std, measured.measured_by) == (0.4, 0.6, 0.2, "user")
     (lower,) = load(store, f"onnx:{moved}?threshold=0.3")
     assert lower.far1 == 0.3
     with raising(ModelUnavailable, "brought-without-threshold"):
@@ -534,22 +536,22 @@ def test_a_photo_is_protected_from_it_and_another_one_judges(file: Path, store: 
     judge = save(recogniser(more=STRANGE), file.parent / "judge.onnx")
     names = (f"onnx:{file}?threshold=0.9", f"onnx:{judge}?threshold=0.9&range=0..255")
     result = protect(ProtectRequest(astronaut(), recognisers=names, steps=4, device="cpu"), store=store)
-    searched, judged = result.faces[0].similarities
-    assert (searched.held_out, judged.held_out) == (False, True)
+    searched, held_out = result.faces[0].similarities
+    assert (searched.held_out, held_out.held_out) == (False, True)
     assert 1 - searched.after > 5 * (1 - searched.before)
-    why = Message("onnx-not-convertible", operators=["Hardmax"])
-    assert Message("recogniser-judges-only", name=judged.recogniser, why=why) in result.warnings
+    reason = Message("onnx-not-convertible", operators=["Hardmax"])
+    assert Message("recogniser-judges-only", name=held_out.recogniser, why=reason) in result.warnings
     assert "nothing-left-to-hold-out" not in {warning.code for warning in result.warnings}
 
 
 def test_the_one_to_hold_out_may_be_brought_too(file: Path, store: ModelStore) -> None:
-    held = f"onnx:{file}?threshold=0.9"
-    request = ProtectRequest(astronaut(), recognisers=("mobileface",), hold_out=held)
-    both, _ = get_recognisers(name_recognisers(request), store, CPU, WarmModels())
-    assert [r.family for r in both] == ["mobileface", "tiny"]
-    assert [r.family for r in split_hold_out(both, request, [])] == ["mobileface"]
-    by_file = ProtectRequest(astronaut(), recognisers=("mobileface", held), hold_out="tiny")
-    assert [r.family for r in split_hold_out(both, by_file, [])] == ["mobileface"]
+    held_out = f"onnx:{file}?threshold=0.9"
+    request = ProtectRequest(astronaut(), recognisers=("mobileface",), hold_out=held_out)
+    recognisers, _ = get_recognisers(name_recognisers(request), store, CPU, WarmModels())
+    assert [r.family for r in recognisers] == ["mobileface", "tiny"]
+    assert [r.family for r in split_hold_out(recognisers, request, [])] == ["mobileface"]
+    by_file = ProtectRequest(astronaut(), recognisers=("mobileface", held_out), hold_out="tiny")
+    assert [r.family for r in split_hold_out(recognisers, by_file, [])] == ["mobileface"]
 
 
 def test_a_judge_leaves_the_usual_recogniser_held_out_too(tmp_path: Path, store: ModelStore) -> None:
@@ -576,10 +578,10 @@ def test_check_compares_with_it_too(file: Path, store: ModelStore) -> None:
 
 
 def command(store: ModelStore, *arguments: str) -> tuple[int, str]:
-    done = CliRunner().invoke(cli.c2p, ["--models", str(store.root), *arguments], standalone_mode=False)
-    if done.exception:
-        raise done.exception
-    return done.exit_code, done.output
+    result = CliRunner().invoke(cli.c2p, ["--models", str(store.root), *arguments], standalone_mode=False)
+    if result.exception:
+        raise result.exception
+    return result.exit_code, result.output
 
 
 def test_the_command_measures_its_thresholds_for_later_runs(
@@ -590,13 +592,13 @@ def test_the_command_measures_its_thresholds_for_later_runs(
     Image.fromarray(astronaut().pixels).save(faces / "many.png")
     (face,) = find_faces(astronaut(), store)
     # 630 pairs, as each face counts as another person.
-    many = [replace(face, mesh=face.mesh + np.float32(at)) for at in range(36)]
-    monkeypatch.setattr(impostors, "find_faces_in", lambda view, models: many)
+    detected = [replace(face, mesh=face.mesh + np.float32(offset)) for offset in range(36)]
+    monkeypatch.setattr(impostors, "find_faces_in", lambda view, models: detected)
     name = f"onnx:{file}"
     _, output = command(store, "thresholds", "--faces", str(faces), "--recogniser", name, "--save", "--json")
     (measured,) = json.loads(output)["recognisers"].values()
-    (found,) = load(store, name)
-    assert (found.far1, found.measured_by) == (measured["far1"], "user")
+    (loaded,) = load(store, name)
+    assert (loaded.far1, loaded.measured_by) == (measured["far1"], "user")
 
 
 @pytest.mark.parametrize(
@@ -627,7 +629,7 @@ def test_a_name_without_meaning_is_refused_before_any_photo_is_read(
         command(store, "protect", str(tmp_path / "a.png"), option, name.format(file))
 
 
-def test_a_name_says_what_the_model_takes(file: Path) -> None:
+def test_options_in_the_name_describe_the_models_input(file: Path) -> None:
     name = f"onnx:{file}?size=96&range=0..255&order=bgr&zoom=0.9&threshold=0.3"
     assert parse_user_recogniser(name) == OnnxName(name, file, OnnxInput(96, 0.0, 255.0, "bgr"), 0.9, 0.3)
 
@@ -649,12 +651,12 @@ def test_it_is_placed_on_a_device_like_those_that_ship(
 def test_a_recogniser_that_is_named_beside_the_usual_ones_is_loaded_once(
     store: ModelStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked: list[str] = []
+    loaded: list[str] = []
     monkeypatch.setattr(
-        recognition, "load_network", lambda name, *more: asked.append(name) or load_network(name, *more)
+        recognition, "load_network", lambda name, *arguments: loaded.append(name) or load_network(name, *arguments)
     )
     load(store, "auto", "mobileface")
-    assert sorted(asked) == sorted(recognition.recogniser_names(store))
+    assert sorted(loaded) == sorted(recognition.list_recognisers(store))
 
 
 def test_more_recognisers_are_added_to_those_that_are_listed(file: Path) -> None:

@@ -33,14 +33,14 @@ MEASURED = OtherPhotos("makeup", {}, ((0.25, 0.4), (0.5, 0.6), (1.0, 0.9)))
 def test_other_photos_are_lost_up_to_the_measured_similarity_regardless_of_the_same_photos_verdict(
     after: float, others: str, same: str
 ) -> None:
-    said = Similarity("r", "f", True, 0.99, after, far1=0.40, far01=0.60, other_photos_up_to=0.47)
-    assert (said.other_photos, said.verdict) == (others, same)
+    similarity = Similarity("r", "f", True, 0.99, after, far1=0.40, far01=0.60, other_photos_up_to=0.47)
+    assert (similarity.other_photos, similarity.verdict) == (others, same)
 
 
 def test_without_a_measurement_there_is_no_verdict_and_without_a_low_enough_value_it_may_match() -> None:
-    said = Similarity("r", "f", True, 0.99, -0.1, far1=0.40, far01=0.60)
-    assert said.other_photos is None
-    assert replace(said, other_photos_up_to=-1.0).other_photos == "may match"
+    similarity = Similarity("r", "f", True, 0.99, -0.1, far1=0.40, far01=0.60)
+    assert similarity.other_photos is None
+    assert replace(similarity, other_photos_up_to=-1.0).other_photos == "may match"
 
 
 def test_shares_at_other_strengths_are_interpolated() -> None:

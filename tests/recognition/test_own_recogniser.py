@@ -20,8 +20,8 @@ from c2p_core.models.loaded import WarmModels, load_models
 from c2p_core.models.manifest import Default
 from c2p_core.models.store import ModelStore
 from c2p_core.profiles import choose_profile
-from c2p_core.recognition import load_recognisers, recogniser_names
-from c2p_core.recognition.impostors import Impostors, people_in, save_own_thresholds
+from c2p_core.recognition import list_recognisers, load_recognisers
+from c2p_core.recognition.impostors import Impostors, group_photos_by_person, save_own_thresholds
 from c2p_core.recognition.thresholds import Thresholds, choose_limits
 from tests.error_assertions import raising, sentence
 from tests.toy_recogniser_files import DEFAULT, install_toy, list_toy
@@ -76,7 +76,7 @@ def test_one_for_research_only_is_never_used_unless_it_is_named(models: Path) ->
     list_toy(models, extra=RESEARCH)
     photo, messages = Photo(skimage.data.astronaut()), list[Message]()
     store, warm = ModelStore(models, offline=True), WarmModels()
-    assert "toy" not in recogniser_names(store)
+    assert "toy" not in list_recognisers(store)
     (face,) = check(photo, photo, store=store, device="cpu", warnings=messages)
     assert "toy" not in {s.recogniser for s in face.similarities} and messages == []
     loaded = load_models(choose_profile(ProtectRequest(photo), store, CPU).request, store, CPU, messages, warm)
@@ -84,19 +84,19 @@ def test_one_for_research_only_is_never_used_unless_it_is_named(models: Path) ->
 
 
 @pytest.mark.parametrize(("extra", "told"), [(RESEARCH, True), (DEFAULT, False)])
-def test_a_report_on_a_result_of_one_for_research_only_says_so(models: Path, extra: str, told: bool) -> None:
+def test_a_report_mentions_research_only_models(models: Path, extra: str, told: bool) -> None:
     list_toy(models, extra=extra)
     request = ProtectRequest(Photo(skimage.data.astronaut()), recognisers=("mobileface", "toy"), hold_out="mobileface")
     messages: list[Message] = []
     store = ModelStore(models, offline=True)
     load_models(choose_profile(request, store, CPU).request, store, CPU, messages, WarmModels())
     assert (Message("research-models-used", names=["toy"]) in messages) == told
-    written = photo_report(Path("a.png"), Path("b.png"), [], messages)["warnings"]
-    assert ("research-models-used" in {warning["code"] for warning in written}) == told
+    reported = photo_report(Path("a.png"), Path("b.png"), [], messages)["warnings"]
+    assert ("research-models-used" in {warning["code"] for warning in reported}) == told
 
 
 def test_it_is_listed_last_by_library_and_command(models: Path) -> None:
-    assert recogniser_names(ModelStore(models))[-2:] == ("mobilenet", "toy")
+    assert list_recognisers(ModelStore(models))[-2:] == ("mobilenet", "toy")
     listed = CliRunner().invoke(cli.c2p, ["--models", str(models), "models", "list", "--json"]).output
     assert json.loads(listed)[-1]["module"] == "toy_recogniser"
 
@@ -112,8 +112,8 @@ def test_a_network_that_loads_its_own_weights_needs_no_file(models: Path) -> Non
 def test_it_is_left_out_with_a_warning_without_any_threshold(models: Path) -> None:
     list_toy(models, extra="")
     warnings: list[Message] = []
-    found = load_recognisers("auto", ModelStore(models, offline=True), CPU, warnings)
-    assert "toy" not in {r.name for r in found}
+    recognisers = load_recognisers("auto", ModelStore(models, offline=True), CPU, warnings)
+    assert "toy" not in {r.name for r in recognisers}
     assert warnings == [Message("recogniser-left-out", name="toy", why=Message("threshold-missing", name="toy"))]
 
 
@@ -183,8 +183,8 @@ def test_the_lower_of_saved_and_default_thresholds_is_used(models: Path) -> None
 
 
 def test_the_lower_one_is_used_for_far01_too() -> None:
-    own = Thresholds(0.7, 0.95, 0.1, 0.2)
-    limits = [choose_limits("toy", Default(0.8, "a test", far01), None, own) for far01 in (0.9, 0.99, None)]
+    measured = Thresholds(0.7, 0.95, 0.1, 0.2)
+    limits = [choose_limits("toy", Default(0.8, "a test", far01), None, measured) for far01 in (0.9, 0.99, None)]
     assert [(limit.far1, limit.far01) for limit in limits] == [(0.7, 0.9), (0.7, 0.95), (0.7, 0.95)]
 
 
@@ -215,13 +215,13 @@ def test_damaged_own_thresholds_have_an_error_of_their_own(text: str, models: Pa
 
 def test_a_folder_without_photos_is_refused(tmp_path: Path) -> None:
     with raising(BadRequest, "folder-without-photos", path=str(tmp_path)):
-        people_in(tmp_path)
+        group_photos_by_person(tmp_path)
 
 
 def photos(folder: Path, *names: str) -> None:
-    for at, name in enumerate(names):
+    for index, name in enumerate(names):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        darker = (skimage.data.astronaut()[:320, 64:384] * (1 - 0.1 * at)).astype(np.uint8)
+        darker = (skimage.data.astronaut()[:320, 64:384] * (1 - 0.1 * index)).astype(np.uint8)
         Image.fromarray(darker).save(folder / name)
 
 
@@ -262,8 +262,8 @@ def test_people_are_named_by_folder_or_by_file_name_without_number(tmp_path: Pat
     for name in ("anna/x.jpg", "anna/y.jpg", "bob 1.png", "bob-2.png", "7.tif", "notes.txt"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
-    found = people_in(tmp_path)
-    assert {name: sorted(p.name for p in paths) for name, paths in found.items()} == {
+    people = group_photos_by_person(tmp_path)
+    assert {name: sorted(p.name for p in paths) for name, paths in people.items()} == {
         "anna": ["x.jpg", "y.jpg"],
         "bob": ["bob 1.png", "bob-2.png"],
         "7": ["7.tif"],

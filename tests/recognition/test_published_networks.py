@@ -34,44 +34,44 @@ def norm(name: str, channels: int) -> Layout:
 
 def resnet_layout(units: tuple[int, ...], attention: bool) -> Layout:
     """face.evoLVe and InsightFace_Pytorch: input_layer, body.N of one unit after the other, output_layer."""
-    found: Layout = {"input_layer.0.weight": (64, 3, 3, 3), **norm("input_layer.1", 64), "input_layer.2.weight": (64,)}
+    layout: Layout = {"input_layer.0.weight": (64, 3, 3, 3), **norm("input_layer.1", 64), "input_layer.2.weight": (64,)}
     number, before = 0, 64
     for count, width in zip(units, (64, 128, 256, 512), strict=True):
         for _ in range(count):
             body = f"body.{number}"
             if before != width:
-                found[f"{body}.shortcut_layer.0.weight"] = (width, before, 1, 1)
-                found |= norm(f"{body}.shortcut_layer.1", width)
-            found |= norm(f"{body}.res_layer.0", before) | norm(f"{body}.res_layer.4", width)
-            found[f"{body}.res_layer.1.weight"] = (width, before, 3, 3)
-            found[f"{body}.res_layer.2.weight"] = (width,)
-            found[f"{body}.res_layer.3.weight"] = (width, width, 3, 3)
+                layout[f"{body}.shortcut_layer.0.weight"] = (width, before, 1, 1)
+                layout |= norm(f"{body}.shortcut_layer.1", width)
+            layout |= norm(f"{body}.res_layer.0", before) | norm(f"{body}.res_layer.4", width)
+            layout[f"{body}.res_layer.1.weight"] = (width, before, 3, 3)
+            layout[f"{body}.res_layer.2.weight"] = (width,)
+            layout[f"{body}.res_layer.3.weight"] = (width, width, 3, 3)
             if attention:
-                found[f"{body}.res_layer.5.fc1.weight"] = (width // 16, width, 1, 1)
-                found[f"{body}.res_layer.5.fc2.weight"] = (width, width // 16, 1, 1)
+                layout[f"{body}.res_layer.5.fc1.weight"] = (width // 16, width, 1, 1)
+                layout[f"{body}.res_layer.5.fc2.weight"] = (width, width // 16, 1, 1)
             number, before = number + 1, width
-    found |= norm("output_layer.0", 512) | norm("output_layer.4", 512)
-    return found | {"output_layer.3.weight": (512, 512 * 7 * 7), "output_layer.3.bias": (512,)}
+    layout |= norm("output_layer.0", 512) | norm("output_layer.4", 512)
+    return layout | {"output_layer.3.weight": (512, 512 * 7 * 7), "output_layer.3.bias": (512,)}
 
 
 def mobile_layout() -> Layout:
     """InsightFace_Pytorch's MobileFaceNet with 512 values."""
 
     def layer(name: str, outputs: int, inputs: int, kernel: int = 1, slopes: bool = True) -> Layout:
-        found = {f"{name}.conv.weight": (outputs, inputs, kernel, kernel), **norm(f"{name}.bn", outputs)}
-        return found | ({f"{name}.prelu.weight": (outputs,)} if slopes else {})
+        layout = {f"{name}.conv.weight": (outputs, inputs, kernel, kernel), **norm(f"{name}.bn", outputs)}
+        return layout | ({f"{name}.prelu.weight": (outputs,)} if slopes else {})
 
     def block(name: str, inputs: int, inside: int, outputs: int) -> Layout:
         wide = layer(f"{name}.conv", inside, inputs) | layer(f"{name}.conv_dw", inside, 1, 3)
         return wide | layer(f"{name}.project", outputs, inside, slopes=False)
 
-    found = layer("conv1", 64, 3, 3) | layer("conv2_dw", 64, 1, 3)
-    found |= block("conv_23", 64, 128, 64) | block("conv_34", 64, 256, 128) | block("conv_45", 128, 512, 128)
+    layout = layer("conv1", 64, 3, 3) | layer("conv2_dw", 64, 1, 3)
+    layout |= block("conv_23", 64, 128, 64) | block("conv_34", 64, 256, 128) | block("conv_45", 128, 512, 128)
     for name, channels, inside, count in (("conv_3", 64, 128, 4), ("conv_4", 128, 256, 6), ("conv_5", 128, 256, 2)):
         for number in range(count):
-            found |= block(f"{name}.model.{number}", channels, inside, channels)
-    found |= layer("conv_6_sep", 512, 128) | layer("conv_6_dw", 512, 1, 7, slopes=False)
-    return found | {"linear.weight": (512, 512)} | norm("bn", 512)
+            layout |= block(f"{name}.model.{number}", channels, inside, channels)
+    layout |= layer("conv_6_sep", 512, 128) | layer("conv_6_dw", 512, 1, 7, slopes=False)
+    return layout | {"linear.weight": (512, 512)} | norm("bn", 512)
 
 
 def inception_layout() -> Layout:
@@ -84,31 +84,37 @@ def inception_layout() -> Layout:
     def mix(name: str, outputs: int, inputs: int) -> Layout:
         return {f"{name}.conv2d.weight": (outputs, inputs, 1, 1), f"{name}.conv2d.bias": (outputs,)}
 
-    found = basic("conv2d_1a", 32, 3, 3) | basic("conv2d_2a", 32, 32, 3) | basic("conv2d_2b", 64, 32, 3)
-    found |= basic("conv2d_3b", 80, 64, 1) | basic("conv2d_4a", 192, 80, 3) | basic("conv2d_4b", 256, 192, 3)
+    layout = basic("conv2d_1a", 32, 3, 3) | basic("conv2d_2a", 32, 32, 3) | basic("conv2d_2b", 64, 32, 3)
+    layout |= basic("conv2d_3b", 80, 64, 1) | basic("conv2d_4a", 192, 80, 3) | basic("conv2d_4b", 256, 192, 3)
     for number in range(5):
-        at = f"repeat_1.{number}"
-        found |= basic(f"{at}.branch0", 32, 256, 1) | basic(f"{at}.branch1.0", 32, 256, 1)
-        found |= basic(f"{at}.branch1.1", 32, 32, 3) | basic(f"{at}.branch2.0", 32, 256, 1)
-        found |= basic(f"{at}.branch2.1", 32, 32, 3) | basic(f"{at}.branch2.2", 32, 32, 3) | mix(at, 256, 96)
-    found |= basic("mixed_6a.branch0", 384, 256, 3) | basic("mixed_6a.branch1.0", 192, 256, 1)
-    found |= basic("mixed_6a.branch1.1", 192, 192, 3) | basic("mixed_6a.branch1.2", 256, 192, 3)
+        block = f"repeat_1.{number}"
+        layout |= basic(f"{block}.branch0", 32, 256, 1) | basic(f"{block}.branch1.0", 32, 256, 1)
+        layout |= basic(f"{block}.branch1.1", 32, 32, 3) | basic(f"{block}.branch2.0", 32, 256, 1)
+        layout |= basic(f"{block}.branch2.1", 32, 32, 3) | basic(f"{block}.branch2.2", 32, 32, 3) | mix(block, 256, 96)
+    layout |= basic("mixed_6a.branch0", 384, 256, 3) | basic("mixed_6a.branch1.0", 192, 256, 1)
+    layout |= basic("mixed_6a.branch1.1", 192, 192, 3) | basic("mixed_6a.branch1.2", 256, 192, 3)
     for number in range(10):
-        at = f"repeat_2.{number}"
-        found |= basic(f"{at}.branch0", 128, 896, 1) | basic(f"{at}.branch1.0", 128, 896, 1)
-        found |= basic(f"{at}.branch1.1", 128, 128, 1, 7) | basic(f"{at}.branch1.2", 128, 128, 7, 1) | mix(at, 896, 256)
+        block = f"repeat_2.{number}"
+        layout |= basic(f"{block}.branch0", 128, 896, 1) | basic(f"{block}.branch1.0", 128, 896, 1)
+        layout |= (
+            basic(f"{block}.branch1.1", 128, 128, 1, 7)
+            | basic(f"{block}.branch1.2", 128, 128, 7, 1)
+            | mix(block, 896, 256)
+        )
     for branch, widths in (("branch0", (256, 384)), ("branch1", (256, 256)), ("branch2", (256, 256, 256))):
         before = 896
-        for at, width in enumerate(widths):
-            found |= basic(f"mixed_7a.{branch}.{at}", width, before, 1 if at == 0 else 3)
+        for block, width in enumerate(widths):
+            layout |= basic(f"mixed_7a.{branch}.{block}", width, before, 1 if block == 0 else 3)
             before = width
-    for at in (*(f"repeat_3.{number}" for number in range(5)), "block8"):
-        found |= basic(f"{at}.branch0", 192, 1792, 1) | basic(f"{at}.branch1.0", 192, 1792, 1)
-        found |= (
-            basic(f"{at}.branch1.1", 192, 192, 1, 3) | basic(f"{at}.branch1.2", 192, 192, 3, 1) | mix(at, 1792, 384)
+    for block in (*(f"repeat_3.{number}" for number in range(5)), "block8"):
+        layout |= basic(f"{block}.branch0", 192, 1792, 1) | basic(f"{block}.branch1.0", 192, 1792, 1)
+        layout |= (
+            basic(f"{block}.branch1.1", 192, 192, 1, 3)
+            | basic(f"{block}.branch1.2", 192, 192, 3, 1)
+            | mix(block, 1792, 384)
         )
-    found |= {"last_linear.weight": (512, 1792), **norm("last_bn", 512)}
-    return found | {"logits.weight": (8631, 512), "logits.bias": (8631,)}
+    layout |= {"last_linear.weight": (512, 1792), **norm("last_bn", 512)}
+    return layout | {"logits.weight": (8631, 512), "logits.bias": (8631,)}
 
 
 LAYOUTS: dict[str, tuple[Callable[[], nn.Module], Layout]] = {
@@ -123,17 +129,17 @@ LAYOUTS: dict[str, tuple[Callable[[], nn.Module], Layout]] = {
 def test_the_tensors_are_those_of_the_published_file(name: str) -> None:
     make, layout = LAYOUTS[name]
     with torch.device("meta"):
-        found = {key: tuple(value.shape) for key, value in make().state_dict().items()}
-    assert found == layout
+        shapes = {key: tuple(value.shape) for key, value in make().state_dict().items()}
+    assert shapes == layout
 
 
 def random_state(network: nn.Module, seed: int) -> State:
     """Weights with which every layer says something: no mean is 0, no variance and no slope is 1."""
     generator = torch.Generator().manual_seed(seed)
-    found = {}
+    state = {}
     for name, tensor in network.state_dict().items():
         if name.endswith("num_batches_tracked"):
-            found[name] = torch.tensor(7)
+            state[name] = torch.tensor(7)
             continue
         noise = torch.randn(tensor.shape, generator=generator)
         if name.endswith("running_var"):
@@ -144,8 +150,8 @@ def random_state(network: nn.Module, seed: int) -> State:
             noise = noise * 0.1 + 0.6
         else:
             noise *= 0.1
-        found[name] = noise
-    return found
+        state[name] = noise
+    return state
 
 
 class Reference:
@@ -242,7 +248,7 @@ class Reference:
     "name",
     ["irse50", "mobileface-amt", "facenet", "fewer units of ir152", pytest.param("ir152", marks=pytest.mark.slow)],
 )
-def test_a_network_computes_what_its_reference_does(name: str, tmp_path: Path) -> None:
+def test_a_network_computes_the_same_as_its_reference(name: str, tmp_path: Path) -> None:
     network = ArcFaceResnet((1, 2, 1, 1), False) if name not in LAYOUTS else LAYOUTS[name][0]()
     state = random_state(network, seed=len(name))
     if name == "facenet":
@@ -261,9 +267,9 @@ def test_a_network_computes_what_its_reference_does(name: str, tmp_path: Path) -
         "facenet": lambda: reference.inception(exact),
     }[name]()
     with torch.no_grad():
-        made = network.eval()(chips)
-    assert made.shape == (1, 512) and float(expected.std()) > 0.01
-    error = float((made.double() - expected).norm() / expected.norm())
+        descriptor = network.eval()(chips)
+    assert descriptor.shape == (1, 512) and float(expected.std()) > 0.01
+    error = float((descriptor.double() - expected).norm() / expected.norm())
     assert error < 1e-4
 
 

@@ -18,13 +18,13 @@ from c2p_core.faces.landmarks import to_tensor
 from c2p_core.io.colour_profiles import to_srgb
 from c2p_core.models.store import ModelStore, bundle_dir
 from c2p_core.photo import Photo
-from c2p_core.recognition import Recogniser, known_recognisers, load_recognisers, recogniser_names
-from c2p_core.recognition.decoys import decoy_warnings, load_decoys, nearest_decoy
+from c2p_core.recognition import Recogniser, list_known_recognisers, list_recognisers, load_recognisers
+from c2p_core.recognition.decoys import list_decoy_warnings, load_decoys, nearest_decoy
 from c2p_core.recognition.thresholds import read_thresholds
 from tests.error_assertions import raising
 
 CPU = torch.device("cpu")
-RECOGNISERS = recogniser_names(ModelStore(offline=True))
+RECOGNISERS = list_recognisers(ModelStore(offline=True))
 
 
 @cache
@@ -63,9 +63,9 @@ def incomplete(tmp_path: Path) -> ModelStore:
 def test_embeddings_are_unit_vectors_of_each_picture_alone(name: str) -> None:
     image, mesh = astronaut()
     embed = recogniser(name).embed
-    both = embed(torch.cat([image, image.flip(2)]), mesh.expand(2, -1, -1))
-    torch.testing.assert_close(both.norm(dim=1), torch.ones(2))
-    torch.testing.assert_close(both[:1], embed(image, mesh), atol=1e-4, rtol=0)
+    embeddings = embed(torch.cat([image, image.flip(2)]), mesh.expand(2, -1, -1))
+    torch.testing.assert_close(embeddings.norm(dim=1), torch.ones(2))
+    torch.testing.assert_close(embeddings[:1], embed(image, mesh), atol=1e-4, rtol=0)
 
 
 @pytest.mark.parametrize("name", RECOGNISERS)
@@ -73,35 +73,35 @@ def test_the_same_face_in_a_worse_picture_is_recognised(name: str) -> None:
     image, mesh = astronaut()
     small = F.interpolate(image, (110, 110), mode="bilinear", antialias=True)
     worse = F.interpolate(small, (256, 256), mode="bilinear") ** 1.2
-    known = recogniser(name)
-    assert float((known.embed(image, mesh) * known.embed(worse, mesh + 0.5)).sum()) > known.far01
+    loaded = recogniser(name)
+    assert float((loaded.embed(image, mesh) * loaded.embed(worse, mesh + 0.5)).sum()) > loaded.far01
 
 
 @pytest.mark.parametrize("name", RECOGNISERS)
 def test_gradients_say_how_the_similarity_changes(name: str) -> None:
     image, mesh = astronaut()
     embed = recogniser(name).embed
-    own = embed(image, mesh)
+    original = embed(image, mesh)
     darker = (image**1.5).requires_grad_()
-    (gradient,) = torch.autograd.grad((embed(darker, mesh) * own).sum(), darker)
+    (gradient,) = torch.autograd.grad((embed(darker, mesh) * original).sum(), darker)
     step = 1e-4 * gradient / gradient.square().mean().sqrt()
     with torch.no_grad():
-        up, down = ((embed(darker + sign * step, mesh) * own).sum() for sign in (1, -1))
+        up, down = ((embed(darker + sign * step, mesh) * original).sum() for sign in (1, -1))
     assert float((gradient * step).sum()) == pytest.approx(float(up - down) / 2, rel=0.1)
 
 
 def test_every_recogniser_ships_with_the_program(bare: ModelStore) -> None:
     warnings: list[Message] = []
-    assert tuple(one.name for one in load_recognisers("auto", bare, CPU, warnings)) == RECOGNISERS
+    assert tuple(loaded.name for loaded in load_recognisers("auto", bare, CPU, warnings)) == RECOGNISERS
     assert warnings == []
 
 
 def test_auto_skips_unavailable_recognisers_with_a_warning(incomplete: ModelStore) -> None:
     warnings: list[Message] = []
-    found = load_recognisers("auto", incomplete, CPU, warnings)
-    assert [one.name for one in found] == ["dlib-resnet", "faceres", "mobilefacenet", "mobilenet"]
-    said = [(warning.code, warning.fields["name"], warning.fields["why"].code) for warning in warnings]
-    assert said == [("recogniser-left-out", name, "model-missing") for name in ("faceres-deep", "mobileface")]
+    loaded = load_recognisers("auto", incomplete, CPU, warnings)
+    assert [r.name for r in loaded] == ["dlib-resnet", "faceres", "mobilefacenet", "mobilenet"]
+    reported = [(warning.code, warning.fields["name"], warning.fields["why"].code) for warning in warnings]
+    assert reported == [("recogniser-left-out", name, "model-missing") for name in ("faceres-deep", "mobileface")]
 
 
 def test_an_unavailable_named_recogniser_is_an_error(incomplete: ModelStore) -> None:
@@ -114,7 +114,7 @@ def test_recognisers_with_the_same_loss_are_held_out_together(bare: ModelStore) 
 
 
 def test_the_error_for_an_unknown_recogniser_names_the_known_ones(bare: ModelStore) -> None:
-    with raising(BadRequest, "recogniser-unknown", name="arcface", known=list(known_recognisers(bare))):
+    with raising(BadRequest, "recogniser-unknown", name="arcface", known=list(list_known_recognisers(bare))):
         load_recognisers(["arcface"], bare, CPU)
 
 
@@ -124,8 +124,8 @@ def test_a_recogniser_named_twice_is_loaded_once(bare: ModelStore) -> None:
 
 def test_every_recogniser_has_ordered_thresholds_that_hold_on_other_faces(bare: ModelStore) -> None:
     path = bare.path("thresholds")
-    for name, own in read_thresholds(path).items():
-        assert own.impostor_mean < own.far1 < own.far01 < 1
+    for name, thresholds in read_thresholds(path).items():
+        assert thresholds.impostor_mean < thresholds.far1 < thresholds.far01 < 1
         checked = json.loads(path.read_text())["recognisers"][name]["sources"]["synthetic"]
         assert 0.005 < checked["val_rate_at_far1"] < 0.02
     assert set(read_thresholds(path)) == set(RECOGNISERS)
@@ -139,12 +139,12 @@ def test_damaged_thresholds_are_refused(tmp_path: Path, text: str) -> None:
 
 
 def test_decoys_are_different_people_for_every_recogniser(bare: ModelStore) -> None:
-    known = [recogniser(name) for name in RECOGNISERS]
-    decoys = load_decoys(bare.path("decoys"), known, CPU)
+    recognisers = [recogniser(name) for name in RECOGNISERS]
+    decoys = load_decoys(bare.path("decoys"), recognisers, CPU)
     assert len(decoys) == 16
-    for one in known:
-        people = torch.stack([decoy[one.name] for decoy in decoys])
-        assert float((people @ people.T).fill_diagonal_(-1).max()) < one.far1
+    for r in recognisers:
+        people = torch.stack([decoy[r.name] for decoy in decoys])
+        assert float((people @ people.T).fill_diagonal_(-1).max()) < r.far1
 
 
 def test_damaged_decoys_are_refused(tmp_path: Path) -> None:
@@ -153,14 +153,14 @@ def test_damaged_decoys_are_refused(tmp_path: Path) -> None:
         load_decoys(tmp_path / "decoys.safetensors", [], CPU)
 
 
-def test_a_recogniser_that_decoys_do_not_know_is_named_and_has_no_say(tmp_path: Path) -> None:
+def test_a_recogniser_without_decoy_embeddings_is_named_and_ignored(tmp_path: Path) -> None:
     save_file({"mobileface": torch.eye(3)}, tmp_path / "decoys.safetensors")
-    both = [recogniser("mobileface"), recogniser("dlib-resnet")]
-    decoys = load_decoys(tmp_path / "decoys.safetensors", both, CPU)
+    recognisers = [recogniser("mobileface"), recogniser("dlib-resnet")]
+    decoys = load_decoys(tmp_path / "decoys.safetensors", recognisers, CPU)
     assert [list(decoy) for decoy in decoys] == [["mobileface"]] * 3
-    assert decoy_warnings(both, decoys) == [Message("recogniser-without-decoys", name="dlib-resnet")]
-    own = {"mobileface": torch.tensor([0.0, 1.0, 0.0]), "dlib-resnet": torch.ones(2)}
-    assert torch.equal(nearest_decoy(own, decoys)["mobileface"], own["mobileface"])
+    assert list_decoy_warnings(recognisers, decoys) == [Message("recogniser-without-decoys", name="dlib-resnet")]
+    embeddings = {"mobileface": torch.tensor([0.0, 1.0, 0.0]), "dlib-resnet": torch.ones(2)}
+    assert torch.equal(nearest_decoy(embeddings, decoys)["mobileface"], embeddings["mobileface"])
 
 
 def test_without_any_decoys_there_is_none_to_go_to(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from functools import cache
 from importlib.resources import files
 
 from c2p_core.guidance.tables import TABLES
-from c2p_core.guidance.vocabulary import known_words
+from c2p_core.guidance.vocabulary import list_known_words
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -62,7 +62,7 @@ def to_english(prompt: str) -> str:
     changed = False
     while words:
         first = words[0]
-        english = first in known_words() or first in TABLES.stop_words
+        english = first in list_known_words() or first in TABLES.stop_words
         found = next((found for language in _languages() if (found := language.find(words))), None)
         # A word of both languages is English, unless a longer phrase begins with it.
         if found is None or (english and found[0] == 1):
