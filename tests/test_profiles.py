@@ -183,5 +183,5 @@ def test_the_workers_greeting_names_its_profile_and_the_reason(
     monkeypatch.setenv("C2P_PROFILE", profile)
     # What the greeting waits for, but not what this is about.
     monkeypatch.setattr("c2p_core.models.loaded.warm_up", lambda *_: None)
-    profile = Jobs(bare).about()["profile"]
+    profile = Jobs(bare).describe()["profile"]
     assert profile["name"] == name and profile["why"]["code"] == code

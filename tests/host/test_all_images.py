@@ -42,8 +42,8 @@ def test_each_open_image_gets_its_layer_and_one_without_a_face_is_named_with_the
     first, second, third = outcome.results["names"]
     assert first == ["red lipstick", "Background"] and second == ["cover", "red lipstick", "Background"]
     assert third == ["sky"] and outcome.results["same"]
-    assert "Images with a new layer: 2 of 3." in outcome.words
-    assert f"Left out: {Message('no-face').text()}" in outcome.words
+    assert "Images with a new layer: 2 of 3." in outcome.output
+    assert f"Left out: {Message('no-face').text()}" in outcome.output
 
 
 def test_repeat_runs_over_all_open_images_again(gimp: Gimp) -> None:
@@ -66,7 +66,7 @@ def test_repeat_runs_over_all_open_images_again(gimp: Gimp) -> None:
         ["cover", "pink lipstick", "Background"],
         ["sky"],
     ]
-    assert "Images with a new layer: 2 of 3." in outcome.words
+    assert "Images with a new layer: 2 of 3." in outcome.output
 
 
 def test_when_none_can_be_protected_the_run_fails_and_says_why_of_each(gimp: Gimp) -> None:

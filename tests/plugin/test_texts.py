@@ -102,7 +102,7 @@ def test_real_messages_of_library_and_client_are_translated_into_german(
     (tmp_path / "stylegan2").mkdir()
     (tmp_path / "stylegan2" / "generator.pt").touch()
     with pytest.raises(BadRequest) as refused:
-        JobHeader({"seed": 12_345_678_901}).integer("seed", 0, 0, 2**31 - 1)
+        JobHeader({"seed": 12_345_678_901}).read_integer("seed", 0, 0, 2**31 - 1)
     (missing,) = missing_priors(tmp_path).values()
     with pytest.raises(WorkerProblem) as failed:
         start(WorkerLocation("test", ["/no/such/python"], str(tmp_path / "run"), {}))
