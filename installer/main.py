@@ -153,10 +153,9 @@ def test(installation: Installation, offline: bool, *, quick: bool = False) -> i
     if failed:
         print(f"FAILED: {', '.join(failed)} (see above)", flush=True)
     _print_step("pytest")
-    # One thread per worker: more would compete for the cores. Three workers keep two cores busy, since tests in GIMP
-    # wait a third of their time. A file is one piece: what is tested in GIMP's window builds on what was done there
-    # before; tests/conftest.py puts files in order.
-    pytest: list[str | Path] = [installation.python, "-m", "pytest", "-n", "3", "--dist", "loadfile"]
+    # One thread per worker: more would compete for the cores. Three workers took longer than two on two cores. A file is
+    # one piece: what is tested in GIMP's window builds on what was done there before; tests/conftest.py orders files.
+    pytest: list[str | Path] = [installation.python, "-m", "pytest", "-n", "2", "--dist", "loadfile"]
     pytest += ["--no-loadscope-reorder", "--durations", "20", "--durations-min", "5"]
     if quick:
         pytest += ["-m", QUICK]
