@@ -73,7 +73,7 @@ def import_model(model: FoundModel, root: Path, progress: Progress) -> list[Mess
     """Copy a model into ``root``/name; each copy is checked, as a download is.
 
     Args:
-        found: the model.
+        model: the model.
         root: folder of fetched models.
         progress: called with the bytes copied so far and their total.
 

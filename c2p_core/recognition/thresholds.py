@@ -79,7 +79,7 @@ def read_thresholds(path: Path) -> dict[str, Thresholds]:
 
 
 def read_own_thresholds(root: Path) -> dict[str, Thresholds]:
-    """Read the user's own thresholds by recogniser (``Loaded.key``); {} without a file.
+    """Read the user's own thresholds by recogniser (``LoadedNetwork.key``); {} without a file.
 
     Args:
         root: folder of the fetched models.
