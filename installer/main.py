@@ -153,8 +153,8 @@ def test(installation: Installation, offline: bool, *, quick: bool = False) -> i
     if failed:
         print(f"FAILED: {', '.join(failed)} (see above)", flush=True)
     _print_step("pytest")
-    # One thread per worker: more would compete for the cores. Three workers took longer than two on two cores. A file is
-    # one piece: what is tested in GIMP's window builds on what was done there before; tests/conftest.py orders files.
+    # One thread per worker: more would compete for the cores. On two cores, three workers took longer than two. A file
+    # is one piece: what is tested in GIMP's window builds on earlier tests there; tests/conftest.py orders the files.
     pytest: list[str | Path] = [installation.python, "-m", "pytest", "-n", "2", "--dist", "loadfile"]
     pytest += ["--no-loadscope-reorder", "--durations", "20", "--durations-min", "5"]
     if quick:
@@ -265,7 +265,7 @@ def uninstall(installation: Installation) -> int:
         for line in try_step(step):
             print(line)
     for command in sorted(other_commands):
-        print(f"The filter led to another installation, which stays; to remove it too: {command}")
+        print(f"The filter belonged to another installation, which was kept; to remove it too: {command}")
     with contextlib.suppress(OSError):
         data_home().rmdir()  # only when it is empty
     return code

@@ -61,7 +61,7 @@ def test_a_code_is_words_with_hyphens_and_a_text_one_line() -> None:
 def test_an_error_has_a_code_fields_and_an_english_sentence() -> None:
     error = BadRequest("strength-out-of-range", value=7.0, low=0, high=1)
     assert (error.code, error.fields) == ("strength-out-of-range", {"value": 7.0, "low": 0, "high": 1})
-    assert str(error) == "Strength 7 has no meaning; choose one from 0 to 1."
+    assert str(error) == "Strength 7 is out of range; choose one from 0 to 1."
 
 
 @pytest.mark.parametrize("kind", [C2PError, *C2PError.__subclasses__()])

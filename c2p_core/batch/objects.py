@@ -15,7 +15,7 @@ from functools import lru_cache
 from typing import Any
 
 from c2p_core.batch.urls import join_url
-from c2p_core.errors import BadRequest, C2PError, CannotWrite, UnreadableImage, first_line
+from c2p_core.errors import BadRequest, C2PError, CannotWrite, Message, UnreadableImage, first_line
 
 _MAX_BYTES = 2 << 30
 """Size limit of a photo; the limits of the decoders are lower."""
@@ -52,7 +52,7 @@ class Store:
         if stamp is None:
             return None
         if stamp[0] > max_bytes:
-            raise CannotWrite("store-unusable", url=join_url(self.url, name), reason="it is too large")
+            raise CannotWrite("store-unusable", url=join_url(self.url, name), reason=Message("object-too-large"))
         return self.fetch(name)
 
     def fetch(self, name: str) -> bytes | None:
@@ -88,7 +88,7 @@ class Store:
         """Write an object under a new name.
 
         Raises:
-            FileExistsError: there is one, which stays.
+            FileExistsError: there is already one, which is kept.
             CannotWrite: it can't be written.
         """
         # Some S3-compatible stores ignore the condition, and would replace it.
@@ -183,7 +183,7 @@ def read_object(url: str) -> tuple[bytes, Stamp]:
         if before is None:
             raise UnreadableImage("image-missing", path=url)
         if before[0] > _MAX_BYTES:
-            raise UnreadableImage("image-read-failed", path=url, reason="it is too large")
+            raise UnreadableImage("image-read-failed", path=url, reason=Message("object-too-large"))
         data = store.fetch(name) or b""
         if store.stat(name) != before or len(data) != before[0]:
             raise UnreadableImage("photo-changing", path=url)

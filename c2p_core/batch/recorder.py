@@ -81,7 +81,7 @@ class Recorder:
         """
         if not (self.folder / STATE_FOLDER).is_dir():
             # After a disk was unplugged, the folder would be created again on the disk that it was mounted on.
-            raise CannotWrite("folder-unusable", path=str(self.folder), reason="it is gone")
+            raise CannotWrite("folder-unusable", path=str(self.folder), reason=Message("folder-gone"))
         row = Row(
             place=outcome.item.place,
             settings=self.digest_settings(outcome.item.path),

@@ -110,7 +110,9 @@ class StoreRecorder(Recorder):
                 return None
         stamp = self.store.stat(name)
         if stamp is None:
-            raise CannotWrite("store-unusable", url=join_url(self.store.url, name), reason="it was not kept") from None
+            raise CannotWrite(
+                "store-unusable", url=join_url(self.store.url, name), reason=Message("object-not-kept")
+            ) from None
         self.reader.update(name, stamp)
         self.journal.finish(number, target, stamp[1])
         return replace(row, number=number, state="done", result_mtime_ns=stamp[1])

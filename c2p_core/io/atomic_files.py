@@ -68,7 +68,7 @@ def put_in_place(part: Path, path: Path, *, replace: bool = False) -> None:
         replace: whether an existing file of that name is replaced.
 
     Raises:
-        FileExistsError: there is a file of that name, which stays.
+        FileExistsError: there is already a file of that name, which is kept.
         OSError: it can't be moved there.
     """
     with _removed_on_error(part):

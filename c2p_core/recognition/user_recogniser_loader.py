@@ -54,7 +54,7 @@ def load_user_recogniser(name: str, offline: bool, device: torch.device) -> Load
         device: the device that it runs on.
 
     Raises:
-        BadRequest: there is no such file or model, or an option has no meaning.
+        BadRequest: there is no such file or model, or an option is not valid.
         ModelUnavailable: a package is missing, or the file can't be read or is no recogniser.
     """
     parsed = parse_user_recogniser(name)

@@ -114,7 +114,7 @@ def parse_user_recogniser(name: str) -> UserRecogniserName:
     """Parse a name for which ``is_user_recogniser`` holds.
 
     Raises:
-        BadRequest: there is no such file, or an option is unknown or has no meaning.
+        BadRequest: there is no such file, or an option is unknown or not valid.
     """
     kind, rest = (_ONNX, name[len(_ONNX) :]) if name.startswith(_ONNX) else (_FRBENCH, name[len(_FRBENCH) :])
     location, _, options = rest.rpartition("?") if "?" in rest else (rest, "", "")

@@ -182,7 +182,7 @@ def _check_settings(settings: dict[str, Any]) -> dict[str, Any]:
     """The settings.
 
     Raises:
-        ValueError: one of them has no meaning.
+        ValueError: one of them is not valid.
     """
     for key, value in settings.items():
         if not _is_usable(key, value):

@@ -23,16 +23,16 @@ def N_(text):
 
 ENGLISH = {
     # What a request asks for
-    "strength-out-of-range": N_("Strength {value:g} has no meaning; choose one from {low:g} to {high:g}."),
-    "steps-out-of-range": N_("{value} search steps have no meaning; choose {low} to {high}."),
-    "seed-out-of-range": N_("Seed {value} has no meaning; choose one from {low} to {high}."),
+    "strength-out-of-range": N_("Strength {value:g} is out of range; choose one from {low:g} to {high:g}."),
+    "steps-out-of-range": N_("{value} search steps are out of range; choose {low} to {high}."),
+    "seed-out-of-range": N_("Seed {value} is out of range; choose one from {low} to {high}."),
     "prompt-too-long": N_("The prompt is longer than {limit} characters; a few words are enough."),
     "references-too-many": N_("{count} reference photos are too many; give at most {limit}."),
     "references-of-others": N_("No reference photo shows the person of face {face}, so that none was used for it."),
     "looks-not-read": N_("'{path}' can't be read ({reason}); check its permissions."),
     "looks-not-toml": N_("'{path}' is no valid TOML ({reason}); correct it, or move it away to begin anew."),
-    "looks-key-unknown": N_("'{path}' says {key}, which has no meaning there; the keys are {known}."),
-    "looks-value-wrong": N_("What '{path}' says for {key} has no meaning; write it as in {example}."),
+    "looks-key-unknown": N_("'{path}' contains {key}, which is not valid there; the keys are {known}."),
+    "looks-value-wrong": N_("The value of {key} in '{path}' is not valid; write it as in {example}."),
     "faces-not-read": N_("'{path}' can't be read ({reason}); delete it and run 'c2p people' again."),
     "label-unmatched": N_("{label} names no face that was found; correct it, or take it out."),
     "people-not-listed": N_("There is no list of faces '{path}'; run 'c2p people' first."),
@@ -75,7 +75,7 @@ ENGLISH = {
     "output-is-file": N_("'{path}' is a file; -o must be a folder when there are several photos."),
     "output-names-file": N_("'{path}' names one file; -o must be a folder when there are several photos."),
     "outputs-collide": N_("Two of the photos would both become '{path}'; protect them in two runs."),
-    "result-exists": N_("There is a file '{path}' already, which stays; use --overwrite, or name another file."),
+    "result-exists": N_("There is already a file '{path}', which was kept; use --overwrite, or name another file."),
     "input-overwritten": N_("'{path}' would be overwritten; choose another name for the result."),
     "ending-unknown": N_("'{name}' needs an ending that says the format: {known}."),
     "jpeg-without-transparency": N_("JPEG can't hold the transparency of this photo; write '{instead}' instead."),
@@ -108,7 +108,7 @@ ENGLISH = {
     "part-damaged": N_("metadata with a wrong checksum"),
     "part-further-data": N_("further data of the camera or program"),
     "part-sidecar": N_("the sidecar '{name}', which is no XMP that can be read"),
-    "sidecar-exists": N_("There is a sidecar '{path}' already, which stays; delete it if it is out of date."),
+    "sidecar-exists": N_("There is already a sidecar '{path}', which was kept; delete it if it is out of date."),
     "sidecar-not-written": N_("The sidecar '{path}' could not be written: {why}."),
     "edit-not-marked": N_(
         "The result is not marked as edited (IPTC Digital Source Type), because its XMP data have no room for that or"
@@ -173,6 +173,10 @@ ENGLISH = {
     "store-not-installed": N_(
         "What reads and writes '{url}' is not installed ({reason}); install the program with its extra `remote`."
     ),
+    # Reasons within other messages.
+    "object-too-large": N_("it is too large"),
+    "object-not-kept": N_("the store did not keep it"),
+    "folder-gone": N_("it no longer exists"),
     "store-unusable": N_(
         "Could not use '{url}' ({reason}); check the name, the network and your access, and run the batch again."
     ),
@@ -267,7 +271,7 @@ ENGLISH = {
     "layer-too-small": N_("A picture of {width} x {height} pixels has no face; choose a larger layer."),
     "selection-hides-change": N_("The selection leaves nothing of the change; select the face, or select nothing."),
     # Jobs that a plug-in asks for in a wrong way
-    "setting-out-of-range": N_("The {setting} {value} has no meaning; it goes from {low:.10g} to {high:.10g}."),
+    "setting-out-of-range": N_("The {setting} {value} is out of range; it goes from {low:.10g} to {high:.10g}."),
     "setting-unknown": N_("There is no {setting} '{value}'; choose one of {known}."),
     "setting-unclear": N_(
         "The worker can't make sense of {setting} = {value}; please report this error of the plug-in."
@@ -323,7 +327,7 @@ ENGLISH = {
     "profile-ignored": N_(
         "The photo's colour profile is damaged or does not fit its pixels; its colours were taken for sRGB."
     ),
-    "gpu-unusable": N_("PyTorch can't use the graphics card ({reason}); the processor does its work."),
+    "gpu-unusable": N_("PyTorch can't use the graphics card ({reason}); the processor is used instead."),
     "faces-in-turns": N_("The graphics card has too little memory for all faces at once; they were searched in turn."),
     "search-without-graphs": N_(
         "The graphics card has too little memory to replay recorded work; the search took longer without it."
@@ -493,7 +497,7 @@ ENGLISH = {
     ),
     "models-not-in-folder": N_("No file in '{path}' is one of {names}; name the folder that has them."),
     "licences-not-accepted": N_(
-        "Nobody is here to accept the licences of {names}; read them above and add --accept-licences."
+        "The licences of {names} have not been accepted; read them above and add --accept-licences."
     ),
     "model-ships": N_("The model {name} is part of the program and can't be removed; name one that you added."),
     "model-of-package": N_(
@@ -556,8 +560,8 @@ ENGLISH = {
         " docs/python.md shows."
     ),
     "checkpoint-no-network": N_("{file} holds no table of weights by name; choose the file of the weights themselves."),
-    "brought-option-unknown": N_("{option} in '{name}' has no meaning; valid options are {known}."),
-    "brought-option-wrong": N_("{option} in '{name}' has no meaning; write it as in {example}."),
+    "brought-option-unknown": N_("{option} in '{name}' is not valid; valid options are {known}."),
+    "brought-option-wrong": N_("The value of {option} in '{name}' is not valid; write it as in {example}."),
     "brought-without-threshold": N_(
         "There is no threshold for the recogniser {name}, and without one no verdict; measure it with `c2p thresholds"
         " --faces DIR --recogniser '{given}' --save`, or say its maker's, as in threshold=0.3."
@@ -778,12 +782,12 @@ ENGLISH = {
     "nothing-changed": N_("Nothing was changed; raise the strength and try again."),
     "preset-unknown": N_("There is no makeup style number {number}; choose 1 to {count}, or 0 for the written one."),
     "preset-name-unusable": N_("A preset needs a name of one line with up to {limit} characters; write one."),
-    "preset-exists": N_("There is a preset “{name}” already, which stays; write another name."),
+    "preset-exists": N_("There is already a preset “{name}”, which was kept; write another name."),
     "preset-gone": N_("The preset “{name}” can't be read any more; save it again."),
     "presets-too-many": N_("There are {limit} presets, and no more are kept; delete one first."),
     "preset-damaged": N_("The file {path} is no usable preset ({reason}), and is left out; delete it or mend it."),
     "preset-not-written": N_("Presets can't be kept in {path} ({reason}); nothing was changed."),
-    "report-exists": N_("There is a file {path} already, which stays; write another name for the report, or none."),
+    "report-exists": N_("There is already a file {path}, which was kept; write another name for the report, or none."),
     "report-not-written": N_("The report can't be written to {path} ({reason}); choose another file."),
 }
 
