@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import subprocess
@@ -50,6 +51,22 @@ def test_one_bad_file_stops_nothing_and_is_exit_code_8(shoot: Path, tmp_path: Pa
     code, output, err = run(shoot, "-o", tmp_path / "out")
     assert code == cli.SOME_FAILED and "2 photos protected" in output
     assert "bad.jpg' is not a JPEG" in err and err.splitlines()[-1] == "c2p: 1 of 3 photos failed."
+
+
+def test_the_end_names_a_folder_that_cannot_be_read(
+    shoot: Path, tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scandir = os.scandir
+
+    def refuse(folder: str) -> object:
+        if str(folder).endswith("day 1"):
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return scandir(folder)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    code, output, err = run(shoot, "-o", tmp_path / "out")
+    assert code == cli.SOME_FAILED and "1 photo protected" in output
+    assert str(shoot / "day 1") in err.splitlines()[-1] and "photos failed" not in err
 
 
 def test_photos_without_a_face_are_no_failure(shoot: Path, tmp_path: Path, run: Run) -> None:
