@@ -28,15 +28,17 @@ _FATAL = ("journal-unusable", "folder-unusable", "store-unusable", "store-lock-l
 
 def tidy(folder: Path, journal: Journal) -> None:
     """Clean up after an interrupted run: announced results are done if they are in their places, else forgotten."""
+    folders = {folder / STATE_FOLDER, folder / REPORT_FOLDER}
     for row in journal.read_announced():
         assert row.target is not None and row.number is not None
         target = folder / row.target
+        folders.add(target.parent)  # of its temporary file if that is on another disk
         if matches_row(target, row):
             journal.finish(row.number, row.target, target.stat().st_mtime_ns)
         else:
             journal.forget(row.number)
-    for name in (STATE_FOLDER, REPORT_FOLDER):
-        for part in find_parts(folder / name):
+    for folder_of_parts in folders:
+        for part in find_parts(folder_of_parts):
             part.unlink(missing_ok=True)
 
 

@@ -24,6 +24,7 @@ from c2p_core.batch.journal import Journal, Row
 from c2p_core.batch.layout import Item
 from c2p_core.errors import BadRequest, CannotWrite, ModelUnavailable
 from c2p_core.io import atomic_files
+from c2p_core.io.atomic_files import find_parts
 from tests.batch.darken import JOB, darken, read_results, run_batch, save
 from tests.checkout import ROOT, environment
 
@@ -470,6 +471,27 @@ def kill_and_go_on(shoot: Path, out: Path, moment: int) -> bool:
     # What was there after the kill was whole and is still there: nothing was made twice.
     assert complete <= {hashlib.sha256(data).hexdigest() for data in read_results(out).values()}
     return ended.returncode == -9
+
+
+def test_what_a_killed_run_left_beside_a_result_on_another_disk_is_removed(
+    shoot: Path, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Killed(BaseException):
+        pass
+
+    def end(*_: object, **__: object) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(recorder.Recorder, "_choose_parts_folder", lambda _, folder: folder)
+        patch.setattr(recorder, "put_in_place", end)
+        patch.setattr(Path, "unlink", end)  # a process that is killed removes nothing
+        with pytest.raises(Killed):
+            run_batch([str(shoot / "day 1"), str(shoot / "landscape.png")], out)
+    assert len(find_parts(out / "day 1")) == 1
+    run_batch(shoot, out)
+    assert find_parts(out / "day 1") == []
+    assert_consistent(out)
 
 
 @pytest.mark.parametrize("seed", range(3))
