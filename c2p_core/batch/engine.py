@@ -20,6 +20,7 @@ from c2p_core.io import report
 from c2p_core.photo_file import UNEXPECTED_EXIT_CODE
 
 if TYPE_CHECKING:
+    from c2p_core.io.sidecars import Turn
     from c2p_core.models.store import ModelStore
 
 
@@ -93,6 +94,7 @@ class Outcome:
         faces: how many were protected.
         seconds: duration of the searches.
         reuse: the earlier result.
+        turn: how the result's file is turned against the photo's, for its sidecars.
     """
 
     item: Item
@@ -105,6 +107,7 @@ class Outcome:
     faces: int = 0
     seconds: float = 0.0
     reuse: Reuse | None = None
+    turn: Turn | None = None
 
 
 @dataclass(frozen=True)

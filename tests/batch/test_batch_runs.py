@@ -25,7 +25,16 @@ from c2p_core.batch.layout import Item
 from c2p_core.errors import BadRequest, CannotWrite, ModelUnavailable
 from c2p_core.io import atomic_files
 from c2p_core.io.atomic_files import find_parts
-from tests.batch.darken import JOB, darken, read_results, run_batch, save
+from tests.batch.darken import (
+    JOB,
+    SIDEWAYS_SIDECAR,
+    TURNED_REGION,
+    darken,
+    read_results,
+    run_batch,
+    save,
+    save_sideways,
+)
 from tests.checkout import ROOT, environment
 
 
@@ -396,6 +405,18 @@ def test_sidecars_come_beside_results_and_a_later_run_does_not_touch_them(shoot:
     sidecar.write_bytes(b"edited")
     run_batch(shoot, out)
     assert sidecar.read_bytes() == b"edited"
+
+
+def test_regions_in_a_sidecar_are_turned_with_a_result_that_is_stored_upright(out: Path, tmp_path: Path) -> None:
+    # The second one is copied from the result of the first.
+    photos = [save_sideways(tmp_path / "shoot" / name) for name in ("a.png", "day 1/b.png", "c.jpg")]
+    for photo in photos:
+        photo.with_suffix(".xmp").write_bytes(SIDEWAYS_SIDECAR)
+    summary, _ = run_batch(tmp_path / "shoot", out)
+    assert (summary.protected, summary.copied) == (3, 1)
+    turned = {name: TURNED_REGION in (out / f"{name}.xmp").read_bytes() for name in ("a", "day 1/b", "c")}
+    # A JPEG stays as it is stored.
+    assert turned == {"a": True, "day 1/b": True, "c": False}
 
 
 def test_a_mark_is_a_setting(shoot: Path, out: Path) -> None:

@@ -18,15 +18,16 @@ from skimage import data
 from c2p_core import pipeline
 from c2p_core.api import CancelToken, Face, FaceReport, Progress, ProtectRequest, ProtectResult
 from c2p_core.batch import local
-from c2p_core.batch.engine import Control, Job, Outcome
+from c2p_core.batch.engine import Control, Job, Outcome, Reuse
 from c2p_core.batch.layout import Item
 from c2p_core.batch.local import protect_here
 from c2p_core.batch.reading import read_settled
 from c2p_core.direction import Direction
 from c2p_core.errors import Message, UnreadableImage
 from c2p_core.io import photo_files
+from c2p_core.io.sidecars import Turn
 from c2p_core.models.store import ModelStore
-from tests.batch.darken import save
+from tests.batch.darken import save, save_sideways
 
 OPTIONS = {"faces": "all", "steps": 1, "prompt": "red lipstick"}
 
@@ -169,6 +170,13 @@ def test_looks_learn_immediately_that_a_photo_has_failed(
     looks = OnlyStrong()
     (outcome,) = protect_here(make_items({"face": shoot["face"]}), Job(OPTIONS, looks=looks), make_control(store, []))
     assert (outcome.state, looks.learnt) == ("failed", [None])
+
+
+def test_a_copy_of_an_earlier_result_says_how_it_is_turned(tmp_path: Path, store: ModelStore) -> None:
+    items = make_items({name: save_sideways(tmp_path / name) for name in ("a.png", "b.jpg")})
+    control = replace(make_control(store, []), find_reuse=lambda item, digest: Reuse(1, b"result"))
+    turns = {outcome.item.place: outcome.turn for outcome in protect_here(items, Job(OPTIONS), control)}
+    assert turns == {"a.png": Turn(6, 32, 24), "b.jpg": None}
 
 
 def test_a_cancelled_run_begins_no_search_and_ends(shoot: dict[str, Path], store: ModelStore) -> None:
