@@ -60,6 +60,7 @@ class _Pool:
         self._control = control
         self._backlog = backlog
         self._processes: list[_Process] = []
+        self._cancelled = False
 
     def run(self) -> Generator[Outcome, None, None]:
         try:
@@ -90,21 +91,30 @@ class _Pool:
 
     def _hand_out(self) -> None:
         if self._control.cancel.cancelled:
-            self._backlog.clear()
+            self._cancel_all()
+            return
         for process in self._processes:
             while not process.ending and len(process.items) < _PHOTOS_PER_PROCESS:
                 item = self._backlog.take()
                 if item is None:
-                    if self._control.cancel.cancelled:
-                        self._send(process, ("cancel", None))
                     # Another process may still die, and leave its photos to this one.
-                    elif any(other.items for other in self._processes if other is not process):
+                    if any(other.items for other in self._processes if other is not process):
                         break
                     self._send(process, ("end", None))
                     process.ending = True
                     break
                 process.items[item.number] = item
                 self._send(process, ("photo", item))
+
+    def _cancel_all(self) -> None:
+        """Drop the photos that are left, and tell every process once, whatever it works on."""
+        if self._cancelled:
+            return
+        self._cancelled = True
+        self._backlog.clear()
+        for process in self._processes:
+            self._send(process, ("cancel", None))
+            process.ending = True
 
     def _send(self, process: _Process, message: tuple[str, object]) -> None:
         try:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from c2p_core.api import CancelToken
+from c2p_core.api import CancelToken, Progress
 from c2p_core.batch.engine import Backlog, Control, Job, Outcome, Reuse
 from c2p_core.batch.layout import Item
 from c2p_core.batch.processes import protect_in_processes
@@ -34,6 +34,18 @@ def with_process(items: Iterable[Item], job: Job, control: Control) -> Generator
 def without_models(items: Iterable[Item], job: Job, control: Control) -> Generator[Outcome, None, None]:
     raise ModelUnavailable("model-missing", name="mtcnn", source="x")
     yield
+
+
+def until_cancelled(items: Iterable[Item], job: Job, control: Control) -> Generator[Outcome, None, None]:
+    """Searches each photo until it is cancelled; after five seconds it gives up."""
+    for item in items:
+        control.report_progress(item, Progress("search"))
+        end = time.monotonic() + 5
+        while not control.cancel.cancelled:
+            if time.monotonic() > end:
+                yield Outcome(item, "failed")
+                break
+            time.sleep(0.01)
 
 
 def make_items(folder: Path, *names: str) -> list[Item]:
@@ -78,6 +90,14 @@ def test_a_cancelled_run_ends_soon(tmp_path: Path, store: ModelStore) -> None:
         outcomes.append(outcome)
         cancel.cancel()
     assert 1 <= len(outcomes) < 12
+
+
+def test_cancelling_ends_the_searches_of_processes_that_have_all_the_photos_they_may_have(
+    tmp_path: Path, store: ModelStore
+) -> None:
+    items, cancel = make_items(tmp_path, "a", "b", "c", "d"), CancelToken()
+    control = Control(lambda: store, cancel, report_progress=lambda item, progress: cancel.cancel())
+    assert list(protect_in_processes(2, until_cancelled)(iter(items), JOB, control)) == []
 
 
 def test_a_missing_model_ends_the_run(tmp_path: Path, store: ModelStore) -> None:
