@@ -1,7 +1,7 @@
 """The engine of several processes on this machine, each of which runs the one-process engine.
 
 This process hands out photos and passes on their outcomes. A process that dies, such as for lack of memory, affects
-only its photos: they are tried once more, and one that ends its process again has failed.
+only its photos: each is tried once more, alone in a process, and one that ends its process again has failed.
 """
 
 from __future__ import annotations
@@ -95,10 +95,11 @@ class _Pool:
             return
         for process in self._processes:
             while not process.ending and len(process.items) < _PHOTOS_PER_PROCESS:
-                item = self._backlog.take()
+                item = self._backlog.take(process.items.values())
                 if item is None:
-                    # Another process may still die, and leave its photos to this one.
-                    if any(other.items for other in self._processes if other is not process):
+                    # A photo that is tried alone must be finished before the next one. And another process may still
+                    # die, and leave its photos to this one.
+                    if not self._backlog.empty or any(other.items for other in self._processes if other is not process):
                         break
                     self._send(process, ("end", None))
                     process.ending = True

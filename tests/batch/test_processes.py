@@ -16,7 +16,7 @@ from c2p_core.batch.layout import Item
 from c2p_core.batch.processes import protect_in_processes
 from c2p_core.errors import ModelUnavailable
 from c2p_core.models.store import ModelStore
-from tests.batch.darken import JOB, darken, save
+from tests.batch.darken import JOB, darken, save, with_read_ahead
 
 
 def with_process(items: Iterable[Item], job: Job, control: Control) -> Generator[Outcome, None, None]:
@@ -76,6 +76,13 @@ def test_a_process_that_dies_costs_nothing_but_the_photo_that_kills_it(tmp_path:
     assert (error["code"], error["fields"]["reason"]) == ("process-ended", "SIGKILL")
 
 
+def test_a_photo_beside_one_that_kills_its_process_is_done(tmp_path: Path, store: ModelStore) -> None:
+    items = make_items(tmp_path, "good", "deadly", "a", "b")
+    run = protect_in_processes(1, with_read_ahead)
+    outcomes = [(o.item.place, o.state) for o in run(iter(items), JOB, make_control(store))]
+    assert sorted(outcomes) == [("a.png", "done"), ("b.png", "done"), ("deadly.png", "failed"), ("good.png", "done")]
+
+
 def test_earlier_results_are_looked_up_in_the_first_process(tmp_path: Path, store: ModelStore) -> None:
     items = make_items(tmp_path, "a", "b")
     asking = Control(lambda: store, CancelToken(), find_reuse=lambda item, digest: Reuse(7) if item.number else None)
@@ -106,17 +113,19 @@ def test_a_missing_model_ends_the_run(tmp_path: Path, store: ModelStore) -> None
     assert error.value.code == "model-missing"
 
 
-def test_requeued_photos_go_out_first_and_one_that_kills_again_has_failed() -> None:
-    items = [Item(number, f"s3://shoot/{number}.png", f"{number}.png") for number in range(4)]
+def test_photos_of_a_dead_worker_are_tried_alone_and_one_that_kills_again_has_failed() -> None:
+    items = [Item(number, f"s3://shoot/{number}.png", f"{number}.png") for number in range(5)]
     backlog = Backlog(iter(items), 2)
-    taken = [backlog.take(), backlog.take()]
-    assert list(backlog.requeue(items[:2], "SIGKILL")) == [] and backlog.count(9) == 4
-    assert [backlog.take(), backlog.take()] == taken == items[:2]
-    (failed,) = backlog.requeue(items[:2], "SIGKILL")
+    assert [backlog.take(), backlog.take(items[:1])] == items[:2]
+    assert list(backlog.requeue(items[:2], "SIGKILL")) == [] and backlog.count(9) == 5
+    assert backlog.take() == items[0] and backlog.take(items[:1]) is None and not backlog.empty
+    assert backlog.take(items[2:3]) == items[2], "a worker with another photo gets new ones"
+    (failed,) = backlog.requeue(items[:1], "SIGKILL")
     assert (failed.item, failed.report["photo"]) == (items[0], "s3://shoot/0.png")
-    assert [backlog.take() for _ in range(4)] == [*items[1:], None] and backlog.empty
+    assert [backlog.take() for _ in range(4)] == [items[1], *items[3:], None] and backlog.empty
 
 
 def test_a_photo_whose_machine_went_is_not_at_fault() -> None:
     backlog, item = Backlog(iter(()), 1), Item(0, "a.png", "a.png")
-    assert list(backlog.requeue([item], "gone", at_fault=False)) == [] and backlog.take() == item
+    other = Item(1, "b.png", "b.png")
+    assert list(backlog.requeue([item], "gone", at_fault=False)) == [] and backlog.take([other]) == item
