@@ -20,11 +20,14 @@ from typing import Any, cast
 from c2p_core.api import CancelToken, Progress
 from c2p_core.batch.engine import Backlog, Control, Engine, Job, Outcome
 from c2p_core.batch.layout import Item
+from c2p_core.errors import BadRequest
 from c2p_core.models.store import ModelStore
 
 # Photos that a process has at a time: one being searched, and the next, whose faces are detected meanwhile.
 _PHOTOS_PER_PROCESS = 2
 _MAX_TRIES = 2
+# Consecutive processes that may die before their first outcome: as many as three bad photos end.
+_MAX_FAILED_STARTS = 6
 
 
 def protect_in_processes(count: int, engine: Engine | None = None) -> Engine:
@@ -50,6 +53,7 @@ class _Process:
     link: connection.Connection
     items: dict[int, Item] = field(default_factory=dict)
     ending: bool = False
+    has_finished_any: bool = False
 
 
 class _Pool:
@@ -61,6 +65,7 @@ class _Pool:
         self._backlog = backlog
         self._processes: list[_Process] = []
         self._cancelled = False
+        self._failed_starts = 0
 
     def run(self) -> Generator[Outcome, None, None]:
         try:
@@ -131,6 +136,9 @@ class _Pool:
             return
         if kind == "outcome":
             process.items.pop(payload.item.number, None)
+            if not process.has_finished_any:
+                process.has_finished_any = True
+                self._failed_starts = 0
             yield payload
         elif kind == "progress":
             self._control.report_progress(*payload)
@@ -140,13 +148,22 @@ class _Pool:
             raise payload
 
     def _replace_ended(self, process: _Process) -> Iterator[Outcome]:
-        """Remove a process that ended, and start another one if photos are left."""
+        """Remove a process that ended, and start another one if photos are left.
+
+        Raises:
+            BadRequest: no process gets as far as an outcome.
+        """
         process.process.join()
         process.link.close()
         self._processes.remove(process)
         if self._control.cancel.cancelled or (process.ending and not process.items):
             return
-        yield from self._backlog.requeue(list(process.items.values()), _describe_end(process.process.exitcode))
+        reason = _describe_end(process.process.exitcode)
+        if not process.has_finished_any:
+            self._failed_starts += 1
+            if self._failed_starts >= _MAX_FAILED_STARTS:
+                raise BadRequest("processes-die", reason=reason)
+        yield from self._backlog.requeue(list(process.items.values()), reason)
         self._processes.append(self._start())
 
 

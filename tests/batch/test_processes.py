@@ -14,7 +14,7 @@ from c2p_core.api import CancelToken, Progress
 from c2p_core.batch.engine import Backlog, Control, Job, Outcome, Reuse
 from c2p_core.batch.layout import Item
 from c2p_core.batch.processes import protect_in_processes
-from c2p_core.errors import ModelUnavailable
+from c2p_core.errors import BadRequest, ModelUnavailable
 from c2p_core.models.store import ModelStore
 from tests.batch.darken import JOB, darken, save, with_read_ahead
 
@@ -34,6 +34,13 @@ def with_process(items: Iterable[Item], job: Job, control: Control) -> Generator
 def without_models(items: Iterable[Item], job: Job, control: Control) -> Generator[Outcome, None, None]:
     raise ModelUnavailable("model-missing", name="mtcnn", source="x")
     yield
+
+
+def without_memory(items: Iterable[Item], job: Job, control: Control) -> Generator[Outcome, None, None]:
+    """Dies of any photo."""
+    for _ in items:
+        os.kill(os.getpid(), signal.SIGKILL)
+    yield from ()
 
 
 def until_cancelled(items: Iterable[Item], job: Job, control: Control) -> Generator[Outcome, None, None]:
@@ -111,6 +118,15 @@ def test_a_missing_model_ends_the_run(tmp_path: Path, store: ModelStore) -> None
     with pytest.raises(ModelUnavailable) as error:
         list(protect_in_processes(1, without_models)(iter(make_items(tmp_path, "a")), JOB, make_control(store)))
     assert error.value.code == "model-missing"
+
+
+def test_processes_that_die_before_they_finish_anything_end_the_run(tmp_path: Path, store: ModelStore) -> None:
+    items, failed = make_items(tmp_path, *(f"{number}" for number in range(12))), []
+    with pytest.raises(BadRequest) as error:
+        for outcome in protect_in_processes(3, without_memory)(iter(items), JOB, make_control(store)):
+            failed.append(outcome)
+    assert (error.value.code, error.value.fields) == ("processes-die", {"reason": "SIGKILL"})
+    assert len(failed) <= 3, "the other photos are left for the next run"
 
 
 def test_photos_of_a_dead_worker_are_tried_alone_and_one_that_kills_again_has_failed() -> None:
