@@ -9,7 +9,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from c2p_core.api import Face, FaceLook, ProtectRequest, ProtectResult, Trace
+from c2p_core.api import CancelToken, Face, FaceLook, ProtectRequest, ProtectResult, Trace
 from c2p_core.errors import BadRequest
 from c2p_core.faces.boxes import match_face
 from c2p_core.faces.select import choose_faces
@@ -18,8 +18,8 @@ from c2p_core.people.listing import ListedFace, Listing, find_labelled, name_pho
 from c2p_core.people.looks_file import FaceLabel, Looks, PersonLook, read_looks
 from c2p_core.people.results import Results
 
-# Seconds that a photo waits for an earlier one of the same person, whose outcome never comes if the run ends.
-WAIT_SECONDS = 30.0
+# Seconds after which a photo that waits for an earlier one of the same person looks whether the run was stopped.
+_POLL_SECONDS = 0.2
 # The latest protected faces of a person, from which the next one is pushed away.
 _MAX_TRACES = 20
 
@@ -100,17 +100,22 @@ class ShootLooks:
         people = [(face, self._people[face]) for face in self._get_listed_faces(path)]
         return {"people": [[face.number, person, *self._describe_choice(person)] for face, person in people]}
 
-    def choose(self, path: str, request: ProtectRequest, faces: Sequence[Face]) -> ProtectRequest | None:
+    def choose(
+        self, path: str, request: ProtectRequest, faces: Sequence[Face], cancel: CancelToken
+    ) -> ProtectRequest | None:
         """The request for a photo with these faces; None if none of them is to be protected.
 
         Waits until earlier photos of the same people are finished.
+
+        Raises:
+            Cancelled: the run was stopped meanwhile.
         """
         usable = choose_faces(faces, request.faces, [])
         people = {face.number: self._find_person(face, path) for face in usable}
         wanted = {number: person for number, person in people.items() if self._is_wanted(person)}
         if not wanted:
             return None
-        traces = self._await_traces(path, {number: person for number, person in wanted.items() if person})
+        traces = self._await_traces(path, {number: person for number, person in wanted.items() if person}, cancel)
         looks = []
         for number, person in wanted.items():
             person_look = self._get_look(person)
@@ -138,16 +143,13 @@ class ShootLooks:
                     self._remember(people[trace.number], trace)
             self._changed.notify_all()
 
-    def _await_traces(self, path: str, people: dict[int, int]) -> dict[int, tuple[Trace, ...]]:
+    def _await_traces(self, path: str, people: dict[int, int], cancel: CancelToken) -> dict[int, tuple[Trace, ...]]:
         awaited = set(people.values())
-
-        def find_pending() -> list[str]:
-            return [earlier for earlier, numbers in self._unfinished.items() if awaited.intersection(numbers.values())]
-
         with self._changed:
-            self._changed.wait_for(lambda: not find_pending(), WAIT_SECONDS)
-            for photo in find_pending():
-                del self._unfinished[photo]
+            # However long it takes: an earlier photo given up would be forgotten, and its people match this one.
+            while any(awaited.intersection(numbers.values()) for numbers in self._unfinished.values()):
+                cancel.raise_if_cancelled()
+                self._changed.wait(_POLL_SECONDS)
             self._unfinished[path] = people
             for person in awaited - set(self._traces):
                 self._traces[person] = self._recall(person)
