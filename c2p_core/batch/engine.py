@@ -10,6 +10,7 @@ import operator
 from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from c2p_core.api import CancelToken, Face, Progress, ProtectRequest, ProtectResult
@@ -47,6 +48,10 @@ class Looks(Protocol):
 
     def learn(self, path: str, result: ProtectResult | None) -> None:
         """Called with every result, before it is written, and with None for a photo without a result."""
+        ...
+
+    def add_earlier_result(self, path: str, protected: Path) -> None:
+        """Called in the first process with a photo whose earlier result is used, and the file of that result."""
         ...
 
 

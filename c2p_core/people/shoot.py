@@ -67,6 +67,8 @@ class ShootLooks:
         self._changed = threading.Condition()
         self._unfinished: dict[str, dict[int, int]] = {}
         self._traces: dict[int, tuple[Trace, ...]] = {}
+        # Faces on earlier results of which the run has learnt after their person's traces were recalled.
+        self._not_recalled: dict[int, list[ListedFace]] = {}
 
     @classmethod
     def read(cls, path: Path, only: Collection[int] = (), skip: Collection[int] = ()) -> ShootLooks:
@@ -88,6 +90,16 @@ class ShootLooks:
         """Also push away from these protected photos of earlier runs; call it before any ``choose``."""
         self._results = results
         self._finished = {name_photo(Path(source), self._folder): source for source in results.files}
+
+    def add_earlier_result(self, path: str, protected: Path) -> None:
+        """Also push away from this protected photo of an earlier run."""
+        name = name_photo(Path(path), self._folder)
+        with self._changed:
+            self._results.files[path] = protected
+            self._finished[name] = path
+            for face in self._photos.get(name, ()):
+                if self._people[face] in self._traces:
+                    self._not_recalled.setdefault(self._people[face], []).append(face)
 
     def find_unlisted(self, paths: Iterable[str]) -> list[str]:
         """The photos that the list of faces doesn't cover yet: no face in them is assigned to a person."""
@@ -151,21 +163,25 @@ class ShootLooks:
                 cancel.raise_if_cancelled()
                 self._changed.wait(_POLL_SECONDS)
             self._unfinished[path] = people
-            for person in awaited - set(self._traces):
+            for person in awaited:
                 self._traces[person] = self._recall(person)
             return {person: self._traces.get(person, ()) for person in awaited}
 
     def _recall(self, person: int) -> tuple[Trace, ...]:
-        """The traces that earlier runs left of a person: protected faces, without codes."""
-        protected_faces = [
-            face for face, number in self._people.items() if number == person and face.photo in self._finished
-        ]
+        """The traces of a person: those that earlier runs left, protected faces without codes, and then this run's."""
+        if person in self._traces:
+            protected_faces = self._not_recalled.pop(person, [])
+        else:
+            protected_faces = [
+                face for face, number in self._people.items() if number == person and face.photo in self._finished
+            ]
         embeddings = (
             (face.number, self._results.embed(self._finished[face.photo], face.box))
             for face in reversed(protected_faces)
         )
         traces = (Trace(number, {}, embedding) for number, embedding in embeddings if embedding)
-        return tuple(islice(traces, _MAX_TRACES))[::-1]
+        recalled = tuple(islice(traces, _MAX_TRACES))[::-1]
+        return (*recalled, *self._traces.get(person, ()))[-_MAX_TRACES:]
 
     def _remember(self, person: int, trace: Trace) -> None:
         # Codes are larger than embeddings, and only the last one is used.

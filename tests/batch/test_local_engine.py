@@ -50,6 +50,9 @@ class OnlyStrong:
     def learn(self, path: str, result: ProtectResult | None) -> None:
         self.learnt.append(result)
 
+    def add_earlier_result(self, path: str, protected: Path) -> None:
+        pass
+
 
 @pytest.fixture(scope="module")
 def shoot(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:

@@ -198,6 +198,21 @@ def test_a_run_that_goes_on_leads_away_from_what_earlier_ones_have_protected(tmp
     assert len(look.earlier) == 2 and len(results.requested) == requested
 
 
+def test_an_earlier_result_that_is_recognised_during_the_run_is_led_away_from_too(tmp_path: Path) -> None:
+    results = FakeResults({})
+    looks = ShootLooks(Looks(), LISTED, tmp_path, results=results)
+    choose(looks, "a.jpg", tmp_path, 1)
+    looks.learn(str(tmp_path / "a.jpg"), result(trace(1, 0.1)))
+    looks.add_earlier_result(str(tmp_path / "b.jpg"), Path("b.protected.jpg"))
+    look, other = choose(looks, "a.jpg", tmp_path, 1, 2).looks  # type: ignore[union-attr]
+    assert [float(earlier.protected["dlib"][0]) for earlier in look.earlier] == pytest.approx([0.7, 0.1])
+    # The search goes on from the last photo of this run.
+    assert [set(earlier.code) for earlier in look.earlier] == [set(), {"shape"}] and other.earlier == ()
+    looks.learn(str(tmp_path / "a.jpg"), None)
+    (look, _) = choose(looks, "a.jpg", tmp_path, 1, 2).looks  # type: ignore[union-attr]
+    assert len(look.earlier) == 2 and results.requested == ["b.jpg"]
+
+
 def test_another_process_gets_the_same_looks_without_traces(tmp_path: Path) -> None:
     looks = make(tmp_path, "[person.1]\nseed = 5", skip=[2])
     choose(looks, "a.jpg", tmp_path, 1)
