@@ -33,7 +33,7 @@ from benchmarks.rows import ALONE, SHOOT, SHOOT_FILE, SHOOT_METHODS
 from benchmarks.suites import gallery
 from benchmarks.suites.lights import photograph_in_lights
 from c2p_core import faces
-from c2p_core.api import Face, FaceReport, ProtectRequest
+from c2p_core.api import CancelToken, Face, FaceReport, ProtectRequest
 from c2p_core.device import pick_device
 from c2p_core.faces.regions import OUTER_LIPS
 from c2p_core.faces.view import View
@@ -130,7 +130,7 @@ def protect_person(photos: Mapping[str, Path], options: Mapping[str, Any], metho
     for label, path, photo, face in with_face:
         request = ProtectRequest(photo, faces=(face.number,), layers=True, **options)
         if method != ALONE:
-            resolved = looks.choose(str(path), request, [face])
+            resolved = looks.choose(str(path), request, [face], CancelToken())
             assert resolved is not None  # nobody is skipped
             request = resolved if method == SHOOT else _drop_codes(resolved)
         result = protect(request, store=store, warm=warm)

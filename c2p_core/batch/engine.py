@@ -10,6 +10,7 @@ import operator
 from collections import Counter, deque
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from c2p_core.api import CancelToken, Face, Progress, ProtectRequest, ProtectResult
@@ -28,20 +29,30 @@ class Looks(Protocol):
     """Chooses looks for single faces; for `c2p people`.
 
     ``choose`` is called in the thread that searches, for one photo after the other. ``learn`` follows for each of them,
-    perhaps in another thread, when the photo is finished or has failed; ``choose`` may wait for the ``learn`` of an
-    earlier photo.
+    perhaps in another thread, when the photo is finished or has failed, unless the run is cancelled; ``choose`` may
+    wait for the ``learn`` of an earlier photo.
     """
 
     def settings_for(self, path: str) -> Mapping[str, Any]:
         """The settings that determine the result of a photo, as JSON values; other settings mean another result."""
         ...
 
-    def choose(self, path: str, request: ProtectRequest, faces: Sequence[Face]) -> ProtectRequest | None:
-        """The request for a photo with these faces; None if none of them is to be protected."""
+    def choose(
+        self, path: str, request: ProtectRequest, faces: Sequence[Face], cancel: CancelToken
+    ) -> ProtectRequest | None:
+        """The request for a photo with these faces; None if none of them is to be protected.
+
+        Raises:
+            Cancelled: the run was cancelled while this waited.
+        """
         ...
 
     def learn(self, path: str, result: ProtectResult | None) -> None:
         """Called with every result, before it is written, and with None for a photo without a result."""
+        ...
+
+    def add_earlier_result(self, path: str, protected: Path) -> None:
+        """Called in the first process with a photo whose earlier result is used, and the file of that result."""
         ...
 
 

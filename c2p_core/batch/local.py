@@ -198,7 +198,7 @@ class _Pipeline:
     def _search_one(self, detected: _DetectedPhoto) -> _SearchedPhoto:
         request, detection = self._make_request(detected.photo), detected.detection
         if self._job.looks is not None:
-            chosen = self._job.looks.choose(detected.item.path, request, detection.faces)
+            chosen = self._job.looks.choose(detected.item.path, request, detection.faces, self._control.cancel)
             if chosen is None:
                 raise NoFace("no-face-chosen")
             request, warnings = chosen, list(detection.warnings)

@@ -183,6 +183,9 @@ def run(
             row = recorder.record(outcome)
             if row.state in ("done", "without-face"):
                 results.add(to_known_result(row))
+            if job.looks is not None and outcome.reuse is not None and row.state == "done" and row.target is not None:
+                # Only now is it known to belong to this photo, such as one that was moved since.
+                job.looks.add_earlier_result(row.source, folder.path / row.target)
             summary.add(row, outcome.reuse)
             summary.seconds = time.monotonic() - start
             finish(row, summary)

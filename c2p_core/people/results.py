@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -27,12 +26,12 @@ class Results:
     """Finished photos.
 
     Attributes:
-        files: the protected photo of each source, both as paths.
+        files: the protected photo of each source, both as paths; more may be added.
         models: folder of the models; the default one when None.
         device: to compute on.
     """
 
-    files: Mapping[str, Path]
+    files: dict[str, Path]
     models: Path | None = None
     device: Device = "auto"
 

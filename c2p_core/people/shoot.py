@@ -9,7 +9,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from c2p_core.api import Face, FaceLook, ProtectRequest, ProtectResult, Trace
+from c2p_core.api import CancelToken, Face, FaceLook, ProtectRequest, ProtectResult, Trace
 from c2p_core.errors import BadRequest
 from c2p_core.faces.boxes import match_face
 from c2p_core.faces.select import choose_faces
@@ -18,8 +18,8 @@ from c2p_core.people.listing import ListedFace, Listing, find_labelled, name_pho
 from c2p_core.people.looks_file import FaceLabel, Looks, PersonLook, read_looks
 from c2p_core.people.results import Results
 
-# Seconds that a photo waits for an earlier one of the same person, whose outcome never comes if the run ends.
-WAIT_SECONDS = 30.0
+# Seconds after which a photo that waits for an earlier one of the same person looks whether the run was stopped.
+_POLL_SECONDS = 0.2
 # The latest protected faces of a person, from which the next one is pushed away.
 _MAX_TRACES = 20
 
@@ -67,6 +67,8 @@ class ShootLooks:
         self._changed = threading.Condition()
         self._unfinished: dict[str, dict[int, int]] = {}
         self._traces: dict[int, tuple[Trace, ...]] = {}
+        # Faces on earlier results of which the run has learnt after their person's traces were recalled.
+        self._not_recalled: dict[int, list[ListedFace]] = {}
 
     @classmethod
     def read(cls, path: Path, only: Collection[int] = (), skip: Collection[int] = ()) -> ShootLooks:
@@ -89,6 +91,16 @@ class ShootLooks:
         self._results = results
         self._finished = {name_photo(Path(source), self._folder): source for source in results.files}
 
+    def add_earlier_result(self, path: str, protected: Path) -> None:
+        """Also push away from this protected photo of an earlier run."""
+        name = name_photo(Path(path), self._folder)
+        with self._changed:
+            self._results.files[path] = protected
+            self._finished[name] = path
+            for face in self._photos.get(name, ()):
+                if self._people[face] in self._traces:
+                    self._not_recalled.setdefault(self._people[face], []).append(face)
+
     def find_unlisted(self, paths: Iterable[str]) -> list[str]:
         """The photos that the list of faces doesn't cover yet: no face in them is assigned to a person."""
         return [path for path in paths if name_photo(Path(path), self._folder) not in self._listed_photos]
@@ -100,17 +112,22 @@ class ShootLooks:
         people = [(face, self._people[face]) for face in self._get_listed_faces(path)]
         return {"people": [[face.number, person, *self._describe_choice(person)] for face, person in people]}
 
-    def choose(self, path: str, request: ProtectRequest, faces: Sequence[Face]) -> ProtectRequest | None:
+    def choose(
+        self, path: str, request: ProtectRequest, faces: Sequence[Face], cancel: CancelToken
+    ) -> ProtectRequest | None:
         """The request for a photo with these faces; None if none of them is to be protected.
 
         Waits until earlier photos of the same people are finished.
+
+        Raises:
+            Cancelled: the run was stopped meanwhile.
         """
         usable = choose_faces(faces, request.faces, [])
         people = {face.number: self._find_person(face, path) for face in usable}
         wanted = {number: person for number, person in people.items() if self._is_wanted(person)}
         if not wanted:
             return None
-        traces = self._await_traces(path, {number: person for number, person in wanted.items() if person})
+        traces = self._await_traces(path, {number: person for number, person in wanted.items() if person}, cancel)
         looks = []
         for number, person in wanted.items():
             person_look = self._get_look(person)
@@ -138,32 +155,33 @@ class ShootLooks:
                     self._remember(people[trace.number], trace)
             self._changed.notify_all()
 
-    def _await_traces(self, path: str, people: dict[int, int]) -> dict[int, tuple[Trace, ...]]:
+    def _await_traces(self, path: str, people: dict[int, int], cancel: CancelToken) -> dict[int, tuple[Trace, ...]]:
         awaited = set(people.values())
-
-        def find_pending() -> list[str]:
-            return [earlier for earlier, numbers in self._unfinished.items() if awaited.intersection(numbers.values())]
-
         with self._changed:
-            self._changed.wait_for(lambda: not find_pending(), WAIT_SECONDS)
-            for photo in find_pending():
-                del self._unfinished[photo]
+            # However long it takes: an earlier photo given up would be forgotten, and its people match this one.
+            while any(awaited.intersection(numbers.values()) for numbers in self._unfinished.values()):
+                cancel.raise_if_cancelled()
+                self._changed.wait(_POLL_SECONDS)
             self._unfinished[path] = people
-            for person in awaited - set(self._traces):
+            for person in awaited:
                 self._traces[person] = self._recall(person)
             return {person: self._traces.get(person, ()) for person in awaited}
 
     def _recall(self, person: int) -> tuple[Trace, ...]:
-        """The traces that earlier runs left of a person: protected faces, without codes."""
-        protected_faces = [
-            face for face, number in self._people.items() if number == person and face.photo in self._finished
-        ]
+        """The traces of a person: those that earlier runs left, protected faces without codes, and then this run's."""
+        if person in self._traces:
+            protected_faces = self._not_recalled.pop(person, [])
+        else:
+            protected_faces = [
+                face for face, number in self._people.items() if number == person and face.photo in self._finished
+            ]
         embeddings = (
             (face.number, self._results.embed(self._finished[face.photo], face.box))
             for face in reversed(protected_faces)
         )
         traces = (Trace(number, {}, embedding) for number, embedding in embeddings if embedding)
-        return tuple(islice(traces, _MAX_TRACES))[::-1]
+        recalled = tuple(islice(traces, _MAX_TRACES))[::-1]
+        return (*recalled, *self._traces.get(person, ()))[-_MAX_TRACES:]
 
     def _remember(self, person: int, trace: Trace) -> None:
         # Codes are larger than embeddings, and only the last one is used.

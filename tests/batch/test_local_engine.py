@@ -41,13 +41,18 @@ class OnlyStrong:
     def settings_for(self, path: str) -> Mapping[str, Any]:
         return {"strength": 0.9}
 
-    def choose(self, path: str, request: ProtectRequest, faces: Sequence[Face]) -> ProtectRequest | None:
+    def choose(
+        self, path: str, request: ProtectRequest, faces: Sequence[Face], cancel: CancelToken
+    ) -> ProtectRequest | None:
         if "alone" in path:
             return None
         return ProtectRequest(request.photo, prompt="no makeup", strength=0.9, steps=1, faces=(faces[0].number,))
 
     def learn(self, path: str, result: ProtectResult | None) -> None:
         self.learnt.append(result)
+
+    def add_earlier_result(self, path: str, protected: Path) -> None:
+        pass
 
 
 @pytest.fixture(scope="module")

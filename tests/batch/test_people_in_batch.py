@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -44,6 +45,21 @@ def test_a_run_that_goes_on_knows_the_results_of_the_people_before(
     assert code == 0 and earlier_results[-1] == {str(shoot / f"{name}.png"): out / f"{name}.png" for name in "ab"}
     assert Message("photos-unlisted", count=1, path=str(shoot / "c.png")).text() in err
     assert all(isinstance(job.looks, ShootLooks) for job in jobs)
+
+
+def test_results_whose_photos_were_moved_are_known_to_the_people_too(
+    shoot: Path, tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks, out = tmp_path / "people" / "looks.toml", tmp_path / "out"
+    assert run(shoot, "-o", out, "--looks", looks)[0] == 0
+    for name in "ab":
+        os.utime(shoot / f"{name}.png", (1, 1))
+    save(shoot / "c.png", 100)
+    added: dict[str, Path] = {}
+    monkeypatch.setattr(ShootLooks, "add_earlier_result", lambda self, path, protected: added.update({path: protected}))
+    summary = json.loads(run(shoot, "-o", out, "--looks", looks, "--json")[1])
+    assert (summary["done_before"], summary["protected"]) == (2, 1)
+    assert added == {str(shoot / f"{name}.png"): out / f"{name}.png" for name in "ab"}
 
 
 def test_other_looks_of_the_people_on_a_photo_mean_another_result(shoot: Path, tmp_path: Path, run: Run) -> None:

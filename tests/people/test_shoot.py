@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from c2p_core.api import Box, Face, FaceLook, ProtectRequest, ProtectResult, Trace
-from c2p_core.errors import BadRequest, Message
+from c2p_core.api import Box, CancelToken, Face, FaceLook, ProtectRequest, ProtectResult, Trace
+from c2p_core.errors import BadRequest, Cancelled, Message
 from c2p_core.people import shoot
 from c2p_core.people.listing import ListedFace, Listing, write_listing
 from c2p_core.people.looks_file import NAME, Looks, PersonLook, parse_looks
@@ -45,7 +45,7 @@ def make(folder: Path, text: str = "", **choice: Any) -> ShootLooks:
 
 
 def choose(looks: ShootLooks, photo: str, folder: Path, *numbers: int) -> ProtectRequest | None:
-    return looks.choose(str(folder / photo), REQUEST, [face(number) for number in numbers])
+    return looks.choose(str(folder / photo), REQUEST, [face(number) for number in numbers], CancelToken())
 
 
 def trace(number: int, value: float) -> Trace:
@@ -135,15 +135,32 @@ def test_a_photo_that_failed_leaves_nothing_and_keeps_nobody_waiting(tmp_path: P
     assert look.earlier == () and time.monotonic() - start < 5
 
 
-def test_a_photo_without_an_outcome_is_waited_for_only_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shoot, "WAIT_SECONDS", 0.01)
-    looks = make(tmp_path)
+def test_a_photo_waits_as_long_as_an_earlier_one_takes_and_gets_its_traces(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks, chosen = make(tmp_path), list[ProtectRequest | None]()
     choose(looks, "a.jpg", tmp_path, 1)
+    # However often the waiting photo looks, and however late the earlier one is.
+    monkeypatch.setattr(shoot, "_POLL_SECONDS", 0.001)
+    later = threading.Thread(target=lambda: chosen.append(choose(looks, "b.jpg", tmp_path, 1)), daemon=True)
+    later.start()
+    later.join(0.2)
+    assert not chosen
+    looks.learn(str(tmp_path / "a.jpg"), result(trace(1, 0.1)))
+    later.join(5)
+    assert chosen[0] is not None and len(chosen[0].looks[0].earlier) == 1
+
+
+def test_a_cancelled_run_waits_for_no_earlier_photo(tmp_path: Path) -> None:
+    looks, cancel = make(tmp_path), CancelToken()
+    choose(looks, "a.jpg", tmp_path, 1)
+    cancel.cancel()
+    with raising(Cancelled, "cancelled"):
+        looks.choose(str(tmp_path / "b.jpg"), REQUEST, [face(1)], cancel)
+    # The finished photo still counts, and the cancelled one keeps nobody waiting.
+    looks.learn(str(tmp_path / "a.jpg"), result(trace(1, 0.1)))
     (look,) = choose(looks, "b.jpg", tmp_path, 1).looks  # type: ignore[union-attr]
-    assert look.earlier == ()
-    looks.learn(str(tmp_path / "b.jpg"), result(trace(1, 0.1)))
-    monkeypatch.setattr(shoot, "WAIT_SECONDS", 60.0)
-    assert choose(looks, "b.jpg", tmp_path, 1) is not None
+    assert len(look.earlier) == 1
 
 
 def test_settings_change_with_what_a_photos_own_people_get_and_with_nothing_else(tmp_path: Path) -> None:
@@ -179,6 +196,21 @@ def test_a_run_that_goes_on_leads_away_from_what_earlier_ones_have_protected(tmp
     requested = len(results.requested)
     (look,) = choose(looks, "b.jpg", tmp_path, 1).looks  # type: ignore[union-attr]
     assert len(look.earlier) == 2 and len(results.requested) == requested
+
+
+def test_an_earlier_result_that_is_recognised_during_the_run_is_led_away_from_too(tmp_path: Path) -> None:
+    results = FakeResults({})
+    looks = ShootLooks(Looks(), LISTED, tmp_path, results=results)
+    choose(looks, "a.jpg", tmp_path, 1)
+    looks.learn(str(tmp_path / "a.jpg"), result(trace(1, 0.1)))
+    looks.add_earlier_result(str(tmp_path / "b.jpg"), Path("b.protected.jpg"))
+    look, other = choose(looks, "a.jpg", tmp_path, 1, 2).looks  # type: ignore[union-attr]
+    assert [float(earlier.protected["dlib"][0]) for earlier in look.earlier] == pytest.approx([0.7, 0.1])
+    # The search goes on from the last photo of this run.
+    assert [set(earlier.code) for earlier in look.earlier] == [set(), {"shape"}] and other.earlier == ()
+    looks.learn(str(tmp_path / "a.jpg"), None)
+    (look, _) = choose(looks, "a.jpg", tmp_path, 1, 2).looks  # type: ignore[union-attr]
+    assert len(look.earlier) == 2 and results.requested == ["b.jpg"]
 
 
 def test_another_process_gets_the_same_looks_without_traces(tmp_path: Path) -> None:
