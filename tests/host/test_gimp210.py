@@ -433,7 +433,7 @@ image.add_layer(other, len(image.layers))
 report(values=after(check(image, made.layers[0], "visible", "other")),
      refused=refused(check, image, made, "visible", "", False, kept))
 """)
-    assert results["values"] and results["refused"] and "There is a file" in output
+    assert results["values"] and results["refused"] and "There is already a file" in output
     assert (gimp210.share / "kept.txt").read_text() == "of another image"
 
 
