@@ -110,7 +110,7 @@ class Arrivals:
             return
         if os.path.isdir(path):
             # A folder may arrive with photos in it, for which there are no events.
-            sources = Sources()
+            sources = Sources(base=path)
             scan_folder(path, self.destination, sources)
             for source in sources.files:
                 self._inspect(source.path)

@@ -245,10 +245,10 @@ class _ActorPool:
                 for actor in self._actors
                 if actor.info and not actor.ended and len(actor.calls) < _PHOTOS_PER_ACTOR
             ]
-            if not available:
-                return
-            item = self.backlog.take()
-            if item is None:
+            available.sort(key=lambda actor: len(actor.calls))
+            offers = ((actor, self.backlog.take(actor.items)) for actor in available)
+            actor, item = next((offer for offer in offers if offer[1] is not None), (None, None))
+            if actor is None or item is None:
                 return
             photo_bytes = None
             if not is_url(item.path):
@@ -258,7 +258,6 @@ class _ActorPool:
                     message, code = describe_failure(error)
                     yield Outcome(item, "failed", report=report.failure_report(item.path, message, code))
                     continue
-            actor = min(available, key=lambda actor: len(actor.calls))
             actor.calls[actor.handle.protect.remote(item, photo_bytes)] = item
 
     def _receive(self, actor: _Actor, call: Any) -> Iterator[Outcome]:
@@ -291,7 +290,7 @@ class _ActorPool:
             yield reply
 
     def _remove_dead(self, actor: _Actor, error: Exception) -> Iterator[Outcome]:
-        """Remove an actor that died and requeue its photos, except one that killed several.
+        """Remove an actor that died and requeue its photos, except those that killed several.
 
         Raises:
             BadRequest: no actor can be started.
@@ -305,7 +304,7 @@ class _ActorPool:
                 raise BadRequest("ray-actors-die", reason=_describe_error(error)) from error
         if self._cancelled:
             return
-        # If the whole machine went, the photo is not at fault.
+        # If the whole machine went, no photo is at fault.
         at_fault = actor.info is not None and self._is_alive(actor.info.node)
         yield from self.backlog.requeue(actor.items, _describe_error(error), at_fault)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import operator
 from collections import Counter, deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
@@ -21,6 +21,7 @@ from c2p_core.io import report
 from c2p_core.photo_file import UNEXPECTED_EXIT_CODE
 
 if TYPE_CHECKING:
+    from c2p_core.io.sidecars import Turn
     from c2p_core.models.store import ModelStore
 
 
@@ -104,6 +105,7 @@ class Outcome:
         faces: how many were protected.
         seconds: duration of the searches.
         reuse: the earlier result.
+        turn: how the result's file is turned against the photo's, for its sidecars.
     """
 
     item: Item
@@ -116,6 +118,7 @@ class Outcome:
     faces: int = 0
     seconds: float = 0.0
     reuse: Reuse | None = None
+    turn: Turn | None = None
 
 
 @dataclass(frozen=True)
@@ -161,9 +164,14 @@ class Backlog:
         """How many are left; ``default`` stands for the rest of a plan of unknown length."""
         return len(self._returned) + (0 if self._exhausted else operator.length_hint(self._items, default))
 
-    def take(self) -> Item | None:
-        """The next photo; None if there is none."""
-        if self._returned:
+    def take(self, held: Collection[Item] = ()) -> Item | None:
+        """The next photo for a worker that holds some; None if there is none for it now.
+
+        A photo whose worker died is tried alone, so that a photo beside it does not fail with it.
+        """
+        if any(self._tries[item.number] for item in held):
+            return None
+        if self._returned and not (held and self._tries[self._returned[0].number]):
             return self._returned.popleft()
         item = None if self._exhausted else next(self._items, None)
         self._exhausted |= item is None
@@ -178,12 +186,12 @@ class Backlog:
         """Take back the photos of a worker that died; yields as failed one that has killed ``max_tries`` workers.
 
         Args:
-            items: the photos, first the one that it worked on.
+            items: the photos.
             reason: why it died.
-            at_fault: whether its photo may have killed it.
+            at_fault: whether one of them may have killed it: the one that was searched, or the next, being detected.
         """
-        for index, item in reversed(list(enumerate(items))):
-            self._tries[item.number] += at_fault and index == 0
+        for item in reversed(items):
+            self._tries[item.number] += at_fault
             if self._tries[item.number] < self._max_tries:
                 self._returned.appendleft(item)
                 continue

@@ -19,7 +19,8 @@ from c2p_core.batch.planning import Plan, Results
 from c2p_core.batch.reading import read_photo
 from c2p_core.batch.result_readers import FolderReader, ResultReader
 from c2p_core.batch.sources import STATE_FOLDER
-from c2p_core.errors import C2PError, NoFace, UnreadableImage
+from c2p_core.errors import C2PError, NoFace
+from c2p_core.photo_file import describe_failure
 
 if TYPE_CHECKING:
     from c2p_core.models.store import ModelStore
@@ -166,10 +167,13 @@ def _survey(
         cancel.raise_if_cancelled()
         try:
             photo = photo_files.parse(item.path, read_photo(item.path)[0])
-        except UnreadableImage:
+            detected = find_faces(photo, store)
+        except Exception as error:
+            # As in the batch itself, in which such a photo fails alone; what concerns all photos is raised again.
+            describe_failure(error)
             unreadable += 1
             continue
-        count = _count_chosen(item, ProtectRequest(photo, **job.options), find_faces(photo, store), job)
+        count = _count_chosen(item, ProtectRequest(photo, **job.options), detected, job)
         faces += count
         without += not count
         if count and measured is None and not known_pace:
@@ -227,8 +231,10 @@ def measure_face(photo: Photo, options: Mapping[str, Any], store: ModelStore, ca
     request = ProtectRequest(photo, **{**options, "faces": "largest", "steps": min(steps, _MEASURED_STEPS)})
     try:
         pipeline.find_direction(request, progress=watch, cancel=cancel, store=store, warm=WarmModels())
-    except C2PError:
+    except Exception as error:
         cancel.raise_if_cancelled()
+        if not isinstance(error, C2PError):
+            describe_failure(error)  # raises it again for debugging
         return None
     end = time.monotonic()
     prepare_time = next(timestamp for stage, timestamp in times if stage == "prepare")

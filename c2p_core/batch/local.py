@@ -27,6 +27,7 @@ from c2p_core.errors import Cancelled, Message, NoFace
 from c2p_core.faces.amounts import AS_FOUND
 from c2p_core.faces.select import choose_faces
 from c2p_core.io import photo_files, report
+from c2p_core.io.sidecars import Turn, find_turn
 from c2p_core.io.source_type import choose_source_type
 from c2p_core.models.loaded import WarmModels
 from c2p_core.photo import Photo
@@ -169,7 +170,9 @@ class _Pipeline:
         digest = hashlib.sha256(data).hexdigest()
         reuse = self._control.find_reuse(item, digest)
         if reuse is not None:
-            return Outcome(item, "known", digest, stamp, reuse=reuse)
+            # Only a copy of the earlier result gets sidecars of its own.
+            turn = None if reuse.data is None else _find_turn(item, photo_files.parse(item.path, data))
+            return Outcome(item, "known", digest, stamp, reuse=reuse, turn=turn)
         try:
             photo = photo_files.parse(item.path, data)
             photo_files.check_target(Path(item.place), photo)
@@ -214,7 +217,8 @@ class _Pipeline:
         # When its faces were detected, the search of the same photo under another name may not have been finished.
         reuse = self._control.find_reuse(detected.item, detected.digest)
         if reuse is not None:
-            return Outcome(detected.item, "known", detected.digest, detected.stamp, reuse=reuse)
+            turn = None if reuse.data is None else _find_turn(detected.item, detected.photo)
+            return Outcome(detected.item, "known", detected.digest, detected.stamp, reuse=reuse, turn=turn)
         request, detection = self._make_request(detected.photo), detected.detection
         if self._job.looks is not None:
             chosen = self._job.looks.choose(detected.item.path, request, detection.faces, self._control.cancel)
@@ -277,6 +281,7 @@ class _Pipeline:
             thumbnails,
             len(protected),
             seconds,
+            turn=_find_turn(detected.item, detected.photo),
         )
 
     def _learn(self, item: Item, result: ProtectResult | None) -> None:
@@ -299,6 +304,10 @@ class _Pipeline:
             return Outcome(item, "without-face", digest, stamp, entry)
         message, code = describe_failure(error)
         return Outcome(item, "failed", digest, stamp, report.failure_report(item.path, message, code))
+
+
+def _find_turn(item: Item, photo: Photo) -> Turn | None:
+    return find_turn(photo, photo_files.FORMATS[Path(item.place).suffix.lower()])
 
 
 def _use_cores(count: int) -> None:

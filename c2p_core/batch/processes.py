@@ -1,7 +1,7 @@
 """The engine of several processes on this machine, each of which runs the one-process engine.
 
 This process hands out photos and passes on their outcomes. A process that dies, such as for lack of memory, affects
-only its photos: they are tried once more, and one that ends its process again has failed.
+only its photos: each is tried once more, alone in a process, and one that ends its process again has failed.
 """
 
 from __future__ import annotations
@@ -20,11 +20,14 @@ from typing import Any, cast
 from c2p_core.api import CancelToken, Progress
 from c2p_core.batch.engine import Backlog, Control, Engine, Job, Outcome
 from c2p_core.batch.layout import Item
+from c2p_core.errors import BadRequest
 from c2p_core.models.store import ModelStore
 
 # Photos that a process has at a time: one being searched, and the next, whose faces are detected meanwhile.
 _PHOTOS_PER_PROCESS = 2
 _MAX_TRIES = 2
+# Consecutive processes that may die before their first outcome: as many as three bad photos end.
+_MAX_FAILED_STARTS = 6
 
 
 def protect_in_processes(count: int, engine: Engine | None = None) -> Engine:
@@ -50,6 +53,7 @@ class _Process:
     link: connection.Connection
     items: dict[int, Item] = field(default_factory=dict)
     ending: bool = False
+    has_finished_any: bool = False
 
 
 class _Pool:
@@ -60,6 +64,8 @@ class _Pool:
         self._control = control
         self._backlog = backlog
         self._processes: list[_Process] = []
+        self._cancelled = False
+        self._failed_starts = 0
 
     def run(self) -> Generator[Outcome, None, None]:
         try:
@@ -90,21 +96,31 @@ class _Pool:
 
     def _hand_out(self) -> None:
         if self._control.cancel.cancelled:
-            self._backlog.clear()
+            self._cancel_all()
+            return
         for process in self._processes:
             while not process.ending and len(process.items) < _PHOTOS_PER_PROCESS:
-                item = self._backlog.take()
+                item = self._backlog.take(process.items.values())
                 if item is None:
-                    if self._control.cancel.cancelled:
-                        self._send(process, ("cancel", None))
-                    # Another process may still die, and leave its photos to this one.
-                    elif any(other.items for other in self._processes if other is not process):
+                    # A photo that is tried alone must be finished before the next one. And another process may still
+                    # die, and leave its photos to this one.
+                    if not self._backlog.empty or any(other.items for other in self._processes if other is not process):
                         break
                     self._send(process, ("end", None))
                     process.ending = True
                     break
                 process.items[item.number] = item
                 self._send(process, ("photo", item))
+
+    def _cancel_all(self) -> None:
+        """Drop the photos that are left, and tell every process once, whatever it works on."""
+        if self._cancelled:
+            return
+        self._cancelled = True
+        self._backlog.clear()
+        for process in self._processes:
+            self._send(process, ("cancel", None))
+            process.ending = True
 
     def _send(self, process: _Process, message: tuple[str, object]) -> None:
         try:
@@ -120,6 +136,9 @@ class _Pool:
             return
         if kind == "outcome":
             process.items.pop(payload.item.number, None)
+            if not process.has_finished_any:
+                process.has_finished_any = True
+                self._failed_starts = 0
             yield payload
         elif kind == "progress":
             self._control.report_progress(*payload)
@@ -129,13 +148,22 @@ class _Pool:
             raise payload
 
     def _replace_ended(self, process: _Process) -> Iterator[Outcome]:
-        """Remove a process that ended, and start another one if photos are left."""
+        """Remove a process that ended, and start another one if photos are left.
+
+        Raises:
+            BadRequest: no process gets as far as an outcome.
+        """
         process.process.join()
         process.link.close()
         self._processes.remove(process)
         if self._control.cancel.cancelled or (process.ending and not process.items):
             return
-        yield from self._backlog.requeue(list(process.items.values()), _describe_end(process.process.exitcode))
+        reason = _describe_end(process.process.exitcode)
+        if not process.has_finished_any:
+            self._failed_starts += 1
+            if self._failed_starts >= _MAX_FAILED_STARTS:
+                raise BadRequest("processes-die", reason=reason)
+        yield from self._backlog.requeue(list(process.items.values()), reason)
         self._processes.append(self._start())
 
 

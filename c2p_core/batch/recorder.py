@@ -19,7 +19,7 @@ from c2p_core.batch.sources import REPORT_FOLDER, STATE_FOLDER
 from c2p_core.errors import CannotWrite, Message
 from c2p_core.io import report
 from c2p_core.io.atomic_files import cannot_write, find_free_name, find_parts, put_in_place, write_part, write_whole
-from c2p_core.io.sidecars import CopiedSidecars, carry_sidecars
+from c2p_core.io.sidecars import CopiedSidecars, Turn, carry_sidecars
 
 BEFORE, AFTER = "before", "after"
 # After these errors no other result could be written or noted in the journal either.
@@ -28,15 +28,17 @@ _FATAL = ("journal-unusable", "folder-unusable", "store-unusable", "store-lock-l
 
 def tidy(folder: Path, journal: Journal) -> None:
     """Clean up after an interrupted run: announced results are done if they are in their places, else forgotten."""
+    folders = {folder / STATE_FOLDER, folder / REPORT_FOLDER}
     for row in journal.read_announced():
         assert row.target is not None and row.number is not None
         target = folder / row.target
+        folders.add(target.parent)  # of its temporary file if that is on another disk
         if matches_row(target, row):
             journal.finish(row.number, row.target, target.stat().st_mtime_ns)
         else:
             journal.forget(row.number)
-    for name in (STATE_FOLDER, REPORT_FOLDER):
-        for part in find_parts(folder / name):
+    for folder_of_parts in folders:
+        for part in find_parts(folder_of_parts):
             part.unlink(missing_ok=True)
 
 
@@ -98,7 +100,7 @@ class Recorder:
             return self._record_reuse(row, outcome)
         if outcome.state == "done":
             assert outcome.data is not None
-            return self._try_place_result(row, outcome.data, outcome.thumbnails)
+            return self._try_place_result(row, outcome.data, outcome.thumbnails, outcome.turn)
         row = replace(row, state="failed" if outcome.state == "failed" else "without-face")
         return replace(row, number=self.journal.write(row))
 
@@ -117,11 +119,13 @@ class Recorder:
         copy = replace(row, state=earlier.state, report=entry, faces=earlier.faces, thumbnails=earlier.thumbnails)
         if outcome.reuse.data is None:
             return replace(copy, number=self.journal.write(copy))
-        return self._try_place_result(copy, outcome.reuse.data, None)
+        return self._try_place_result(copy, outcome.reuse.data, None, outcome.turn)
 
-    def _try_place_result(self, row: Row, data: bytes, thumbnails: tuple[bytes, bytes] | None) -> Row:
+    def _try_place_result(
+        self, row: Row, data: bytes, thumbnails: tuple[bytes, bytes] | None, turn: Turn | None
+    ) -> Row:
         try:
-            return self.place_result(row, data, thumbnails)
+            return self.place_result(row, data, thumbnails, turn)
         except CannotWrite as error:
             if _is_fatal(error):
                 raise
@@ -132,7 +136,7 @@ class Recorder:
         failed = replace(row, state="failed", report=entry, faces=0, seconds=0.0, target=None, thumbnails=None)
         return replace(failed, number=self.journal.write(failed))
 
-    def place_result(self, row: Row, data: bytes, thumbnails: tuple[bytes, bytes] | None) -> Row:
+    def place_result(self, row: Row, data: bytes, thumbnails: tuple[bytes, bytes] | None, turn: Turn | None) -> Row:
         """Put a result into its place; returns its row.
 
         Raises:
@@ -146,18 +150,18 @@ class Recorder:
             wanted.parent.mkdir(parents=True, exist_ok=True)
             placed = None
             while placed is None:
-                placed = self._place_once(row, wanted, data)
+                placed = self._place_once(row, wanted, data, turn)
         except OSError as error:
             raise cannot_write(wanted, error) from error
         return placed
 
-    def _place_once(self, row: Row, wanted: Path, data: bytes) -> Row | None:
+    def _place_once(self, row: Row, wanted: Path, data: bytes, turn: Turn | None) -> Row | None:
         """Try to put a result in place; returns its row, or None if another file appeared there meanwhile."""
         part = write_part(self._choose_parts_folder(wanted.parent), data)
         try:
             target, replaced = self._choose_target(wanted)
             # Before the result, which is not touched again once it is in place.
-            carried = self._carry_sidecars(row, target)
+            carried = self._carry_sidecars(row, target, turn)
             entry = row.report | {"protected": str(target), "sidecars": [str(path) for path in carried.present]}
             entry["warnings"] = [*entry.get("warnings", ()), *(warning.described() for warning in carried.warnings)]
             row = replace(row, target=self._make_relative(target), report=entry)
@@ -185,13 +189,14 @@ class Recorder:
         self.journal.finish(number, self._make_relative(target), mtime_ns)
         return replace(row, number=number, state="done", result_mtime_ns=mtime_ns)
 
-    def _carry_sidecars(self, row: Row, target: Path) -> CopiedSidecars:
+    def _carry_sidecars(self, row: Row, target: Path, turn: Turn | None) -> CopiedSidecars:
         with beside_sidecars(row.source) as source:
             return carry_sidecars(
                 source,
                 target,
                 personal=not self.strip_personal,
                 source_type=row.report.get("digital_source_type"),
+                turn=turn,
                 parts=self._choose_parts_folder(target.parent),
             )
 

@@ -182,11 +182,14 @@ class _Walk:
         self._files: set[tuple[int, int]] = set()
         self._names: set[str] = set()
         self._links: list[str] = []
+        self._among_results: dict[str, bool] = {}
 
     def add_all(self, names: Iterable[str]) -> None:
         for path in names:
             if is_url(path):
                 self._add_url(path)
+            elif path != self._sources.base and self._is_among_results(os.path.dirname(path)):
+                continue  # a pattern or a list names results too, and the pictures of their report
             elif os.path.isdir(path):
                 self._add_folder(path, is_root=True)
             elif has_raw_ending(path):
@@ -242,7 +245,7 @@ class _Walk:
                 continue
             if any(entry.name == STATE_FOLDER for entry in entries):
                 if not is_root:
-                    self._sources.results.append(folder)
+                    self._leave_out_results(folder)
                     continue
                 entries = [entry for entry in entries if entry.name != REPORT_FOLDER]
             below = [entry for entry in entries if self._sort_entry(entry)]
@@ -263,6 +266,32 @@ class _Walk:
         else:
             self._leave_out(entry.path)
         return False
+
+    def _is_among_results(self, folder: str) -> bool:
+        """Whether a folder is one of results or lies in one, up to the folder that all photos share.
+
+        That one was chosen, like a folder that is named; only the report in it is left out.
+        """
+        known = self._among_results.get(folder)
+        if known is None:
+            parent = os.path.dirname(folder)
+            is_top = folder in (self._sources.base, parent)
+            known = not is_top and (self._is_results(folder) or self._is_among_results(parent))
+            self._among_results[folder] = known
+        return known
+
+    def _is_results(self, folder: str) -> bool:
+        if self._destination_identity != (0, 0) and _read_identity(folder) == self._destination_identity:
+            return True
+        if os.path.isdir(os.path.join(folder, STATE_FOLDER)):
+            self._leave_out_results(folder)
+            return True
+        parent, name = os.path.split(folder)
+        return name == REPORT_FOLDER and os.path.isdir(os.path.join(parent, STATE_FOLDER))
+
+    def _leave_out_results(self, folder: str) -> None:
+        if folder not in self._sources.results:
+            self._sources.results.append(folder)
 
     def _leave_out(self, path: str) -> None:
         if path not in self._names:

@@ -23,7 +23,7 @@ from c2p_core.batch.store_lock import StoreLock
 from c2p_core.batch.urls import join_url
 from c2p_core.errors import CannotWrite, Message
 from c2p_core.io.atomic_files import cannot_write
-from c2p_core.io.sidecars import carry_sidecars
+from c2p_core.io.sidecars import Turn, carry_sidecars
 
 _PUSH_INTERVAL = 30.0  # seconds after which new rows of the journal are pushed to the store
 
@@ -66,7 +66,7 @@ class StoreRecorder(Recorder):
             self._pushed = time.monotonic()
         return row
 
-    def place_result(self, row: Row, data: bytes, thumbnails: tuple[bytes, bytes] | None) -> Row:
+    def place_result(self, row: Row, data: bytes, thumbnails: tuple[bytes, bytes] | None, turn: Turn | None) -> Row:
         """See ``Recorder.place_result``."""
         row = replace(row, state="announced", result_digest=hashlib.sha256(data).hexdigest(), result_size=len(data))
         if thumbnails is not None:
@@ -74,20 +74,20 @@ class StoreRecorder(Recorder):
         placed = None
         try:
             while placed is None:
-                placed = self._place_object(row, data)
+                placed = self._place_object(row, data, turn)
         except OSError as error:
             # An error of this machine, on which sidecars are prepared; those of the store have a code already.
             raise cannot_write(Path(tempfile.gettempdir()), error) from error
         return placed
 
-    def _place_object(self, row: Row, data: bytes) -> Row | None:
+    def _place_object(self, row: Row, data: bytes, turn: Turn | None) -> Row | None:
         """Try to put a result in place; returns its row, or None if another object appeared there meanwhile."""
         target, replaced = self._choose_place(row)
         name = to_object_name(target)
         if replaced:
             # Before its sidecars are written, which would be left over without it.
             self.lock.confirm()
-        new_sidecars, entry = self._copy_sidecars(row, name)
+        new_sidecars, entry = self._copy_sidecars(row, name, turn)
         row = replace(row, target=target, report=entry)
         try:
             number = self.journal.write(row)
@@ -134,14 +134,15 @@ class StoreRecorder(Recorder):
                 return place, True
         raise AssertionError("numbers do not end")
 
-    def _copy_sidecars(self, row: Row, name: str) -> tuple[list[str], dict[str, object]]:
+    def _copy_sidecars(self, row: Row, name: str, turn: Turn | None) -> tuple[list[str], dict[str, object]]:
         """Copy sidecars beside the result; returns the names of the new ones, and the report entry with all of them."""
         sidecars: list[str] = []
         new_sidecars: list[str] = []
         with tempfile.TemporaryDirectory() as scratch, beside_sidecars(row.source) as source:
             target = Path(scratch, posixpath.basename(name))
             source_type = row.report.get("digital_source_type")
-            carried = carry_sidecars(source, target, personal=not self.strip_personal, source_type=source_type)
+            personal = not self.strip_personal
+            carried = carry_sidecars(source, target, personal=personal, source_type=source_type, turn=turn)
             warnings = list(carried.warnings)
             for path in carried.created:
                 sidecar, data = posixpath.join(posixpath.dirname(name), path.name), path.read_bytes()

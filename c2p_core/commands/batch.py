@@ -399,7 +399,9 @@ def _print_summary(
             f"Stopped; {format_count(remaining, 'photo')} left. Run the same command again to go on.", cancel.exit_code
         )
     if summary.failed or selection.unreadable:
-        return fail(f"{len(summary.failed)} of {len(plan.pending)} photos failed.", SOME_FAILED)
+        sentences = [f"{len(summary.failed)} of {len(plan.pending)} photos failed."] if summary.failed else []
+        sentences += [str(message) for message in selection.unreadable]
+        return fail(" ".join(sentences), SOME_FAILED)
     return 0
 
 

@@ -165,6 +165,10 @@ ENGLISH = {
     "process-ended": N_(
         "The process that protected it ended ({reason}); close other programs, and run the batch again."
     ),
+    "processes-die": N_(
+        "The processes end before they have finished a photo ({reason}); run the batch again with a smaller --jobs, or"
+        " close other programs."
+    ),
     "store-unknown": N_(
         "'{url}' is in no store that can be used; the stores are {known}, each with a bucket. Mount anything else,"
         " and name its folder."

@@ -78,7 +78,7 @@ def _start(arguments: list[str], scratch: Path) -> tuple[subprocess.Popen[bytes]
             process = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
             while process.poll() is None:
                 output = (scratch / f"log-{attempt}").read_text()
-                if "--block" in output:
+                if "--block" in output and (_ADDRESS.search(output) or "--head" not in arguments):
                     return process, output
                 time.sleep(0.1)
     raise RuntimeError((scratch / f"log-{_TRIES - 1}").read_text())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import os
@@ -91,6 +92,22 @@ def test_a_terminal_shows_how_many_photos_are_done_how_long_the_rest_takes_and_w
     # Two and a half photos in 25 seconds; one and a half are left.
     assert shown.split("━")[0].strip() == "2.png: face 2 of 2"
     assert shown.split()[-6:] == ["2", "of", "4", "0:00:25", "left:", "0:00:15"]
+
+
+def test_the_end_names_a_folder_that_cannot_be_read(
+    shoot: Path, tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scandir = os.scandir
+
+    def refuse(folder: str) -> object:
+        if str(folder).endswith("day 1"):
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return scandir(folder)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    code, output, err = run(shoot, "-o", tmp_path / "out")
+    assert code == cli.SOME_FAILED and "1 photo protected" in output
+    assert str(shoot / "day 1") in err.splitlines()[-1] and "photos failed" not in err
 
 
 def test_photos_without_a_face_are_no_failure(shoot: Path, tmp_path: Path, run: Run) -> None:

@@ -109,7 +109,8 @@ def test_ctrl_c_leaves_whole_results_and_the_next_run_does_the_rest(
     portrait = data.astronaut()
     Image.fromarray(portrait).save(save(shoot / "a.png"))
     Image.fromarray(np.hstack([portrait, portrait[:, ::-1]] * 2)).save(shoot / "b.png")
-    # One Ctrl-C lets two processes finish the photos that they have; the last ones are left.
+    # One Ctrl-C ends the searches, but what was searched by then is finished: of two processes, perhaps all four photos
+    # that they have. The fifth is left.
     for shift, name in enumerate(names[2:], 1):
         Image.fromarray(np.roll(portrait, 8 * shift, axis=1)).save(shoot / f"{name}.png")
     command = [sys.executable, "-m", "c2p_core", "batch", str(shoot), "-o", str(out), "--steps", "3"]

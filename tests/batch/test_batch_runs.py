@@ -24,7 +24,17 @@ from c2p_core.batch.journal import Journal, Row
 from c2p_core.batch.layout import Item
 from c2p_core.errors import BadRequest, CannotWrite, ModelUnavailable
 from c2p_core.io import atomic_files
-from tests.batch.darken import JOB, darken, read_results, run_batch, save
+from c2p_core.io.atomic_files import find_parts
+from tests.batch.darken import (
+    JOB,
+    SIDEWAYS_SIDECAR,
+    TURNED_REGION,
+    darken,
+    read_results,
+    run_batch,
+    save,
+    save_sideways,
+)
 from tests.checkout import ROOT, environment
 
 
@@ -397,6 +407,18 @@ def test_sidecars_come_beside_results_and_a_later_run_does_not_touch_them(shoot:
     assert sidecar.read_bytes() == b"edited"
 
 
+def test_regions_in_a_sidecar_are_turned_with_a_result_that_is_stored_upright(out: Path, tmp_path: Path) -> None:
+    # The second one is copied from the result of the first.
+    photos = [save_sideways(tmp_path / "shoot" / name) for name in ("a.png", "day 1/b.png", "c.jpg")]
+    for photo in photos:
+        photo.with_suffix(".xmp").write_bytes(SIDEWAYS_SIDECAR)
+    summary, _ = run_batch(tmp_path / "shoot", out)
+    assert (summary.protected, summary.copied) == (3, 1)
+    turned = {name: TURNED_REGION in (out / f"{name}.xmp").read_bytes() for name in ("a", "day 1/b", "c")}
+    # A JPEG stays as it is stored.
+    assert turned == {"a": True, "day 1/b": True, "c": False}
+
+
 def test_a_mark_is_a_setting(shoot: Path, out: Path) -> None:
     run_batch(shoot, out)
     assert run_batch(shoot, out, job=replace(JOB, mark=False))[0].protected == run_batch(shoot, out)[1].done
@@ -470,6 +492,27 @@ def kill_and_go_on(shoot: Path, out: Path, moment: int) -> bool:
     # What was there after the kill was whole and is still there: nothing was made twice.
     assert complete <= {hashlib.sha256(data).hexdigest() for data in read_results(out).values()}
     return ended.returncode == -9
+
+
+def test_what_a_killed_run_left_beside_a_result_on_another_disk_is_removed(
+    shoot: Path, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Killed(BaseException):
+        pass
+
+    def end(*_: object, **__: object) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(recorder.Recorder, "_choose_parts_folder", lambda _, folder: folder)
+        patch.setattr(recorder, "put_in_place", end)
+        patch.setattr(Path, "unlink", end)  # a process that is killed removes nothing
+        with pytest.raises(Killed):
+            run_batch([str(shoot / "day 1"), str(shoot / "landscape.png")], out)
+    assert len(find_parts(out / "day 1")) == 1
+    run_batch(shoot, out)
+    assert find_parts(out / "day 1") == []
+    assert_consistent(out)
 
 
 @pytest.mark.parametrize("seed", range(3))

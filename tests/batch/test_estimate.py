@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 
-from c2p_core import faces
+from c2p_core import faces, pipeline
 from c2p_core.api import CancelToken, Face
 from c2p_core.batch import estimate, run
 from c2p_core.batch.engine import Job
@@ -22,7 +22,8 @@ from c2p_core.batch.estimate import Estimate, describe_estimate, plan_and_estima
 from c2p_core.batch.journal import Journal, Pace, Row
 from c2p_core.batch.layout import plan_items
 from c2p_core.batch.sources import find_sources
-from c2p_core.errors import CannotWrite, Message
+from c2p_core.errors import Cancelled, CannotWrite, Message, ModelUnavailable, UnreadableImage
+from c2p_core.io import photo_files
 from c2p_core.models.store import ModelStore
 from c2p_core.people.listing import ListedFace, Listing
 from c2p_core.people.looks_file import NAME, parse_looks
@@ -32,6 +33,7 @@ from tests.batch.darken import JOB, run_batch, save
 
 BOXES = {1: (0.0, 0.0, 10.0, 10.0), 2: (15.0, 0.0, 25.0, 10.0), 3: (20.0, 15.0, 30.0, 24.0)}
 OPTIONS = {"faces": "all", "prompt": "test"}
+MEASURE_FACE = estimate.measure_face
 
 
 @pytest.fixture
@@ -90,6 +92,48 @@ def test_people_who_are_left_as_they_are_are_not_counted(
     job = Job(OPTIONS, looks=make_looks(shoot, text, **choice))
     expected = estimate_batch(shoot, tmp_path / "out", job)
     assert (expected.faces, expected.without) == (faces, without)
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError(), ValueError("decoder"), UnreadableImage("image-damaged", path="a.png")]
+)
+def test_a_photo_that_fails_alone_does_not_end_a_plan(
+    shoot: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    parse = photo_files.parse
+
+    def fail_once(path: str, data: bytes) -> Photo:
+        if path.endswith("a.png"):
+            raise error
+        return parse(path, data)
+
+    monkeypatch.setattr(photo_files, "parse", fail_once)
+    expected = estimate_batch(shoot, tmp_path / "out", Job(OPTIONS))
+    assert (expected.faces, expected.without, expected.unreadable) == (2, 1, 1)
+
+
+@pytest.mark.parametrize("error", [Cancelled("cancelled"), ModelUnavailable("model-missing"), KeyboardInterrupt()])
+def test_what_concerns_all_photos_ends_a_plan(
+    shoot: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException
+) -> None:
+    def fail(*_: object) -> tuple[Face, ...]:
+        raise error
+
+    monkeypatch.setattr(faces, "find_faces", fail)
+    with pytest.raises(type(error)):
+        estimate_batch(shoot, tmp_path / "out", Job(OPTIONS))
+
+
+def test_a_face_for_which_memory_is_too_small_leaves_the_time_unknown(
+    shoot: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(pipeline, "find_direction", fail)
+    monkeypatch.setattr(estimate, "measure_face", MEASURE_FACE)
+    expected = estimate_batch(shoot, tmp_path / "out", Job(OPTIONS))
+    assert (expected.faces, expected.seconds) == (4, None)
 
 
 def test_a_face_is_measured_with_the_share_of_the_cores_that_its_process_will_have(

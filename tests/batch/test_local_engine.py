@@ -18,15 +18,16 @@ from skimage import data
 from c2p_core import pipeline
 from c2p_core.api import CancelToken, Face, FaceReport, Progress, ProtectRequest, ProtectResult
 from c2p_core.batch import local
-from c2p_core.batch.engine import Control, Job, Outcome
+from c2p_core.batch.engine import Control, Job, Outcome, Reuse
 from c2p_core.batch.layout import Item
 from c2p_core.batch.local import protect_here
 from c2p_core.batch.reading import read_settled
 from c2p_core.direction import Direction
 from c2p_core.errors import Message, UnreadableImage
 from c2p_core.io import photo_files
+from c2p_core.io.sidecars import Turn
 from c2p_core.models.store import ModelStore
-from tests.batch.darken import read_results, run_batch, save
+from tests.batch.darken import read_results, run_batch, save, save_sideways
 
 OPTIONS = {"faces": "all", "steps": 1, "prompt": "red lipstick"}
 
@@ -212,6 +213,24 @@ def test_the_same_photo_is_tried_again_after_its_twin_has_failed_and_waits_no_lo
     # While the first outcome is being recorded, the second photo waits.
     given_up.close()
     assert len(tried) == 3
+
+
+def test_a_copy_of_an_earlier_result_says_how_it_is_turned(tmp_path: Path, store: ModelStore) -> None:
+    items = make_items({name: save_sideways(tmp_path / name) for name in ("a.png", "b.jpg")})
+    control = replace(make_control(store, []), find_reuse=lambda item, digest: Reuse(1, b"result"))
+    turns = {outcome.item.place: outcome.turn for outcome in protect_here(items, Job(OPTIONS), control)}
+    assert turns == {"a.png": Turn(6, 32, 24), "b.jpg": None}
+
+
+def test_a_copy_of_a_result_made_during_the_run_says_so_too(
+    shoot: dict[str, Path], store: ModelStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(local, "find_turn", lambda *_arguments: Turn(6, 32, 24))
+    # There is none yet when the faces are detected.
+    answers = iter([None, Reuse(1, b"result")])
+    control = replace(make_control(store, []), find_reuse=lambda item, digest: next(answers))
+    (outcome,) = protect_here(make_items({"face": shoot["face"]}), Job(OPTIONS), control)
+    assert (outcome.state, outcome.turn) == ("known", Turn(6, 32, 24))
 
 
 def test_a_cancelled_run_begins_no_search_and_ends(shoot: dict[str, Path], store: ModelStore) -> None:

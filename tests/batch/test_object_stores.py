@@ -34,7 +34,7 @@ from c2p_core.batch.store_folder import open_store_folder, peek_store_folder
 from c2p_core.batch.store_lock import LOCK, hold_store
 from c2p_core.errors import BadRequest, CannotWrite, Message
 from tests.batch.conftest import Run
-from tests.batch.darken import JOB, SIMILARITY, darken, save
+from tests.batch.darken import JOB, SIDEWAYS_SIDECAR, SIMILARITY, TURNED_REGION, darken, save, save_sideways
 from tests.batch.stores import memory_url, objects, put, results, serve_s3
 
 
@@ -389,6 +389,14 @@ def test_a_batch_from_store_to_store_knows_its_photos_again(out: str, tmp_path: 
     assert summary.protected == 1 and summary.failed[0]["error"]["code"] == "image-format-unknown"
     assert [item.path for item in run_batch(source, out)[1].pending] == [f"{source}/b.png"]
     assert list(results(out)) == ["a.png"]
+
+
+def test_regions_in_a_sidecar_are_turned_in_a_store_too(out: str, tmp_path: Path) -> None:
+    source = memory_url()
+    put(source, "photo.png", save_sideways(tmp_path / "x.png").read_bytes())
+    put(source, "photo.xmp", SIDEWAYS_SIDECAR)
+    run_batch(source, out)
+    assert TURNED_REGION in results(out)["photo.xmp"]
 
 
 @pytest.mark.parametrize(("photo", "sidecar"), [("photo.png", "photo.png.xmp"), ("photo.png", "photo.xmp")])

@@ -12,13 +12,13 @@ from pathlib import Path
 
 import pytest
 
-from c2p_core.api import CancelToken
+from c2p_core.api import CancelToken, Progress
 from c2p_core.batch.engine import Backlog, Control, Job, Outcome, Reuse
 from c2p_core.batch.layout import Item
 from c2p_core.batch.processes import protect_in_processes
-from c2p_core.errors import ModelUnavailable
+from c2p_core.errors import BadRequest, ModelUnavailable
 from c2p_core.models.store import ModelStore
-from tests.batch.darken import JOB, darken, save
+from tests.batch.darken import JOB, darken, save, with_read_ahead
 
 
 def with_process(items: Iterable[Item], job: Job, control: Control) -> Generator[Outcome, None, None]:
@@ -36,6 +36,25 @@ def with_process(items: Iterable[Item], job: Job, control: Control) -> Generator
 def without_models(items: Iterable[Item], job: Job, control: Control) -> Generator[Outcome, None, None]:
     raise ModelUnavailable("model-missing", name="mtcnn", source="x")
     yield
+
+
+def without_memory(items: Iterable[Item], job: Job, control: Control) -> Generator[Outcome, None, None]:
+    """Dies of any photo."""
+    for _ in items:
+        os.kill(os.getpid(), signal.SIGKILL)
+    yield from ()
+
+
+def until_cancelled(items: Iterable[Item], job: Job, control: Control) -> Generator[Outcome, None, None]:
+    """Searches each photo until it is cancelled; after five seconds it gives up."""
+    for item in items:
+        control.report_progress(item, Progress("search"))
+        end = time.monotonic() + 5
+        while not control.cancel.cancelled:
+            if time.monotonic() > end:
+                yield Outcome(item, "failed")
+                break
+            time.sleep(0.01)
 
 
 def make_items(folder: Path, *names: str) -> list[Item]:
@@ -64,6 +83,13 @@ def test_a_process_that_dies_costs_nothing_but_the_photo_that_kills_it(tmp_path:
     assert len(outcomes) == 6
     error = outcomes["deadly.png"].report["error"]
     assert (error["code"], error["fields"]["reason"]) == ("process-ended", "SIGKILL")
+
+
+def test_a_photo_beside_one_that_kills_its_process_is_done(tmp_path: Path, store: ModelStore) -> None:
+    items = make_items(tmp_path, "good", "deadly", "a", "b")
+    run = protect_in_processes(1, with_read_ahead)
+    outcomes = [(o.item.place, o.state) for o in run(iter(items), JOB, make_control(store))]
+    assert sorted(outcomes) == [("a.png", "done"), ("b.png", "done"), ("deadly.png", "failed"), ("good.png", "done")]
 
 
 def test_earlier_results_are_looked_up_in_the_first_process(tmp_path: Path, store: ModelStore) -> None:
@@ -104,23 +130,42 @@ def test_a_cancelled_run_ends_soon(tmp_path: Path, store: ModelStore) -> None:
     assert 1 <= len(outcomes) < 12
 
 
+def test_cancelling_ends_the_searches_of_processes_that_have_all_the_photos_they_may_have(
+    tmp_path: Path, store: ModelStore
+) -> None:
+    items, cancel = make_items(tmp_path, "a", "b", "c", "d"), CancelToken()
+    control = Control(lambda: store, cancel, report_progress=lambda item, progress: cancel.cancel())
+    assert list(protect_in_processes(2, until_cancelled)(iter(items), JOB, control)) == []
+
+
 def test_a_missing_model_ends_the_run(tmp_path: Path, store: ModelStore) -> None:
     with pytest.raises(ModelUnavailable) as error:
         list(protect_in_processes(1, without_models)(iter(make_items(tmp_path, "a")), JOB, make_control(store)))
     assert error.value.code == "model-missing"
 
 
-def test_requeued_photos_go_out_first_and_one_that_kills_again_has_failed() -> None:
-    items = [Item(number, f"s3://shoot/{number}.png", f"{number}.png") for number in range(4)]
+def test_processes_that_die_before_they_finish_anything_end_the_run(tmp_path: Path, store: ModelStore) -> None:
+    items, failed = make_items(tmp_path, *(f"{number}" for number in range(12))), []
+    with pytest.raises(BadRequest) as error:
+        for outcome in protect_in_processes(3, without_memory)(iter(items), JOB, make_control(store)):
+            failed.append(outcome)
+    assert (error.value.code, error.value.fields) == ("processes-die", {"reason": "SIGKILL"})
+    assert len(failed) <= 3, "the other photos are left for the next run"
+
+
+def test_photos_of_a_dead_worker_are_tried_alone_and_one_that_kills_again_has_failed() -> None:
+    items = [Item(number, f"s3://shoot/{number}.png", f"{number}.png") for number in range(5)]
     backlog = Backlog(iter(items), 2)
-    taken = [backlog.take(), backlog.take()]
-    assert list(backlog.requeue(items[:2], "SIGKILL")) == [] and backlog.count(9) == 4
-    assert [backlog.take(), backlog.take()] == taken == items[:2]
-    (failed,) = backlog.requeue(items[:2], "SIGKILL")
+    assert [backlog.take(), backlog.take(items[:1])] == items[:2]
+    assert list(backlog.requeue(items[:2], "SIGKILL")) == [] and backlog.count(9) == 5
+    assert backlog.take() == items[0] and backlog.take(items[:1]) is None and not backlog.empty
+    assert backlog.take(items[2:3]) == items[2], "a worker with another photo gets new ones"
+    (failed,) = backlog.requeue(items[:1], "SIGKILL")
     assert (failed.item, failed.report["photo"]) == (items[0], "s3://shoot/0.png")
-    assert [backlog.take() for _ in range(4)] == [*items[1:], None] and backlog.empty
+    assert [backlog.take() for _ in range(4)] == [items[1], *items[3:], None] and backlog.empty
 
 
 def test_a_photo_whose_machine_went_is_not_at_fault() -> None:
     backlog, item = Backlog(iter(()), 1), Item(0, "a.png", "a.png")
-    assert list(backlog.requeue([item], "gone", at_fault=False)) == [] and backlog.take() == item
+    other = Item(1, "b.png", "b.png")
+    assert list(backlog.requeue([item], "gone", at_fault=False)) == [] and backlog.take([other]) == item

@@ -17,7 +17,7 @@ from c2p_core.batch.layout import Item
 from c2p_core.batch.reading import read_photo
 from c2p_core.errors import BadRequest, ModelUnavailable
 from c2p_core.models.store import ModelStore
-from tests.batch.darken import JOB, darken, save
+from tests.batch.darken import JOB, darken, save, with_read_ahead
 from tests.batch.ray_cluster import join_cluster, start_ray, with_process, without_models
 
 pytestmark = pytest.mark.slow
@@ -60,6 +60,13 @@ def test_an_actor_that_dies_costs_nothing_but_the_photo_that_kills_several(
     assert {place: state for place, state in states.items() if state != "done"} == {"deadly.png": "failed"}
     (failed,) = (o for o in outcomes if o.state == "failed")
     assert failed.report["error"]["code"] == "process-ended"
+
+
+def test_photos_beside_one_that_kills_its_actor_are_done(tmp_path: Path, store: ModelStore, cluster: Cluster) -> None:
+    items = make_items(tmp_path, "good", "better", "deadly", "a")
+    run = protect_on_ray(Cluster(cluster.address, jobs=1, cores=1), with_read_ahead)
+    states = {o.item.place: o.state for o in run(iter(items), JOB, make_control(store))}
+    assert states == {"good.png": "done", "better.png": "done", "deadly.png": "failed", "a.png": "done"}
 
 
 def test_the_photos_of_a_machine_that_dies_are_done_by_others(tmp_path: Path, store: ModelStore) -> None:

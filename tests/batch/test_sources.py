@@ -89,6 +89,33 @@ def test_results_are_no_sources(here: Path) -> None:
     assert selection.results == [str(here / "shoot" / "earlier")]
 
 
+@pytest.mark.parametrize(
+    "arguments", [["shoot/**/*.jpg"], ["shoot/**"], ["shoot/*.jpg", "shoot/*/*"], ["-"], ["@list.txt"]]
+)
+def test_results_that_a_pattern_or_a_list_names_are_no_sources(here: Path, arguments: list[str]) -> None:
+    touch("shoot/a.jpg", "shoot/day 1/b.jpg", "shoot/out/.c2p/journal.sqlite", "shoot/out/a.jpg")
+    touch("shoot/out/day 1/b.jpg", "shoot/out/report/1-before.jpg", "shoot/earlier/.c2p/journal.sqlite")
+    touch("shoot/earlier/day 2/c.jpg", "shoot/earlier/report/2-after.jpg")
+    listed = "\n".join(str(path) for path in sorted(here.rglob("*.jpg"))).encode()
+    Path("list.txt").write_bytes(listed)
+    selection = find_sources(arguments, Path("shoot/out"), lambda: listed)
+    names = {Path(source.path).relative_to(here).as_posix() for source in selection.files}
+    assert names == {"shoot/a.jpg", "shoot/day 1/b.jpg"}
+    assert str(here / "shoot/earlier") in selection.results and len(set(selection.results)) == len(selection.results)
+
+
+def test_results_that_were_chosen_themselves_are_taken_without_their_report() -> None:
+    touch("earlier/.c2p/journal.sqlite", "earlier/a.jpg", "earlier/day 1/b.jpg", "earlier/report/1-before.jpg")
+    for arguments in (["earlier"], ["earlier/**/*.jpg"]):
+        assert find_places(*arguments) == ["a.jpg", "day 1/b.jpg"]
+
+
+def test_photos_below_the_folder_of_results_are_taken_if_all_of_them_are() -> None:
+    touch("here/.c2p/journal.sqlite", "here/shoot/a.jpg")
+    for arguments in (["here/shoot"], ["here/shoot/*.jpg"]):
+        assert find_places(*arguments, out=Path("here")) == ["a.jpg"]
+
+
 @pytest.mark.parametrize("sources", [["shoot"], ["shoot/a.jpg"], ["shoot/one", "shoot/two"]])
 def test_results_never_go_among_the_photos(sources: list[str]) -> None:
     touch("shoot/a.jpg", "shoot/one/a.jpg", "shoot/two/a.jpg")
