@@ -93,6 +93,9 @@ class _Pipeline:
         self._detected: queue.Queue[Any] = queue.Queue(1)
         self._searched: queue.Queue[Any] = queue.Queue(1)
         self._outcomes: queue.Queue[Any] = queue.Queue(1)
+        # Digests of the photos that were given to the search and whose outcomes are not recorded yet.
+        self._unrecorded: set[str] = set()
+        self._recorded = threading.Condition()
 
     def run(self, items: Iterable[Item]) -> Generator[Outcome, None, None]:
         # Torch has a thread count per calling thread: the search keeps all cores; the other two fill its idle times.
@@ -110,6 +113,10 @@ class _Pipeline:
                 if isinstance(outcome, _FatalError):
                     raise outcome.error
                 yield outcome
+                # Who asks for the next outcome has recorded this one.
+                with self._recorded:
+                    self._unrecorded.discard(outcome.digest)
+                    self._recorded.notify_all()
         except Interrupted:
             # An immediate stop does not wait for a search to end.
             self._stopped.set()
@@ -185,6 +192,7 @@ class _Pipeline:
             if self._control.cancel.cancelled:
                 continue
             try:
+                self._await_twin(detected.digest)
                 searched = self._attempt(
                     detected.item, partial(self._search_one, detected), detected.digest, detected.stamp
                 )
@@ -195,7 +203,22 @@ class _Pipeline:
             self._put(self._outcomes if isinstance(searched, Outcome) else self._searched, searched)
         self._put(self._searched, _END)
 
-    def _search_one(self, detected: _DetectedPhoto) -> _SearchedPhoto:
+    def _await_twin(self, digest: str) -> None:
+        """Wait until the outcome of an earlier photo of the same content is recorded."""
+        with self._recorded:
+            while digest in self._unrecorded:
+                if self._stopped.is_set():
+                    raise _Stopped
+                self._control.cancel.raise_if_cancelled()
+                self._recorded.wait(0.2)
+            self._unrecorded.add(digest)
+
+    def _search_one(self, detected: _DetectedPhoto) -> _SearchedPhoto | Outcome:
+        # When its faces were detected, the search of the same photo under another name may not have been finished.
+        reuse = self._control.find_reuse(detected.item, detected.digest)
+        if reuse is not None:
+            turn = None if reuse.data is None else _find_turn(detected.item, detected.photo)
+            return Outcome(detected.item, "known", detected.digest, detected.stamp, reuse=reuse, turn=turn)
         request, detection = self._make_request(detected.photo), detected.detection
         if self._job.looks is not None:
             chosen = self._job.looks.choose(detected.item.path, request, detection.faces, self._control.cancel)

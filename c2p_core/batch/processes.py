@@ -200,6 +200,7 @@ class _Worker:
     def __init__(self, link: connection.Connection) -> None:
         self._link = link
         self._send_lock = threading.Lock()
+        self._query_lock = threading.Lock()
         self._items: queue.SimpleQueue[Item | None] = queue.SimpleQueue()
         self._reuse_replies: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._cancel = CancelToken()
@@ -232,8 +233,10 @@ class _Worker:
         self._send("progress", (item, progress))
 
     def _query_reuse(self, item: Item, digest: str) -> Any:
-        self._send("known?", (item, digest))
-        return self._reuse_replies.get()
+        # Replies don't say which query they answer, and two threads ask.
+        with self._query_lock:
+            self._send("known?", (item, digest))
+            return self._reuse_replies.get()
 
     def _send(self, kind: str, payload: object) -> None:
         with self._send_lock:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import errno
+import io
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -13,7 +15,12 @@ from pathlib import Path
 import pytest
 
 from c2p_core import cli
+from c2p_core.api import Progress
 from c2p_core.batch.engine import Job
+from c2p_core.batch.journal import Row
+from c2p_core.batch.layout import Item
+from c2p_core.batch.planning import Plan
+from c2p_core.batch.run import Summary
 from c2p_core.commands import batch as command
 from tests.batch.conftest import Run
 from tests.batch.darken import read_results, save
@@ -51,6 +58,40 @@ def test_one_bad_file_stops_nothing_and_is_exit_code_8(shoot: Path, tmp_path: Pa
     code, output, err = run(shoot, "-o", tmp_path / "out")
     assert code == cli.SOME_FAILED and "2 photos protected" in output
     assert "bad.jpg' is not a JPEG" in err and err.splitlines()[-1] == "c2p: 1 of 3 photos failed."
+
+
+class Terminal(io.StringIO):
+    """A stream that says it is a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_terminal_shows_how_many_photos_are_done_how_long_the_rest_takes_and_what_failed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock, terminal = [0.0], Terminal()
+    monkeypatch.setattr("rich.console.monotonic", lambda: clock[0])
+    monkeypatch.setattr(sys, "stderr", terminal)
+    for name, value in {"TERM": "xterm", "COLUMNS": "120", "NO_COLOR": "1"}.items():
+        monkeypatch.setenv(name, value)
+    items = [Item(number, f"/shoot/{number}.png", f"{number}.png") for number in range(4)]
+    done = Row("0.png", "settings", "digest", items[0].path, 1, 1, "done", {})
+    failed = Row("1.png", "settings", "digest", items[1].path, 1, 1, "failed", {"error": {"text": "It's [damaged]."}})
+    with command.show_batch(Plan(items), as_json=False) as display:
+        clock[0] = 10
+        display.finish(done, Summary(protected=1))
+        clock[0] = 20
+        display.finish(failed, Summary(protected=1, failed=[failed.report]))
+        clock[0] = 25
+        # The first of two faces is finished: half a photo.
+        display.report_progress(items[2], Progress("search", 2, 2, 0, 40))
+    lines = re.split(r"[\r\n]+", re.sub(r"\x1b\[[\d?;]*[a-zA-Z]", "", terminal.getvalue()))
+    assert "c2p: It's [damaged]." in [line.strip() for line in lines]
+    (shown,) = {line for line in lines if line.startswith("2.png")}
+    # Two and a half photos in 25 seconds; one and a half are left.
+    assert shown.split("━")[0].strip() == "2.png: face 2 of 2"
+    assert shown.split()[-6:] == ["2", "of", "4", "0:00:25", "left:", "0:00:15"]
 
 
 def test_the_end_names_a_folder_that_cannot_be_read(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ from c2p_core.errors import Message, UnreadableImage
 from c2p_core.io import photo_files
 from c2p_core.io.sidecars import Turn
 from c2p_core.models.store import ModelStore
-from tests.batch.darken import save, save_sideways
+from tests.batch.darken import read_results, run_batch, save, save_sideways
 
 OPTIONS = {"faces": "all", "steps": 1, "prompt": "red lipstick"}
 
@@ -177,11 +177,60 @@ def test_looks_learn_immediately_that_a_photo_has_failed(
     assert (outcome.state, looks.learnt) == ("failed", [None])
 
 
+def test_a_photo_under_two_names_in_a_row_is_searched_only_once(
+    shoot: dict[str, Path], store: ModelStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    find, searches = pipeline.find_direction, list[object]()
+    monkeypatch.setattr(pipeline, "find_direction", lambda *g, **options: [searches.append(g), find(*g, **options)][1])
+    (tmp_path / "twins").mkdir()
+    for name in ("IMG_1.png", "IMG_1 copy.png"):
+        (tmp_path / "twins" / name).write_bytes(shoot["face"].read_bytes())
+
+    def engine(items: Iterable[Item], job: Job, control: Control) -> Generator[Outcome, None, None]:
+        return protect_here(items, job, replace(control, store=lambda: store))
+
+    summary, plan = run_batch(tmp_path / "twins", tmp_path / "out", job=Job(OPTIONS, thumbnails=False), engine=engine)
+    assert (len(plan.pending), summary.protected, summary.copied, summary.failed) == (2, 2, 1, [])
+    results = read_results(tmp_path / "out")
+    assert len(searches) == 1 and results["IMG_1.png"] == results["IMG_1 copy.png"]
+
+
+def test_the_same_photo_is_tried_again_after_its_twin_has_failed_and_waits_no_longer_than_the_run(
+    shoot: dict[str, Path], store: ModelStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried = list[object]()
+
+    def fail(request: ProtectRequest, **_options: object) -> None:
+        tried.append(request)
+        raise ValueError
+
+    monkeypatch.setattr(pipeline, "find_direction", fail)
+    twins = [Item(number, str(shoot["face"]), f"{number}.png") for number in range(2)]
+    assert [outcome.state for outcome in protect_here(twins, Job(OPTIONS), make_control(store, []))] == ["failed"] * 2
+    assert len(tried) == 2
+    given_up = protect_here(twins, Job(OPTIONS), make_control(store, []))
+    assert next(given_up).state == "failed"
+    # While the first outcome is being recorded, the second photo waits.
+    given_up.close()
+    assert len(tried) == 3
+
+
 def test_a_copy_of_an_earlier_result_says_how_it_is_turned(tmp_path: Path, store: ModelStore) -> None:
     items = make_items({name: save_sideways(tmp_path / name) for name in ("a.png", "b.jpg")})
     control = replace(make_control(store, []), find_reuse=lambda item, digest: Reuse(1, b"result"))
     turns = {outcome.item.place: outcome.turn for outcome in protect_here(items, Job(OPTIONS), control)}
     assert turns == {"a.png": Turn(6, 32, 24), "b.jpg": None}
+
+
+def test_a_copy_of_a_result_made_during_the_run_says_so_too(
+    shoot: dict[str, Path], store: ModelStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(local, "find_turn", lambda *_arguments: Turn(6, 32, 24))
+    # There is none yet when the faces are detected.
+    answers = iter([None, Reuse(1, b"result")])
+    control = replace(make_control(store, []), find_reuse=lambda item, digest: next(answers))
+    (outcome,) = protect_here(make_items({"face": shoot["face"]}), Job(OPTIONS), control)
+    assert (outcome.state, outcome.turn) == ("known", Turn(6, 32, 24))
 
 
 def test_a_cancelled_run_begins_no_search_and_ends(shoot: dict[str, Path], store: ModelStore) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
+import threading
 import time
 from collections.abc import Generator, Iterable
 from pathlib import Path
@@ -95,6 +97,28 @@ def test_earlier_results_are_looked_up_in_the_first_process(tmp_path: Path, stor
     asking = Control(lambda: store, CancelToken(), find_reuse=lambda item, digest: Reuse(7) if item.number else None)
     outcomes = {outcome.item.number: outcome for outcome in protect_in_processes(1, darken)(iter(items), JOB, asking)}
     assert (outcomes[0].state, outcomes[1].state, outcomes[1].reuse) == ("done", "known", Reuse(7))
+
+
+def ask_in_two_threads(items: Iterable[Item], job: Job, control: Control) -> Generator[Outcome, None, None]:
+    """Asks at the same time about each photo by its number and about numbers of nobody."""
+    sys.setswitchinterval(1e-6)
+    for item in items:
+        others: list[Reuse | None] = []
+        thread = threading.Thread(
+            target=lambda item=item, others=others: others.extend(control.find_reuse(item, "") for _ in range(300))
+        )
+        thread.start()
+        own = {control.find_reuse(item, f"{number}") for number in range(300)}
+        thread.join()
+        yield Outcome(item, "failed", report={"own": own, "others": set(others)})
+
+
+def test_threads_that_ask_at_the_same_time_get_their_own_answers(tmp_path: Path, store: ModelStore) -> None:
+    asking = Control(
+        lambda: store, CancelToken(), find_reuse=lambda item, digest: Reuse(int(digest)) if digest else None
+    )
+    (outcome,) = protect_in_processes(1, ask_in_two_threads)(iter(make_items(tmp_path, "a")), JOB, asking)
+    assert outcome.report == {"own": set(map(Reuse, range(300))), "others": {None}}
 
 
 def test_a_cancelled_run_ends_soon(tmp_path: Path, store: ModelStore) -> None:
