@@ -245,10 +245,11 @@ class _ActorPool:
                 for actor in self._actors
                 if actor.info and not actor.ended and len(actor.calls) < _PHOTOS_PER_ACTOR
             ]
-            available.sort(key=lambda actor: len(actor.calls))
-            offers = ((actor, self.backlog.take(actor.items)) for actor in available)
-            actor, item = next((offer for offer in offers if offer[1] is not None), (None, None))
-            if actor is None or item is None:
+            for actor in sorted(available, key=lambda actor: len(actor.calls)):
+                item = self.backlog.take(actor.items)
+                if item is not None:
+                    break
+            else:
                 return
             photo_bytes = None
             if not is_url(item.path):

@@ -168,11 +168,9 @@ class _Pipeline:
     def _detect_one(self, item: Item) -> _DetectedPhoto | Outcome:
         data, stamp = self._control.read(item)
         digest = hashlib.sha256(data).hexdigest()
-        reuse = self._control.find_reuse(item, digest)
-        if reuse is not None:
-            # Only a copy of the earlier result gets sidecars of its own.
-            turn = None if reuse.data is None else _find_turn(item, photo_files.parse(item.path, data))
-            return Outcome(item, "known", digest, stamp, reuse=reuse, turn=turn)
+        known = self._find_known(item, digest, stamp, lambda: photo_files.parse(item.path, data))
+        if known is not None:
+            return known
         try:
             photo = photo_files.parse(item.path, data)
             photo_files.check_target(Path(item.place), photo)
@@ -186,6 +184,17 @@ class _Pipeline:
             return self._make_failure(item, error, digest, stamp)
         return _DetectedPhoto(item, digest, stamp, photo, DetectedFaces(faces, tuple(subjects), tuple(warnings)))
 
+    def _find_known(
+        self, item: Item, digest: str, stamp: tuple[int, int], parse: Callable[[], Photo]
+    ) -> Outcome | None:
+        """The outcome by an earlier result of the same content; None without one."""
+        reuse = self._control.find_reuse(item, digest)
+        if reuse is None:
+            return None
+        # Only a copy of the earlier result gets sidecars of its own.
+        turn = None if reuse.data is None else _find_turn(item, parse())
+        return Outcome(item, "known", digest, stamp, reuse=reuse, turn=turn)
+
     def _search_all(self, cores: int) -> None:
         _use_cores(cores)
         while (detected := self._take(self._detected)) is not _END:
@@ -193,9 +202,8 @@ class _Pipeline:
                 continue
             try:
                 self._await_twin(detected.digest)
-                searched = self._attempt(
-                    detected.item, partial(self._search_one, detected), detected.digest, detected.stamp
-                )
+                run_step = partial(self._search_one, detected)
+                searched = self._attempt(detected.item, run_step, detected.digest, detected.stamp)
             except Cancelled:
                 continue
             if isinstance(searched, Outcome):
@@ -215,10 +223,9 @@ class _Pipeline:
 
     def _search_one(self, detected: _DetectedPhoto) -> _SearchedPhoto | Outcome:
         # When its faces were detected, the search of the same photo under another name may not have been finished.
-        reuse = self._control.find_reuse(detected.item, detected.digest)
-        if reuse is not None:
-            turn = None if reuse.data is None else _find_turn(detected.item, detected.photo)
-            return Outcome(detected.item, "known", detected.digest, detected.stamp, reuse=reuse, turn=turn)
+        known = self._find_known(detected.item, detected.digest, detected.stamp, lambda: detected.photo)
+        if known is not None:
+            return known
         request, detection = self._make_request(detected.photo), detected.detection
         if self._job.looks is not None:
             chosen = self._job.looks.choose(detected.item.path, request, detection.faces, self._control.cancel)

@@ -184,7 +184,7 @@ def run(
             if row.state in ("done", "without-face"):
                 results.add(to_known_result(row))
             if job.looks is not None and outcome.reuse is not None and row.state == "done" and row.target is not None:
-                # Only now is it known to belong to this photo, such as one that was moved since.
+                # A photo that was moved or copied since the earlier run is recognised only now.
                 job.looks.add_earlier_result(row.source, folder.path / row.target)
             summary.add(row, outcome.reuse)
             summary.seconds = time.monotonic() - start

@@ -19,7 +19,7 @@ from c2p_core.people.looks_file import FaceLabel, Looks, PersonLook, read_looks
 from c2p_core.people.results import Results
 
 # Seconds after which a photo that waits for an earlier one of the same person looks whether the run was stopped.
-_POLL_SECONDS = 0.2
+POLL_SECONDS = 0.2
 # The latest protected faces of a person, from which the next one is pushed away.
 _MAX_TRACES = 20
 
@@ -161,7 +161,7 @@ class ShootLooks:
             # However long it takes: an earlier photo given up would be forgotten, and its people match this one.
             while any(awaited.intersection(numbers.values()) for numbers in self._unfinished.values()):
                 cancel.raise_if_cancelled()
-                self._changed.wait(_POLL_SECONDS)
+                self._changed.wait(POLL_SECONDS)
             self._unfinished[path] = people
             for person in awaited:
                 self._traces[person] = self._recall(person)
