@@ -44,15 +44,17 @@ LICENCES = {
     "MIT license": "MIT",
     "Apache 2.0": "Apache-2.0",
     "Apache Software License": "Apache-2.0",
+    "Boost Software License": "BSL-1.0",
     "Mozilla Public License 2.0 (MPL 2.0)": "MPL-2.0",
     "Python Software Foundation License": "PSF-2.0",
+    "GNU Lesser General Public License v3 (LGPLv3)": "LGPL-3.0",
     "GNU Lesser General Public License v3 or later (LGPLv3+)": "LGPL-3.0-or-later",
 }
 # Modules of packages that some Pythons and machines have no wheels for, so that nothing installed tells.
 ELSEWHERE = {"jpegio": "pyjpegio"}
 OPTIONAL = ("frbench", "full", "heif", "onnx", "ray", "remote")
 # Conditions that ask something of whoever passes the program on: THIRD_PARTY.md names each package that has them.
-NAMED_SINGLY = {"LGPL-3.0-or-later", "MPL-2.0", "proprietary"}
+NAMED_SINGLY = {"LGPL-3.0", "LGPL-3.0-or-later", "MPL-2.0", "proprietary"}
 
 
 def declared(extra: str = "") -> list[Requirement]:
@@ -182,14 +184,14 @@ def test_the_tested_versions_are_exact_and_within_the_declared_ranges() -> None:
     assert all(re.fullmatch(r"==[^,*]+", str(pin.specifier)) for pin in written(CONSTRAINTS))
     outside = [
         f"{requirement} {pin}"
-        for requirement in (*declared(), *declared("test"))
+        for requirement in (*declared(), *declared("dev"))
         if holds(requirement, environment, set())
         and not requirement.specifier.contains(str((pin := pins[canonicalize_name(requirement.name)]).specifier)[2:])
     ]
     assert outside == []
 
 
-@pytest.mark.parametrize("extra", ["", "test"])
+@pytest.mark.parametrize("extra", ["", "dev"])
 @pytest.mark.parametrize("platform", PLATFORMS)
 def test_every_package_of_an_installation_is_pinned(platform: str, extra: str) -> None:
     environment = dict(default_environment()) | PLATFORMS[platform]
@@ -207,15 +209,24 @@ def test_every_package_of_an_installation_is_pinned(platform: str, extra: str) -
 def test_every_licence_of_an_installed_package_is_in_third_party_md() -> None:
     packages_by_licence = table()
     unknown = []
-    added = [requirement for extra in OPTIONAL if extra != "heif" for requirement in declared(extra)]
-    wanted_first = [*declared(), *added, *BUILD_TOOLS]
-    for name in brought(wanted_first):
+    installed = {canonicalize_name(package.name) for package in importlib.metadata.distributions()}
+    for name in sorted(installed & brought([*declared(), *declared("dev"), *BUILD_TOOLS]).keys()):
         for licence in licences(name):
             if licence not in packages_by_licence:
                 unknown.append(f"{name}: {licence}")
             elif licence in NAMED_SINGLY and name.partition("-")[0] not in packages_by_licence[licence].lower():
                 unknown.append(f"{name}: {licence}, but THIRD_PARTY.md does not name it")
     assert not unknown
+
+
+def test_third_party_md_names_every_package_of_an_extra() -> None:
+    named = {canonicalize_name(name) for cell, *_ in rows("Python packages") for name in re.split(r", | ", cell)}
+    assert names(declared("dev")) - names(declared()) <= named
+
+
+def test_the_extra_for_developers_includes_all_others() -> None:
+    packages = names(declared("dev"))
+    assert {extra for extra in PROJECT["optional-dependencies"] if not names(declared(extra)) <= packages} == set()
 
 
 @pytest.mark.parametrize(("title", "ships"), [("Weights", True), ("Weights that you may add", False)])
