@@ -226,9 +226,9 @@ def uninstall(installation: Installation) -> int:
 
     def refuse(error: OSError) -> None:
         nonlocal code
-        text = f"'{error.filename}' can't be read or removed ({error.strerror}); change its rights and repeat."
-        print(f"install.py: {text}", file=sys.stderr)
-        code = 5
+        problem = Stop("removal-not-permitted", 5, path=error.filename, reason=error.strerror)
+        print(f"install.py: {problem}", file=sys.stderr)
+        code = problem.exit_code
 
     def try_step(step: Callable[[], Sequence[_T]]) -> Sequence[_T]:
         """Do a step; if it fails, print why and return (), so that the other steps are still done."""

@@ -58,6 +58,7 @@ MESSAGES = {
     # The worker, and removing
     "worker-does-not-end": "{reason}",
     "removal-not-ours": "'{folder}' was not made by install.py, so it stays; remove it yourself if you want to.",
+    "removal-not-permitted": "'{path}' can't be read or removed ({reason}); change its rights and repeat.",
     "removal-in-use": "Could not remove all of '{folder}' ({reason}); close what uses it and repeat.",
     "removal-failed": "Could not remove '{folder}' ({reason}); remove it yourself.",
     "removal-mounted": "Something is mounted in '{folder}', so it stays; unmount it and repeat.",

@@ -13,6 +13,7 @@ from worker_client import WorkerProblem
 from worker_client.messages import ENGLISH
 
 from c2p_core.errors import C2PError
+from installer.messages import MESSAGES
 
 
 @contextmanager
@@ -32,8 +33,17 @@ def raising(kind: type[C2PError] | type[WorkerProblem], code: str, **fields: Any
 
 def sentence(code: str, **fields: object) -> re.Pattern[str]:
     """What finds the English sentence of a code with these fields; gaps that are not given may hold anything."""
+    return _match_template(ENGLISH[code], fields)
+
+
+def installer_sentence(code: str, **fields: object) -> re.Pattern[str]:
+    """The same for a code of the installer."""
+    return _match_template(MESSAGES[code], fields)
+
+
+def _match_template(template: str, fields: dict[str, object]) -> re.Pattern[str]:
     parts = []
-    for text, name, form, _ in string.Formatter().parse(ENGLISH[code]):
+    for text, name, form, _ in string.Formatter().parse(template):
         parts.append(re.escape(text))
         if name is not None:
             parts.append(re.escape(format(fields[name], form or "")) if name in fields else ".*")

@@ -322,7 +322,7 @@ def test_a_plot_is_written_and_never_over_a_photo(photo: Path, tmp_path: Path, r
     assert Image.open(tmp_path / "page.png").width == 1400
     before = photo.read_bytes()
     code, _, err = run("check", photo, photo, "--plot", photo)
-    assert code == 2 and "would be overwritten" in err
+    assert code == 2 and sentence("input-overwritten", path=photo).search(err)
     assert photo.read_bytes() == before
 
 

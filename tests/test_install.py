@@ -23,6 +23,7 @@ from installer import environment, folders, gimps, main, problems
 from installer.folders import MARKER, Installation
 from installer.messages import MESSAGES
 from installer.problems import Stop
+from tests.error_assertions import installer_sentence
 from tests.own_home import move_into
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -562,7 +563,7 @@ def test_uninstall_refuses_a_foreign_folder(installation: Installation, capsys: 
     (installation.venv / "thesis.txt").touch()
     assert main.main(["--uninstall", "--venv", str(installation.venv), "--models", str(installation.models)]) == 2
     assert (installation.venv / "thesis.txt").exists()
-    assert "was not made by install.py" in capsys.readouterr().err
+    assert installer_sentence("removal-not-ours", folder=installation.venv).search(capsys.readouterr().err)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs symbolic links")

@@ -13,6 +13,7 @@ from installer import doctor, folders, integrations, main
 from installer.folders import Installation
 from installer.integrations import System
 from installer.placed import RECORD
+from tests.error_assertions import installer_sentence
 from tests.own_home import move_into
 
 POSIX = pytest.mark.skipif(sys.platform == "win32", reason="rights and links as on Unix")
@@ -92,7 +93,7 @@ def test_without_any_program_nothing_is_set_up_and_watching_is_advised(
 ) -> None:
     monkeypatch.delattr(main, "set_up")
     assert main.main(["--integrations"]) == 6
-    assert "c2p watch" in capsys.readouterr().err and written(home) == []
+    assert installer_sentence("programs-missing").search(capsys.readouterr().err) and written(home) == []
 
 
 def test_a_program_in_a_sandbox_is_told_to_export_into_a_folder(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
