@@ -56,7 +56,7 @@ def test_on_a_processor_a_network_stays_the_same_function(network: nn.Module) ->
     assert accelerate(network, CPU) is network
 
 
-def test_only_weights_of_pictures_get_their_channels_last() -> None:
+def test_only_convolution_weights_get_channels_last() -> None:
     network = nn.Sequential(nn.Conv2d(3, 8, 3), nn.Conv3d(3, 8, 3), nn.Linear(8, 4))
     network.register_buffer("mask", torch.zeros(2, 3, 4, 5))
     before = {name: value.clone() for name, value in network.state_dict().items()}
@@ -119,7 +119,7 @@ def test_values_that_overflow_in_one_half_precision_are_computed_in_the_other(ne
     assert cosine_similarity(output, large(BATCH)) > 0.999 and not torch.equal(output, large(BATCH))
 
 
-def test_a_network_that_has_no_half_precision_stays_in_single(network: nn.Module) -> None:
+def test_a_network_without_half_precision_stays_in_single_precision(network: nn.Module) -> None:
     def strict(batch: Tensor) -> Tensor:
         features = F.conv2d(batch, torch.ones(4, 3, 3, 3))
         if features.dtype != torch.float32:
@@ -195,7 +195,7 @@ class Moved(nn.Module):
     ("card", "foreign", "changed"),
     [("cuda", False, True), ("cuda", True, False), ("mps", False, False), ("cpu", False, False)],
 )
-def test_networks_of_our_own_take_the_layout_that_a_card_prefers(card: str, foreign: bool, changed: bool) -> None:
+def test_our_own_networks_use_the_memory_layout_that_a_card_prefers(card: str, foreign: bool, changed: bool) -> None:
     placed = place(Moved(), torch.device(card), foreign=foreign)
     assert placed.asked == [torch.device(card)] and not placed.training
     assert placed.weight.is_contiguous(memory_format=torch.channels_last) == changed

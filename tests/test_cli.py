@@ -205,7 +205,7 @@ def test_the_expression_is_kept_unless_told_otherwise_and_the_report_says_so(
 
 
 @pytest.mark.usefixtures("requests")
-def test_json_is_all_that_is_printed_and_equals_the_report_file(photo: Path, tmp_path: Path, run: Run) -> None:
+def test_with_json_only_the_report_is_printed_and_it_equals_the_file(photo: Path, tmp_path: Path, run: Run) -> None:
     code, out, err = run("protect", photo, "--json", "--report", tmp_path / "r.json")
     assert (code, err) == (0, "")
     printed = json.loads(out)
@@ -279,7 +279,7 @@ def test_other_photos_come_first_in_the_output_of_a_run(
 
 
 @pytest.mark.usefixtures("requests")
-def test_what_more_strength_would_bring_is_one_line_where_it_is_known_and_somebody_may_match(
+def test_the_gain_from_more_strength_is_one_line_if_it_is_known_and_somebody_may_match(
     photo: Path, tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stronger = Stronger(0.5, 0.651, 0.75, 0.784)
@@ -308,7 +308,9 @@ def test_a_check_has_a_column_for_other_photos(photo: Path, run: Run, monkeypatc
 
 @pytest.mark.usefixtures("requests")
 @pytest.mark.parametrize("option", ["--robustness", "--survival"])
-def test_robustness_marks_what_matches_again_and_goes_into_the_report(photo: Path, run: Run, option: str) -> None:
+def test_robustness_marks_recognisers_that_match_again_and_goes_into_the_report(
+    photo: Path, run: Run, option: str
+) -> None:
     _, out, _ = run("check", photo, photo, option)
     assert "JPEG 50" in out and "0.500*" in out and "1 of 2" in out
     face = json.loads(run("check", photo, photo, "--robustness", "--json")[1])["photos"][0]["faces"][0]
@@ -334,7 +336,7 @@ def test_models_list_names_licence_source_and_hash(run: Run) -> None:
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["models", "list"]])
-def test_what_computes_nothing_does_not_wait_for_slow_imports(arguments: list[str]) -> None:
+def test_commands_that_compute_nothing_do_not_wait_for_slow_imports(arguments: list[str]) -> None:
     slow = {"torch", "scipy", "skimage", "PIL", "requests", "http.client", "open_clip", "psutil"}
     call = f"cli.main({arguments}); sys.exit(', '.join({slow} & set(sys.modules)) or 0)"
     code = f"import sys; from c2p_core import cli; {call}"
@@ -420,12 +422,12 @@ def test_a_skipped_face_gives_its_reason() -> None:
     assert report.describe_face_report(skipped) == "Face 2 was skipped: not chosen."
 
 
-def test_without_a_held_out_recogniser_there_is_no_honest_figure() -> None:
+def test_without_a_held_out_recogniser_there_is_no_unbiased_figure() -> None:
     face = FaceReport(1, (0, 0, 9, 9), 50.0, similarities=(SEEN,))
     assert "no independent figure" in report.describe_face_report(face)
 
 
-def test_the_closest_of_a_check_is_one_that_may_still_match_other_photos() -> None:
+def test_the_most_similar_recogniser_of_a_check_is_one_that_may_still_match_other_photos() -> None:
     close = replace(LOST, recogniser="close", held_out=True, after=0.24, far1=0.20)
     face = replace(FACE, similarities=(close, replace(MAY_MATCH, recogniser="far")))
     assert " far: " in report.describe_face_report(face) and " close: " not in report.describe_face_report(face)
@@ -538,7 +540,7 @@ def test_several_photos_need_a_folder(photo: Path, tmp_path: Path, run: Run) -> 
         assert code == 2 and sentence(expected, path=target).search(only_sentence(err))
 
 
-def test_two_photos_of_one_name_are_not_written_over_each_other(photo: Path, tmp_path: Path, run: Run) -> None:
+def test_two_photos_with_the_same_name_do_not_overwrite_each_other(photo: Path, tmp_path: Path, run: Run) -> None:
     (tmp_path / "b").mkdir()
     other = save(tmp_path / "b" / "me.png")
     code, _, err = run("protect", photo, other, "-o", tmp_path / "out")
@@ -558,7 +560,7 @@ def test_names_that_differ_in_how_accents_are_composed_count_as_one(tmp_path: Pa
 
 
 @pytest.mark.usefixtures("requests")
-def test_a_result_of_an_earlier_run_stays_and_the_new_one_gets_a_number(photo: Path, run: Run) -> None:
+def test_an_earlier_result_stays_and_the_new_one_gets_a_number(photo: Path, run: Run) -> None:
     for _ in range(3):
         assert run("protect", photo)[0] == 0
     edited = photo.with_name("me.protected.png")
@@ -573,7 +575,7 @@ def test_a_result_of_an_earlier_run_stays_and_the_new_one_gets_a_number(photo: P
     }
 
 
-def test_a_file_that_the_user_names_is_replaced_only_if_asked(
+def test_a_file_named_by_the_user_is_replaced_only_with_overwrite(
     photo: Path, tmp_path: Path, run: Run, requests: list[ProtectRequest]
 ) -> None:
     target = tmp_path / "out.png"
@@ -600,7 +602,7 @@ def test_a_file_that_appears_during_the_search_stays(photo: Path, run: Run, monk
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs links")
 @pytest.mark.usefixtures("requests")
-def test_a_result_named_by_a_link_is_written_where_it_leads(photo: Path, tmp_path: Path, run: Run) -> None:
+def test_a_result_named_by_a_link_is_written_to_the_links_target(photo: Path, tmp_path: Path, run: Run) -> None:
     (tmp_path / "far").mkdir()
     link = tmp_path / "link.png"
     link.symlink_to(tmp_path / "far" / "out.png")
@@ -611,7 +613,7 @@ def test_a_result_named_by_a_link_is_written_where_it_leads(photo: Path, tmp_pat
 @pytest.mark.skipif(sys.platform == "win32", reason="names are counted in bytes elsewhere")
 @pytest.mark.parametrize("stem", ["x" * 250, "\N{SMILING FACE WITH SMILING EYES}" * 60])
 @pytest.mark.usefixtures("requests")
-def test_a_name_as_long_as_the_disk_allows_gets_a_result_and_stops_no_batch(
+def test_a_photo_with_the_longest_possible_name_gets_a_result_and_stops_no_batch(
     tmp_path: Path, run: Run, stem: str
 ) -> None:
     long, short = save(tmp_path / f"{stem}.png"), save(tmp_path / "short.png")
@@ -622,20 +624,20 @@ def test_a_name_as_long_as_the_disk_allows_gets_a_result_and_stops_no_batch(
     assert run("protect", long)[0] == 0  # with a number, which also has to fit
 
 
-def test_a_name_that_is_too_long_for_the_disk_is_one_sentence(photo: Path, tmp_path: Path, run: Run) -> None:
+def test_a_result_name_that_is_too_long_is_reported_in_one_sentence(photo: Path, tmp_path: Path, run: Run) -> None:
     code, _, err = run("protect", photo, "-o", tmp_path / f"{'x' * 300}.png")
     assert code == 5 and sentence("not-written", why=Message("name-too-long")).search(only_sentence(err))
 
 
 @pytest.mark.usefixtures("requests")
-def test_metadata_that_a_result_lacks_are_reported(photo: Path, tmp_path: Path, run: Run) -> None:
+def test_metadata_missing_from_a_result_are_reported(photo: Path, tmp_path: Path, run: Run) -> None:
     Image.new("RGB", (64, 48), "gray").save(tmp_path / "me.jpg", comment=b"by Ann")
     code, out, _ = run("protect", tmp_path / "me.jpg", "-o", tmp_path / "out.tif")
     assert code == 0 and str(Message("parts-not-kept", parts=[Message("part-comments")])) in out
 
 
 @pytest.mark.usefixtures("requests")
-def test_personal_metadata_go_if_asked(tmp_path: Path, run: Run) -> None:
+def test_personal_metadata_are_removed_on_request(tmp_path: Path, run: Run) -> None:
     exif = Image.Exif()
     exif[0x13B], exif[0x110] = "Ann", "Camera"
     Image.new("RGB", (64, 48), "gray").save(tmp_path / "me.jpg", exif=exif)
@@ -688,7 +690,9 @@ BAD_FILES: dict[str, tuple[bytes, str]] = {
 @pytest.mark.parametrize("command", ["protect", "check", "faces"])
 @pytest.mark.parametrize("case", BAD_FILES)
 @pytest.mark.usefixtures("requests")
-def test_a_bad_file_is_one_sentence_and_exit_code_3(tmp_path: Path, run: Run, command: str, case: str) -> None:
+def test_a_bad_file_is_reported_in_one_sentence_with_exit_code_3(
+    tmp_path: Path, run: Run, command: str, case: str
+) -> None:
     data, expected = BAD_FILES[case]
     bad = tmp_path / "bad.jpg"
     bad.write_bytes(data)
@@ -699,21 +703,23 @@ def test_a_bad_file_is_one_sentence_and_exit_code_3(tmp_path: Path, run: Run, co
 
 @pytest.mark.parametrize(("name", "expected"), [("nothing.png", "image-missing"), ("folder.png", "image-is-folder")])
 @pytest.mark.usefixtures("requests")
-def test_missing_files_and_folders(tmp_path: Path, run: Run, name: str, expected: str) -> None:
+def test_missing_files_and_folders_have_an_exit_code_and_one_sentence(
+    tmp_path: Path, run: Run, name: str, expected: str
+) -> None:
     (tmp_path / "folder.png").mkdir()
     code, _, err = run("protect", tmp_path / name)
     assert code == 3 and sentence(expected, path=tmp_path / name).search(only_sentence(err))
 
 
 @pytest.mark.usefixtures("requests")
-def test_one_pixel_is_too_few(tmp_path: Path, run: Run) -> None:
+def test_a_photo_of_one_pixel_is_refused(tmp_path: Path, run: Run) -> None:
     Image.new("RGB", (1, 1)).save(tmp_path / "dot.png")
     code, _, err = run("protect", tmp_path / "dot.png")
     assert code == 3 and sentence("image-too-small", width=1, height=1).search(only_sentence(err))
 
 
 @pytest.mark.usefixtures("requests")
-def test_a_photo_without_a_face_is_exit_code_4_and_writes_nothing(tmp_path: Path, run: Run) -> None:
+def test_a_photo_without_a_face_ends_with_exit_code_4_and_writes_nothing(tmp_path: Path, run: Run) -> None:
     code, _, err = run("protect", save(tmp_path / "black.png", 0))
     assert code == 4 and sentence("no-face").search(only_sentence(err))
     assert [entry.name for entry in tmp_path.iterdir()] == ["black.png"]
@@ -721,7 +727,7 @@ def test_a_photo_without_a_face_is_exit_code_4_and_writes_nothing(tmp_path: Path
 
 @pytest.mark.parametrize(("number", "expected"), [(errno.ENOSPC, "no-space"), (errno.EROFS, "no-permission")])
 @pytest.mark.usefixtures("requests")
-def test_a_failed_write_is_exit_code_5_and_leaves_nothing(
+def test_a_failed_write_ends_with_exit_code_5_and_leaves_nothing(
     photo: Path, run: Run, monkeypatch: pytest.MonkeyPatch, number: int, expected: str
 ) -> None:
     def fail(handle: int) -> None:
@@ -761,7 +767,7 @@ class Broken(io.StringIO):
 @pytest.mark.parametrize("error", [errno.EPIPE, errno.ENOSPC, errno.EIO, errno.EBADF, errno.EAGAIN, None])
 @pytest.mark.parametrize("name", ["stdout", "stderr"])
 @pytest.mark.usefixtures("requests")
-def test_what_cannot_be_printed_stops_no_batch(
+def test_unprintable_output_does_not_stop_a_batch(
     photo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, error: int | None
 ) -> None:
     stream = None if error is None else Broken(error)
@@ -798,7 +804,7 @@ def test_a_report_that_cannot_be_printed_is_an_error_unless_its_reader_has_exite
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs named pipes")
 @pytest.mark.usefixtures("requests")
-def test_a_report_goes_into_a_pipe_which_stays(photo: Path, tmp_path: Path, run: Run) -> None:
+def test_a_report_is_written_to_a_pipe_without_replacing_it(photo: Path, tmp_path: Path, run: Run) -> None:
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     (tmp_path / "link").symlink_to(pipe)
@@ -832,7 +838,7 @@ def test_a_report_to_a_descriptor_follows_what_is_already_in_its_file(photo: Pat
     assert text.startswith("before\n{") and text.endswith("}\nafter\n")
 
 
-def test_a_device_takes_a_report_where_its_folder_takes_no_files(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_report_is_written_to_a_device_even_if_its_folder_is_read_only(monkeypatch: pytest.MonkeyPatch) -> None:
     writable = os.access
     monkeypatch.setattr(os, "access", lambda path, mode: str(path) != "/dev" and writable(path, mode))
     check_folder(Path(os.devnull))
@@ -853,11 +859,11 @@ def test_fetching_all_models_fetches_a_damaged_one_too(
 
 
 @pytest.mark.parametrize("names", [[], ["faceres", "clip-mini"]])
-def test_fetching_where_all_models_came_with_the_installation_says_so(run: Run, names: list[str]) -> None:
+def test_fetching_says_so_if_all_models_came_with_the_installation(run: Run, names: list[str]) -> None:
     assert run("--offline", "models", "fetch", *names) == (0, "There is nothing to fetch: the models are here.\n", "")
 
 
-def test_a_model_that_is_missing_stops_a_batch_at_once(
+def test_a_missing_model_stops_a_batch_at_once(
     photo: Path, tmp_path: Path, run: Run, requests: list[ProtectRequest], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls = []
@@ -872,7 +878,7 @@ def test_a_model_that_is_missing_stops_a_batch_at_once(
     assert sentence("model-missing", name="x").search(only_sentence(err))
 
 
-def test_an_unexpected_error_is_one_sentence_too(
+def test_an_unexpected_error_is_one_sentence(
     photo: Path, run: Run, requests: list[ProtectRequest], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def break_down(request: ProtectRequest, **rest: Any) -> ProtectResult:
@@ -949,7 +955,7 @@ def fail_at_the_second(requests: list[ProtectRequest], monkeypatch: pytest.Monke
     return fail
 
 
-def test_what_stops_a_batch_leaves_a_report_of_what_was_done(
+def test_a_stopped_batch_leaves_a_report_of_what_was_done(
     photo: Path, tmp_path: Path, run: Run, fail_at_the_second: FailAtTheSecond
 ) -> None:
     fail_at_the_second(ModelUnavailable("model-missing", name="x", source="y"))
@@ -964,7 +970,7 @@ def test_what_stops_a_batch_leaves_a_report_of_what_was_done(
     "arguments",
     [["protect", "-o", "missing/out.jpg"], ["protect", "--report", "missing/r.json"], ["protect", "--report", "."]],
 )
-def test_a_place_that_cannot_be_written_to_is_refused_before_the_search(
+def test_an_unwritable_target_is_refused_before_the_search(
     photo: Path, run: Run, requests: list[ProtectRequest], monkeypatch: pytest.MonkeyPatch, arguments: list[str]
 ) -> None:
     monkeypatch.chdir(photo.parent)
@@ -980,7 +986,7 @@ def test_a_place_that_cannot_be_written_to_is_refused_before_the_search(
         (["-o", "out", "--overwrite"], "out/me.protected.png", "not-written"),
     ],
 )
-def test_what_is_read_only_is_noticed_before_the_search(
+def test_a_read_only_target_is_noticed_before_the_search(
     photo: Path,
     run: Run,
     requests: list[ProtectRequest],
@@ -1098,7 +1104,7 @@ def test_a_photo_that_failed_is_not_counted_as_done(
     assert code == 130 and "0 of 2 photos were done" in err
 
 
-def test_a_second_ctrl_c_does_not_say_that_nothing_was_changed_when_it_was(
+def test_a_second_ctrl_c_does_not_claim_that_nothing_was_changed(
     photo: Path, tmp_path: Path, run: Run, fail_at_the_second: FailAtTheSecond
 ) -> None:
     fail_at_the_second(KeyboardInterrupt)

@@ -10,13 +10,13 @@ from skimage.color import deltaE_ciede94, rgb2lab
 from c2p_core import colour
 
 
-def test_linear_light_comes_back() -> None:
+def test_linear_light_is_inverted_exactly() -> None:
     encoded = torch.linspace(0, 1, 256)
     assert torch.allclose(colour.linear_to_srgb(colour.srgb_to_linear(encoded)), encoded, atol=1e-5)
 
 
 @pytest.mark.parametrize("gamma", [None, 1.8, 2.2])
-def test_a_photos_own_curve_comes_back(gamma: float | None) -> None:
+def test_a_photos_own_curve_is_inverted_exactly(gamma: float | None) -> None:
     encoded = torch.linspace(0, 1, 256)
     assert torch.allclose(colour.encode(colour.decode(encoded, gamma), gamma), encoded, atol=1e-5)
 
@@ -41,7 +41,7 @@ def test_the_colour_difference_agrees_with_scikit_image() -> None:
     assert np.allclose(ours.numpy(), deltaE_ciede94(before, after), atol=0.05)
 
 
-def test_the_colour_difference_of_nothing_has_a_slope() -> None:
+def test_the_gradient_of_a_zero_colour_difference_is_finite() -> None:
     after = torch.full((3, 2, 2), 30.0, requires_grad=True)
     difference = colour.difference(torch.full((3, 2, 2), 30.0), after)
     difference.sum().backward()

@@ -23,11 +23,11 @@ ASTRONAUT = Photo(data.astronaut())
     ],
     ids=["16 bits", "floats", "alpha"],
 )
-def test_a_picture_in_another_encoding_is_the_same(pixels: np.ndarray) -> None:
+def test_the_same_picture_in_another_encoding_counts_as_the_same(pixels: np.ndarray) -> None:
     assert show_same_colours(ASTRONAUT, Photo(pixels))
 
 
-def test_a_picture_with_another_pixel_or_size_is_another() -> None:
+def test_a_picture_with_another_pixel_or_size_counts_as_different() -> None:
     pixels = ASTRONAUT.pixels.copy()
     pixels[100, 200, 1] ^= 4
     assert not show_same_colours(ASTRONAUT, replace(ASTRONAUT, pixels=pixels))

@@ -51,7 +51,7 @@ def direction(prompt: str, **options: Any) -> Direction:
         ({"prompt": PLAIN, "looks": (FaceLook(3, "red lipstick"),)}, AS_FOUND, False),
     ],
 )
-def test_paint_on_a_protected_face_is_made_up_and_shape_and_light_are_not(
+def test_paint_on_a_protected_face_counts_as_makeup_but_shape_and_light_do_not(
     options: dict[str, Any], amounts: Amounts, generated: bool
 ) -> None:
     assert is_generated(direction(**options), amounts) is generated

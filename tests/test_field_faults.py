@@ -187,7 +187,7 @@ def test_a_small_face_on_its_side_in_a_large_photo_is_found(tmp_path: Path) -> N
     assert "41 px apart" in c2p("faces", "side.png", cwd=tmp_path).stdout
 
 
-def test_a_toned_photo_stays_in_its_ink(folder: Path) -> None:
+def test_a_toned_photo_keeps_its_tone_curve(folder: Path) -> None:
     after = pixels(result(folder, "sepia.png"))
     colours = np.unique(after.reshape(-1, 3), axis=0).astype(int)
     furthest = np.abs(colours[:, None] - SEPIA[None].astype(int)).max(-1).min(1)
@@ -216,12 +216,12 @@ def test_pixels_of_a_jpeg_beside_the_face_stay(folder: Path) -> None:
     assert not changed.any()
 
 
-def test_marks_of_colour_stay(folder: Path) -> None:
+def test_colour_tags_stay(folder: Path) -> None:
     assert b"R03\0" in result(folder, "camera.jpg")
     assert b"gAMA" in result(folder, "texts.png")
 
 
-def test_a_gain_map_that_is_gone_is_not_announced(folder: Path) -> None:
+def test_a_removed_gain_map_is_not_announced(folder: Path) -> None:
     file = result(folder, "phone.jpg")
     assert b"hdrgm" not in file and b"MPF\0" not in file
 
@@ -245,7 +245,7 @@ def test_no_resolution_is_invented(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["zstandard.tif", "checksum.png", "endless.jpg"])
-def test_an_unusual_file_is_no_damaged_one(folder: Path, name: str) -> None:
+def test_an_unusual_file_is_not_treated_as_damaged(folder: Path, name: str) -> None:
     assert result(folder, name)
 
 

@@ -147,7 +147,7 @@ def test_a_run_without_memory_for_the_models_falls_back_to_the_processor(
 
 
 @pytest.mark.slow
-def test_a_search_of_a_card_that_gets_full_is_applied_on_the_processor(
+def test_a_search_is_applied_on_the_processor_if_the_card_gets_full(
     card: torch.device, store: ModelStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     direction = find_direction(replace(REQUEST, steps=1, recognisers=("mobileface",)), store=store)
@@ -238,13 +238,13 @@ def test_mps_is_taken_only_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("apple")
-def test_an_mps_without_the_operators_of_a_search_is_refused() -> None:
+def test_an_unusable_mps_device_is_refused() -> None:
     # This PyTorch has no MPS, as one on a Mac may lack an operator.
     with raising(BadRequest, "mps-unusable"):
         pick_device("mps")
 
 
-def test_mps_where_there_is_none_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_mps_is_refused_if_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
     with raising(BadRequest, "mps-missing"):
         pick_device("mps")
@@ -261,5 +261,5 @@ def test_mps_where_there_is_none_is_refused(monkeypatch: pytest.MonkeyPatch) -> 
         (RuntimeError("[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate memory"), False),
     ],
 )
-def test_a_full_card_is_told_from_other_errors(error: RuntimeError, full: bool) -> None:
+def test_full_gpu_memory_is_distinguished_from_other_errors(error: RuntimeError, full: bool) -> None:
     assert is_out_of_gpu_memory(error) == full

@@ -65,7 +65,7 @@ def test_gettext_reads_texts_with_their_contexts_and_plurals(catalogue: gettext.
 
 
 @pytest.mark.parametrize("text", ["Guess", "Later", "Old"], ids=["fuzzy", "empty", "obsolete"])
-def test_what_is_no_translation_yet_or_any_more_is_left_out(catalogue: gettext.GNUTranslations, text: str) -> None:
+def test_unfinished_and_obsolete_translations_are_left_out(catalogue: gettext.GNUTranslations, text: str) -> None:
     assert catalogue.gettext(text) == text
 
 
@@ -87,7 +87,7 @@ def test_a_malformed_translation_is_refused_with_its_name(tmp_path: Path, fault:
     assert str(refused.value).startswith(f"'{path}' can't be compiled (")
 
 
-def test_the_help_of_every_procedure_is_a_heading_of_a_page_and_no_link_leads_nowhere() -> None:
+def test_the_help_of_every_procedure_is_a_heading_and_no_link_is_dead() -> None:
     pages = compile_help(ROOT / "docs")
     index = ElementTree.fromstring(pages.pop("help/en/gimp-help.xml"))
     topics = {item.get(f"{{{HELP_DOMAIN}}}id"): item.get("ref", "") for item in index.iter("help-item")}

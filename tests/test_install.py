@@ -95,17 +95,17 @@ def test_no_test_of_the_installer_sees_this_users_gimp(
     assert gimps.find_profiles() == gimps.find_programs() == ()
 
 
-def test_c2p_home_moves_everything() -> None:
+def test_c2p_home_moves_all_folders() -> None:
     installation = folders.find_installation(None, None, {"C2P_HOME": "/somewhere"})
     assert installation == Installation(Path("/somewhere/venv"), Path("/somewhere/models"))
 
 
-def test_options_win_over_the_environment() -> None:
+def test_options_override_environment_variables() -> None:
     installation = folders.find_installation(Path("/v"), Path("/m"), {"C2P_HOME": "/somewhere", "C2P_MODELS": "/other"})
     assert installation == Installation(Path("/v"), Path("/m"))
 
 
-def test_the_default_is_where_c2p_itself_looks() -> None:
+def test_the_default_models_folder_is_the_one_that_c2p_uses() -> None:
     assert folders.data_home() == platformdirs.user_data_path("protect-face")
     assert folders.log_home() == platformdirs.user_log_path("protect-face")
     assert folders.cache_home() == platformdirs.user_cache_path("protect-face")
@@ -161,7 +161,7 @@ def test_test_tools_are_added_to_what_is_there(installation: Installation, pip_c
     assert installed(pip_calls) == [f"{WHEEL}[test]"]
 
 
-def test_an_installation_that_was_cut_short_is_taken_up_again(
+def test_an_interrupted_installation_is_continued(
     installation: Installation, pip_calls: list[list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def killed(*arguments: Any, **options: Any) -> None:
@@ -176,7 +176,7 @@ def test_an_installation_that_was_cut_short_is_taken_up_again(
     assert not list(installation.venv.glob("wheel-*"))
 
 
-def test_other_requirements_are_installed_and_the_rest_is_not_touched(
+def test_changed_requirements_are_installed_and_other_parts_are_left_alone(
     installation: Installation, pip_calls: list[list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     environment.prepare(installation, tests=False, offline=False, say=quiet)
@@ -187,7 +187,7 @@ def test_other_requirements_are_installed_and_the_rest_is_not_touched(
     assert installed(pip_calls) == [environment.BUILD_TOOLS[-1], WHEEL]
 
 
-def test_an_environment_that_runs_is_kept_whatever_python_runs_the_installer(
+def test_a_working_environment_is_kept_whichever_python_runs_the_installer(
     installation: Installation, pip_calls: list[list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     environment.prepare(installation, tests=False, offline=False, say=quiet)
@@ -214,7 +214,7 @@ def test_a_new_environment_is_made_by_a_python_outside_of_it_and_nothing_counts_
     assert calls == [(environment.find_base_python(), {})]
 
 
-def test_what_is_damaged_is_made_anew(
+def test_a_damaged_environment_is_made_anew(
     installation: Installation, pip_calls: list[list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     environment.prepare(installation, tests=False, offline=False, say=quiet)
@@ -248,7 +248,7 @@ def test_a_folder_that_microsofts_store_hides_from_gimp_is_refused(
     assert stopped.value.code == "folder-hidden-by-store" and pip_calls == []
 
 
-def test_a_command_that_is_gone_is_installed_again(
+def test_a_missing_command_is_installed_again(
     installation: Installation, pip_calls: list[list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     environment.prepare(installation, tests=False, offline=False, say=quiet)
@@ -261,7 +261,7 @@ def test_a_command_that_is_gone_is_installed_again(
     assert installed(pip_calls) == [WHEEL] and "--force-reinstall" in pip_calls[-1]
 
 
-def test_translations_that_are_gone_are_installed_again(installation: Installation, pip_calls: list[list[str]]) -> None:
+def test_missing_translations_are_installed_again(installation: Installation, pip_calls: list[list[str]]) -> None:
     environment.prepare(installation, tests=False, offline=False, say=quiet)
     find_installed_mo(installation).unlink()
     pip_calls.clear()
@@ -281,7 +281,7 @@ def test_a_checkout_without_translations_is_reported_as_incomplete(
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs symbolic links")
-def test_the_examination_notices_an_environment_without_its_packages(installation: Installation) -> None:
+def test_the_check_finds_an_environment_without_its_packages(installation: Installation) -> None:
     assert environment.check_packages(Installation(Path(sys.prefix), installation.models))[0] == 0
     installation.python.parent.mkdir(parents=True)
     installation.python.symlink_to(environment.find_base_python())
@@ -305,7 +305,7 @@ def test_a_failure_of_our_own_package_is_not_reported_as_a_network_failure(
     assert len(own) == 2 and all("--no-index" in arguments and not forbidden for arguments, forbidden in own)
 
 
-def test_space_for_all_of_it_is_asked_of_a_new_environment_only(
+def test_disk_space_is_checked_only_for_a_new_environment(
     installation: Installation, pip_calls: list[list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[Path] = []
@@ -316,7 +316,7 @@ def test_space_for_all_of_it_is_asked_of_a_new_environment_only(
     assert asked == [installation.venv] and installed(pip_calls).count(environment.BUILD_TOOLS[-1]) == 2
 
 
-def test_the_stamp_follows_content_and_names_but_not_what_is_made_from_them(tmp_path: Path) -> None:
+def test_the_stamp_depends_on_content_and_names_but_not_on_built_files(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "x.py").write_text("1")
     first = environment.hash_content([tmp_path / "a"], tmp_path)
@@ -334,7 +334,7 @@ def test_everything_that_the_package_is_built_from_exists() -> None:
     assert all((ROOT / name).exists() for name in environment.SOURCES)
 
 
-def test_a_marker_that_was_cut_short_counts_as_empty(installation: Installation) -> None:
+def test_a_truncated_marker_counts_as_empty(installation: Installation) -> None:
     folders.claim(installation.venv)
     (installation.venv / MARKER).write_text('{"packages": "ab')
     assert folders.read_marker(installation.venv) == {}
@@ -422,7 +422,7 @@ def test_every_error_that_the_installer_raises_has_a_message_for_its_fields() ->
     assert raised == fields
 
 
-def test_of_pips_output_only_slow_steps_are_shown() -> None:
+def test_only_slow_steps_of_pip_are_shown() -> None:
     assert (
         environment.summarise_pip_line("  Downloading torch-2.13.0-cp311.whl (821.0 MB)\n")
         == "  downloading torch (821.0 MB)"
@@ -435,7 +435,7 @@ def test_of_pips_output_only_slow_steps_are_shown() -> None:
 # Photo and results
 
 
-def test_results_lie_beside_the_photo(tmp_path: Path) -> None:
+def test_results_are_put_beside_the_photo(tmp_path: Path) -> None:
     photo = tmp_path / "me.jpg"
     photo.touch()
     assert main.choose_paths(str(photo), None) == (
@@ -445,7 +445,7 @@ def test_results_lie_beside_the_photo(tmp_path: Path) -> None:
     )
 
 
-def test_results_go_where_they_are_wanted(tmp_path: Path) -> None:
+def test_results_go_to_the_requested_place(tmp_path: Path) -> None:
     photo, out = tmp_path / "me.jpg", tmp_path / "out"
     photo.touch()
     out.mkdir()
@@ -453,7 +453,7 @@ def test_results_go_where_they_are_wanted(tmp_path: Path) -> None:
     assert main.choose_paths(str(photo), out / "x.tif")[1:] == (out / "x.tif", out / "x.report.json")
 
 
-def test_without_a_photo_the_sample_lies_beside_its_result(tmp_path: Path) -> None:
+def test_without_a_photo_the_sample_is_put_beside_its_result(tmp_path: Path) -> None:
     assert main.choose_paths("", None)[0] == Path("astronaut.png")
     assert main.choose_paths("", tmp_path / "x.png")[:2] == (tmp_path / "astronaut.png", tmp_path / "x.png")
 
@@ -471,7 +471,7 @@ def test_a_missing_photo_or_folder_is_noticed_before_anything_is_installed(
     assert capsys.readouterr().err.count("\n") == 1
 
 
-def test_options_are_handed_on_to_c2p(
+def test_options_are_passed_on_to_c2p(
     installation: Installation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     commands: list[list[str]] = []
@@ -500,7 +500,7 @@ def test_options_are_handed_on_to_c2p(
 
 
 @pytest.mark.parametrize("quick", [False, True])
-def test_the_quick_tests_leave_out_what_is_marked_as_slow(
+def test_the_quick_tests_skip_those_marked_as_slow(
     installation: Installation, quick: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     commands: list[list[Any]] = []
@@ -519,7 +519,9 @@ def test_the_quick_tests_leave_out_what_is_marked_as_slow(
 # Removing
 
 
-def test_uninstall_removes_what_was_made_and_nothing_else(installation: Installation, tmp_path: Path) -> None:
+def test_uninstall_removes_everything_that_was_created_and_nothing_else(
+    installation: Installation, tmp_path: Path
+) -> None:
     (tmp_path / "photo.jpg").touch()
     for folder, inside in (
         (installation.venv, "lib"),
@@ -549,7 +551,7 @@ def test_uninstall_leaves_the_weights_that_the_user_put_beside_the_models(
     assert f"'{installation.models}' holds other files (stylegan2) and stays." in capsys.readouterr().out
 
 
-def test_what_is_removed_of_the_models_is_what_the_store_keeps_there() -> None:
+def test_uninstall_removes_exactly_the_models_that_the_store_keeps() -> None:
     assert set(environment.list_fetched_models()) == {
         *(entry.name for entry in ModelStore().catalogue()),
         f"{files.PARTIAL_PREFIX}*",
@@ -582,7 +584,7 @@ def test_uninstall_follows_no_links(installation: Installation, tmp_path: Path) 
 # The entry
 
 
-def test_install_py_without_a_job_shows_its_help() -> None:
+def test_install_py_without_a_task_shows_its_help() -> None:
     run = subprocess.run([sys.executable, str(ROOT / "install.py")], capture_output=True, text=True)
     assert run.returncode == 2 and "--protect" in run.stdout
 

@@ -122,7 +122,7 @@ def test_every_gimp_folder_is_found(home: Path, platform: str, folders: list[str
     assert [profile.version for profile in profiles] == [Path(folder).name for folder in folders]
 
 
-def test_a_folder_that_gimps_own_variable_names_is_found(home: Path) -> None:
+def test_a_folder_named_by_gimps_own_variable_is_found(home: Path) -> None:
     (home / "portable").mkdir()
     (profile,) = gimps.find_profiles({"HOME": str(home), "GIMP3_DIRECTORY": "portable"}, "linux")
     assert (profile.folder, profile.generation) == (home / "portable", 3)
@@ -151,7 +151,7 @@ def test_a_folder_that_may_not_be_listed_is_reported_and_other_gimps_are_install
 
 
 @POSIX
-def test_if_the_only_gimp_may_not_be_read_that_is_reported_before_anything_is_set_up(
+def test_an_unreadable_only_gimp_is_reported_before_anything_is_set_up(
     tmp_path: Path, home: Path, installation: Installation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     make_profile(home, "3.0")
@@ -186,7 +186,7 @@ def test_a_gimp_that_does_not_start_is_not_listed(tmp_path: Path) -> None:
 
 
 @POSIX
-def test_programs_in_the_places_of_windows_and_macos_are_found(tmp_path: Path, home: Path) -> None:
+def test_programs_in_the_usual_folders_of_windows_and_macos_are_found(tmp_path: Path, home: Path) -> None:
     environment = {"HOME": str(home), "USERPROFILE": str(home), "ProgramFiles": str(tmp_path / "files")}
     make_fake_gimp(tmp_path / "files" / "GIMP 3" / "bin", "gimp-console-3.0.exe", "3.0.4")
     make_fake_gimp(home / "Applications" / "GIMP.app" / "Contents" / "MacOS", "gimp-console-3.0", "3.0.2")
@@ -230,16 +230,14 @@ def test_the_pointer_leads_to_this_environment(installation: Installation) -> No
     assert Path(pointer["run"]) == folders.data_home() / "run" and Path(pointer["run"]).is_absolute()
 
 
-def test_an_installation_in_a_folder_of_its_own_is_known_to_the_worker(
-    home: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_worker_knows_an_installation_in_a_folder_of_its_own(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("C2P_HOME", str(home / "all"))
     pointer = json.loads(worker.make_pointer(folders.find_installation(None, None))[1])
     assert pointer["run"] == str(home / "all" / "run")
     assert pointer["environment"] == {"C2P_MODELS": str(home / "all" / "models"), "C2P_HOME": str(home / "all")}
 
 
-def test_the_clients_own_reading_of_the_pointer_is_what_was_meant(
+def test_the_client_reads_the_pointer_as_it_was_written(
     tmp_path: Path, installation: Installation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     name, content = worker.make_pointer(installation)
@@ -258,7 +256,7 @@ def test_a_second_run_changes_nothing(home: Path, installation: Installation) ->
     assert {path: path.stat().st_mtime_ns for path in plug_in.find_folder(profile).rglob("*")} == before
 
 
-def test_what_gimps_python_compiles_is_neither_wrong_nor_left_at_an_upgrade(
+def test_files_compiled_by_gimps_python_are_no_fault_and_are_removed_by_an_upgrade(
     home: Path, installation: Installation
 ) -> None:
     make_profile(home, "3.0")
@@ -300,7 +298,7 @@ def spoil(folder: Path, fault: str) -> None:
         ("incomplete", "an installation was cut short"),
     ],
 )
-def test_what_is_wrong_is_named_and_repaired(home: Path, installation: Installation, fault: str, expected: str) -> None:
+def test_faults_are_named_and_repaired(home: Path, installation: Installation, fault: str, expected: str) -> None:
     make_profile(home, "3.0")
     (profile,) = gimps.find_profiles()
     plug_in.write(profile, worker.make_pointer(installation), GERMAN)
@@ -311,7 +309,7 @@ def test_what_is_wrong_is_named_and_repaired(home: Path, installation: Installat
     assert plug_in.find_differences(profile, worker.make_pointer(installation), GERMAN) == []
 
 
-def test_an_installation_that_was_killed_leaves_a_mark_and_goes_on(
+def test_a_killed_installation_leaves_a_mark_and_is_continued(
     home: Path, installation: Installation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     make_profile(home, "3.0")
@@ -382,7 +380,7 @@ def test_a_gimp_that_never_ran_makes_its_folder_itself(tmp_path: Path, home: Pat
     assert not folder.trouble and program == gimp.Outcome("GIMP 3.0.4 (system)")
 
 
-def test_without_any_gimp_the_advice_comes_before_anything_is_installed(
+def test_without_any_gimp_the_advice_is_given_before_anything_is_installed(
     home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main.main(["--gimp"]) == 6
@@ -441,7 +439,7 @@ def test_install_py_gimp_ends_the_worker_that_runs(
     assert len(ended) == 1 and "ended the worker" in capsys.readouterr().out
 
 
-def test_who_has_a_confined_gimp_reads_where_the_workers_command_is(
+def test_users_of_a_confined_gimp_are_told_where_the_workers_command_is(
     installation: Installation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(gimp, "is_flatpak_installed", lambda: True)
@@ -466,13 +464,13 @@ def test_there_is_a_zip_per_platform_and_plug_in_with_one_top_folder(tmp_path: P
             assert ("%APPDATA%" in instructions) == ("windows" in path.name)
 
 
-def test_an_upgrade_by_zip_is_newer_than_what_gimp_has_read(tmp_path: Path) -> None:
+def test_files_of_a_zip_are_newer_than_those_that_gimp_has_read(tmp_path: Path) -> None:
     before = time.localtime()[:5]
     with zipfile.ZipFile(zips.make_zips(GERMAN, tmp_path / "dist")[0]) as archive:
         assert all(entry.date_time[:5] >= before for entry in archive.infolist())
 
 
-def test_what_was_unpacked_by_hand_is_taken_over(tmp_path: Path, home: Path, installation: Installation) -> None:
+def test_a_plug_in_unpacked_by_hand_is_taken_over(tmp_path: Path, home: Path, installation: Installation) -> None:
     path = next(path for path in zips.make_zips(GERMAN, tmp_path / "dist") if path.name.startswith("protect-face-0"))
     with zipfile.ZipFile(path) as archive:
         archive.extractall(make_profile(home, "3.0") / "plug-ins")
@@ -567,7 +565,7 @@ def test_the_diagnosis_names_a_run_folder_that_others_can_enter(installation: In
 
 
 @POSIX
-def test_the_diagnosis_goes_on_where_it_may_not_look(
+def test_the_diagnosis_continues_after_a_folder_that_it_may_not_read(
     home: Path, installation: Installation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     make_profile(home, "3.0")
@@ -601,7 +599,7 @@ def test_the_filter_speaks_the_languages_of_the_installed_package(
     assert "protect-face: as it should be" in diagnose(installation)[1]
 
 
-def test_the_diagnosis_without_translations_says_what_to_do_and_finds_no_fault_in_those_of_the_plug_in(
+def test_without_translations_the_diagnosis_says_what_to_do_and_finds_no_fault_with_the_plug_in(
     home: Path, installation: Installation
 ) -> None:
     make_profile(home, "3.0")
@@ -653,7 +651,7 @@ def test_uninstall_leaves_files_of_the_users_where_c2p_home_puts_the_workers(
         assert f"'{folder}' holds other files and stays." in output
 
 
-def test_uninstall_takes_what_gimp_saved_of_the_dialogs(home: Path) -> None:
+def test_uninstall_removes_the_settings_that_gimp_saved_for_the_dialogs(home: Path) -> None:
     saved = make_profile(home, "3.0") / "plug-in-settings"
     saved.mkdir()
     for name in ("GimpProcedureConfig-plug-in-protect-face.last", "GimpProcedureConfig-plug-in-other.last"):
@@ -665,14 +663,14 @@ def test_uninstall_takes_what_gimp_saved_of_the_dialogs(home: Path) -> None:
 FACE = hashlib.sha256(b"a face").hexdigest()
 
 
-def test_uninstall_takes_the_plug_ins_log_of_errors(home: Path) -> None:
+def test_uninstall_removes_the_plug_ins_error_log(home: Path) -> None:
     log = make_profile(home, "2.10") / crash_report.LOG
     log.touch()
     assert main.main(["--uninstall"]) == 0
     assert not log.exists()
 
 
-def test_uninstall_takes_inverted_faces_and_the_folder_that_they_lay_in(home: Path) -> None:
+def test_uninstall_removes_inverted_faces_and_their_folder(home: Path) -> None:
     folder = folders.find_inversion_cache()
     InversionCache(folder).put(FACE, {"codes": torch.zeros(1)})
     (folder / f"{FACE}.{8 * '1'}.part").touch()
@@ -680,7 +678,7 @@ def test_uninstall_takes_inverted_faces_and_the_folder_that_they_lay_in(home: Pa
     assert not folder.parent.exists()
 
 
-def test_uninstall_takes_the_systems_that_the_tests_built(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_uninstall_removes_the_systems_that_the_tests_built(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("C2P_CACHE", str(home / "faces"))
     folder = folders.cache_home()
     (folder / "gimp3-root-0123456789ab" / "usr").mkdir(parents=True)
@@ -710,7 +708,7 @@ def test_uninstall_keeps_a_system_in_which_something_is_mounted(
     assert installer_sentence("removal-mounted", folder=folder).search(capsys.readouterr().err)
 
 
-def test_uninstall_leaves_what_is_not_ours_in_a_folder_that_the_user_chose_for_them(
+def test_uninstall_leaves_other_files_in_a_cache_folder_that_the_user_chose(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("C2P_CACHE", str(home))
@@ -745,7 +743,7 @@ def test_prompts_that_a_gimp_did_not_drop_are_not_reported_as_removed(
     assert all(installer_sentence("prompts-kept", path=path).search(output.err) for path in files)
 
 
-def test_who_installed_elsewhere_reads_how_to_remove_that_too(
+def test_an_installation_elsewhere_is_named_with_the_command_that_removes_it(
     home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     make_profile(home, "3.0")
@@ -784,7 +782,7 @@ def test_uninstall_ends_a_running_worker(installation: Installation, capsys: pyt
     assert not folders.data_home().exists() and not folders.log_home().exists()
 
 
-def test_uninstall_goes_on_after_a_folder_that_is_not_ours(
+def test_uninstall_continues_after_a_folder_that_is_not_ours(
     home: Path, installation: Installation, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (make_profile(home, "2.10") / "plug-ins" / "protect-face-gimp2" / "mine").mkdir(parents=True)
@@ -798,7 +796,7 @@ def test_uninstall_goes_on_after_a_folder_that_is_not_ours(
 
 
 @POSIX
-def test_uninstall_goes_on_where_it_may_not_look(
+def test_uninstall_continues_after_a_folder_that_it_may_not_read(
     home: Path, installation: Installation, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     make_profile(home, "3.0")

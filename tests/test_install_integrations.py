@@ -58,13 +58,13 @@ def written(home: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_a_program_that_is_found_gets_its_files_and_no_other_does(home: Path, name: str) -> None:
+def test_only_programs_that_are_found_get_their_files(home: Path, name: str) -> None:
     add_program(home, name.lower())
     assert main.main(["--integrations"]) == 0
     assert written(home) == sorted([*FILES[name], f".local/share/protect-face/{RECORD}"])
 
 
-def test_a_program_that_has_left_its_folder_is_found(home: Path) -> None:
+def test_a_program_is_found_by_its_settings_folder(home: Path) -> None:
     (home / "elsewhere" / "darktable").mkdir(parents=True)
     environment = {"HOME": str(home), "XDG_CONFIG_HOME": str(home / "elsewhere")}
     programs = integrations.find(folders.find_installation(None, None), System(environment, "linux"))
@@ -80,7 +80,7 @@ def test_a_program_that_has_left_its_folder_is_found(home: Path) -> None:
         ("darwin", "Applications/digikam.app", "digiKam"),
     ],
 )
-def test_other_systems_have_their_own_places(home: Path, platform: str, folder: str, name: str) -> None:
+def test_each_system_has_its_own_folders(home: Path, platform: str, folder: str, name: str) -> None:
     (home / folder).mkdir(parents=True)
     environment = {"HOME": str(home), "USERPROFILE": str(home)}
     environment |= {"LOCALAPPDATA": str(home / "local"), "APPDATA": str(home / "roaming")}
@@ -106,7 +106,7 @@ def test_a_program_in_a_sandbox_is_told_to_export_into_a_folder(home: Path, caps
 
 
 @POSIX
-def test_programs_of_ours_and_kdes_entry_can_be_executed(home: Path) -> None:
+def test_our_scripts_and_the_dolphin_entry_are_executable(home: Path) -> None:
     for name in FILES:
         add_program(home, name.lower())
     main.main(["--integrations"])
@@ -114,7 +114,7 @@ def test_programs_of_ours_and_kdes_entry_can_be_executed(home: Path) -> None:
     assert executable == {name for names in FILES.values() for name in names if not name.endswith((".lua", "luarc"))}
 
 
-def test_every_file_leads_to_the_c2p_of_the_environment_and_to_its_models(home: Path) -> None:
+def test_every_file_names_the_c2p_of_the_environment_and_its_models(home: Path) -> None:
     for name in FILES:
         add_program(home, name.lower())
     main.main(["--integrations", "--venv", str(home / 'my "venv"'), "--models", str(home / "my models")])
@@ -126,13 +126,13 @@ def test_every_file_leads_to_the_c2p_of_the_environment_and_to_its_models(home: 
         assert f"c2p() {{ '{c2p}' --models '{home / 'my models'}' \"$@\"; }}\n" in (home / script).read_text()
 
 
-def test_the_usual_models_are_not_named(home: Path) -> None:
+def test_the_default_models_folder_is_not_named(home: Path) -> None:
     add_program(home, "nautilus")
     main.main(["--integrations"])
     assert "--models" not in (home / FILES["Nautilus"][0]).read_text()
 
 
-def test_doing_it_again_changes_nothing(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_second_run_changes_nothing(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for name in FILES:
         add_program(home, name.lower())
     main.main(["--integrations"])
@@ -169,7 +169,7 @@ def test_somebody_elses_file_stays_and_is_reported(
     assert script.read_text() == "mine"
 
 
-def test_a_killed_run_is_taken_up_again(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_killed_run_is_continued(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     add_program(home, "nautilus")
     main.main(["--integrations", "--venv", str(home / "old")])
     script, record = home / FILES["Nautilus"][0], folders.data_home() / RECORD
@@ -208,7 +208,7 @@ def test_a_luarc_that_loads_the_script_already_is_left_alone(home: Path) -> None
 
 
 @POSIX
-def test_a_luarc_that_is_a_link_stays_one(home: Path) -> None:
+def test_a_luarc_that_is_a_link_stays_a_link(home: Path) -> None:
     luarc, target = home / FILES["darktable"][1], home / "dotfiles" / "luarc"
     for path in (luarc, target):
         path.parent.mkdir(parents=True)
@@ -235,7 +235,7 @@ def test_uninstall_leaves_nothing_of_it(home: Path, capsys: pytest.CaptureFixtur
     assert str(home / FILES["Dolphin"][1]) in capsys.readouterr().out
 
 
-def test_the_diagnosis_lists_what_was_written_and_what_has_become_of_it(home: Path) -> None:
+def test_the_diagnosis_lists_the_written_files_and_their_state(home: Path) -> None:
     for name in FILES:
         add_program(home, name.lower())
     main.main(["--integrations"])

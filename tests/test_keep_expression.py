@@ -34,7 +34,7 @@ def run(astronaut: Photo, astronaut_face: Face, store: ModelStore) -> Run:
     return Run(astronaut_face, after, tuple(s.before - s.after for s in result.faces[0].similarities if not s.held_out))
 
 
-def test_the_face_was_changed_for_recognisers(run: Run) -> None:
+def test_the_face_has_changed_for_recognisers(run: Run) -> None:
     assert min(run.lost) > 0.1 and np.mean(run.lost) > 0.3
 
 

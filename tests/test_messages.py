@@ -49,11 +49,11 @@ def test_every_used_code_is_in_the_catalogue_with_exactly_its_fields() -> None:
     assert wrong == []
 
 
-def test_every_text_of_the_catalogue_is_said_somewhere() -> None:
+def test_every_text_of_the_catalogue_is_used() -> None:
     assert set(ENGLISH) - {code for _, code, _ in sayings()} == set()
 
 
-def test_a_code_is_words_with_hyphens_and_a_text_one_line() -> None:
+def test_a_code_is_hyphenated_words_and_a_text_is_one_line() -> None:
     assert all(code and set(code) <= {*string.ascii_lowercase, *string.digits, "-"} for code in ENGLISH)
     assert [text for text in ENGLISH.values() if "\n" in text or "  " in text or text != text.strip()] == []
 
@@ -65,12 +65,12 @@ def test_an_error_has_a_code_fields_and_an_english_sentence() -> None:
 
 
 @pytest.mark.parametrize("kind", [C2PError, *C2PError.__subclasses__()])
-def test_an_error_comes_whole_out_of_another_process(kind: type[C2PError]) -> None:
+def test_an_error_keeps_its_fields_when_it_comes_from_another_process(kind: type[C2PError]) -> None:
     error = pickle.loads(pickle.dumps(kind("prompt-too-long", limit=300)))
     assert type(error) is kind and error.message == Message("prompt-too-long", limit=300)
 
 
-def test_a_message_in_a_field_and_a_list_are_put_into_words_too() -> None:
+def test_a_message_in_a_field_and_a_list_are_rendered_too() -> None:
     error = ModelUnavailable(
         "model-fetch-failed",
         name="x",

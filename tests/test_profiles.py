@@ -74,13 +74,13 @@ def test_auto_chooses_full_if_its_files_and_a_card_are_available(fetched: ModelS
     assert why(fetched, CUDA, "auto") == Message("profile-auto-full", device="a card")
 
 
-def test_auto_takes_embedded_without_a_card(fetched: ModelStore) -> None:
+def test_auto_chooses_embedded_without_a_card(fetched: ModelStore) -> None:
     assert choose_models(fetched, CPU, profile="auto") == EMBEDDED
     assert why(fetched, CPU, "auto") == Message("profile-auto-without-gpu")
 
 
 @pytest.mark.parametrize("missing", ["e4e-ffhq", "clip-openai"])
-def test_auto_takes_embedded_where_a_file_is_missing_and_says_which(bare: ModelStore, missing: str) -> None:
+def test_auto_chooses_embedded_if_a_file_is_missing_and_names_it(bare: ModelStore, missing: str) -> None:
     for name in {"e4e-ffhq", "clip-openai"} - {missing}:
         put(bare, name)
     assert choose_models(bare, CUDA, profile="auto") == EMBEDDED
@@ -111,13 +111,13 @@ def test_another_text_model_that_was_fetched_serves_the_full_profile(bare: Model
     assert choose_models(bare, CUDA, profile="auto") == ("full", "stylegan2", "ViT-B-32:laion2b_s34b_b79k")
 
 
-def test_the_full_text_model_goes_with_the_prior_makeup(bare: ModelStore) -> None:
+def test_the_full_text_model_works_with_the_prior_makeup(bare: ModelStore) -> None:
     put(bare, "clip-openai")
     assert choose_models(bare, CPU, profile="full", prior="makeup") == ("full", "makeup", "ViT-B-32:openai")
     assert choose_models(bare, CUDA, profile="auto", prior="makeup") == ("full", "makeup", "ViT-B-32:openai")
 
 
-def test_the_full_recognisers_go_with_the_models_that_ship(bare: ModelStore) -> None:
+def test_the_full_recognisers_work_with_the_shipped_models(bare: ModelStore) -> None:
     shipped = {"prior": "makeup", "clip": "clip-mini"}
     with raising(ModelUnavailable, "profile-incomplete"):
         choose_models(bare, CPU, profile="full", **shipped)
@@ -132,7 +132,7 @@ def test_models_named_in_a_request_are_used_in_any_profile(fetched: ModelStore) 
     assert choose_models(fetched, CUDA, profile="auto", **models)[1:] == tuple(models.values())
 
 
-def test_the_fetched_generator_is_found_and_the_shipped_one_is_none(bare: ModelStore, fetched: ModelStore) -> None:
+def test_a_fetched_generator_is_listed_and_the_shipped_one_is_not(bare: ModelStore, fetched: ModelStore) -> None:
     assert find_generator(ModelStore(bare.root / "elsewhere", offline=True)) is None
     assert find_generator(fetched) == "e4e-ffhq"
 
@@ -142,7 +142,7 @@ def test_an_unknown_profile_is_refused(bare: ModelStore) -> None:
         choose_models(bare, CPU, profile="best")
 
 
-def test_results_of_before_there_were_profiles_still_serve(tmp_path: Path) -> None:
+def test_results_from_before_profiles_existed_are_still_used(tmp_path: Path) -> None:
     now = {"profile": "embedded", "prior": "auto", "clip": "auto", "seed": 1}
     assert hash_settings(now, False) == hash_settings({"prior": "makeup", "clip": "clip-mini", "seed": 1}, False)
     full = hash_settings(now | {"profile": "full"}, False)
@@ -152,7 +152,7 @@ def test_results_of_before_there_were_profiles_still_serve(tmp_path: Path) -> No
 # The worker, and so GIMP
 
 
-def test_a_job_may_name_its_profile_and_else_gets_that_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_job_uses_its_own_profile_or_that_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("C2P_PROFILE", raising=False)
     assert build_request(JobHeader({})).profile == "embedded"
     monkeypatch.setenv("C2P_PROFILE", "auto")

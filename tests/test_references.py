@@ -32,7 +32,7 @@ def embeddings(*similarities: float) -> Embeddings:
     }
 
 
-def test_a_reference_is_of_the_person_if_most_recognisers_match_it() -> None:
+def test_a_reference_shows_the_person_if_most_recognisers_match_it() -> None:
     original, by_most, by_few = (
         embeddings(1, 1, 1),
         embeddings(0.6, 0.2, 0.9),
@@ -54,7 +54,7 @@ def test_without_references_the_face_alone_counts() -> None:
     assert average_embeddings(embeddings, ()) is embeddings
 
 
-def test_only_matches_that_were_there_before_can_be_lost() -> None:
+def test_only_earlier_matches_can_be_lost() -> None:
     row = Similarity("a", "a", True, 0.9, 0.3, 0.5, 0.6, references=((0.8, 0.4), (0.7, 0.6), (0.4, 0.1)))
     sentence = describe_face_report(FaceReport(1, (0, 0, 9, 9), 50.0, None, similarities=(row,)))
     assert "Matches with the reference photos lost: 1 of 2." in sentence

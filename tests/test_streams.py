@@ -68,7 +68,7 @@ def folder(tmp_path: Path) -> Path:
         ("models list", "ulimit -n 5; {}", 1, sentence("unexpected-error")),
     ],
 )
-def test_whatever_is_closed_full_gone_or_forbidden_the_exit_code_and_one_sentence_say_what_happened(
+def test_closed_full_missing_and_forbidden_targets_give_an_exit_code_and_one_sentence(
     folder: Path, arguments: str, shell_template: str, code: int, expected: re.Pattern[str]
 ) -> None:
     process = c2p(arguments.replace("{folder}", str(folder)), folder, shell_template)
@@ -77,7 +77,7 @@ def test_whatever_is_closed_full_gone_or_forbidden_the_exit_code_and_one_sentenc
 
 
 @pytest.mark.parametrize(("arguments", "code"), [("models list", 0), ("models verify nobody", 2), ("--help", 0)])
-def test_a_reader_that_has_gone_changes_no_exit_code(folder: Path, arguments: str, code: int) -> None:
+def test_a_closed_reader_does_not_change_the_exit_code(folder: Path, arguments: str, code: int) -> None:
     reader, writer = os.pipe()
     os.close(reader)
     process = c2p(arguments, folder, stdout=writer)
@@ -86,7 +86,7 @@ def test_a_reader_that_has_gone_changes_no_exit_code(folder: Path, arguments: st
     assert (UNKNOWN if code else NOTHING).search(process.stderr)
 
 
-def test_what_libraries_log_is_not_printed() -> None:
+def test_log_messages_of_libraries_are_not_printed() -> None:
     program = (
         "import logging, sys; from c2p_core.streams import standard_streams\n"
         "with standard_streams(silence=True):\n"
@@ -100,7 +100,7 @@ def test_what_libraries_log_is_not_printed() -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="sets the size of a pipe")
-def test_a_pipe_that_refuses_what_comes_too_fast_gets_everything(folder: Path) -> None:
+def test_a_slow_non_blocking_pipe_gets_everything(folder: Path) -> None:
     import fcntl
 
     reader, writer = os.pipe()

@@ -60,7 +60,7 @@ def astronaut(ink: str | None) -> NDArray[np.uint8]:
 
 @inks
 @pytest.mark.parametrize("quality", [None, 80])
-def test_toned_pictures_are_told_from_colour_ones(ink: str, quality: int | None) -> None:
+def test_toned_pictures_are_distinguished_from_colour_pictures(ink: str, quality: int | None) -> None:
     for picture, expected in ((astronaut(ink), True), (astronaut(None), False)):
         if quality is not None:
             file = io.BytesIO()
@@ -72,7 +72,7 @@ def test_toned_pictures_are_told_from_colour_ones(ink: str, quality: int | None)
 
 @inks
 @pytest.mark.parametrize("density", [-0.7, -0.005, 0.005, 0.3, 1.2])
-def test_density_leads_along_the_curve(ink: str, density: float) -> None:
+def test_density_changes_follow_the_curve(ink: str, density: float) -> None:
     linear = (torch.from_numpy(INKS[ink].T / 255).float()) ** 2.2
     curve = fit_tone_curve(linear.repeat(1, 40))
     assert curve is not None
@@ -83,12 +83,14 @@ def test_density_leads_along_the_curve(ink: str, density: float) -> None:
     assert float(distances.max()) < 2.5 / 255
 
 
-def test_one_tone_has_no_curve() -> None:
+def test_a_picture_of_one_tone_has_no_curve() -> None:
     assert fit_tone_curve(torch.full((3, 500), 0.5)) is None
 
 
 @inks
-def test_a_toned_photo_is_painted_in_its_own_inks(astronaut_canvas: CanvasFace, store: ModelStore, ink: str) -> None:
+def test_a_toned_photo_is_painted_along_its_own_curve(
+    astronaut_canvas: CanvasFace, store: ModelStore, ink: str
+) -> None:
     grey = np.asarray(
         Image.fromarray((astronaut_canvas.pixels.permute(1, 2, 0).numpy() * 255).astype(np.uint8)).convert("L")
     )
@@ -105,7 +107,7 @@ def test_a_toned_photo_is_painted_in_its_own_inks(astronaut_canvas: CanvasFace, 
     assert furthest(np.rint(255 * shown.permute(1, 2, 0).numpy()).astype(np.uint8), ink) <= 3
 
 
-def test_the_preview_of_a_finished_search_stays_in_the_photos_ink(
+def test_the_preview_of_a_finished_search_follows_the_photos_curve(
     astronaut_face: Face, astronaut_canvas: CanvasFace, store: ModelStore
 ) -> None:
     photo = Photo(toned(np.asarray(Image.fromarray(data.astronaut()).convert("L")), "sepia"))

@@ -47,7 +47,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return built
 
 
-def test_the_command_line_of_the_wheel_asks_for_the_worker_with_the_client_inside(wheel: Path, tmp_path: Path) -> None:
+def test_the_wheels_command_line_uses_its_own_client_to_ask_for_the_worker(wheel: Path, tmp_path: Path) -> None:
     run_pip("install", "--no-index", "--no-deps", "--target", tmp_path / "packages", wheel)
     # Isolated, so that neither the checkout nor PYTHONPATH can lend what the wheel lacks.
     code = (

@@ -49,7 +49,7 @@ def ready(arrivals: Arrivals) -> list[str]:
     return [item.place.replace(os.sep, "/") for item in arrivals.take_ready()]
 
 
-def test_a_photo_is_taken_when_it_has_not_changed_for_a_while_and_once(
+def test_a_photo_is_taken_once_when_it_has_not_changed_for_a_while(
     arrivals: Arrivals, clock: Clock, tmp_path: Path
 ) -> None:
     path = save(tmp_path / "in" / "a.png")
@@ -65,7 +65,7 @@ def test_a_photo_is_taken_when_it_has_not_changed_for_a_while_and_once(
     assert ready(arrivals) == []
 
 
-def test_a_file_that_is_still_empty_is_waited_for(arrivals: Arrivals, clock: Clock, tmp_path: Path) -> None:
+def test_an_empty_file_is_waited_for(arrivals: Arrivals, clock: Clock, tmp_path: Path) -> None:
     path = tmp_path / "in" / "a.jpg"
     path.touch()
     arrivals.notify(str(path))
@@ -80,7 +80,7 @@ def test_a_file_that_is_still_empty_is_waited_for(arrivals: Arrivals, clock: Clo
     assert ready(arrivals) == ["a.jpg"]
 
 
-def test_a_photo_that_is_renamed_comes_under_its_last_name(arrivals: Arrivals, clock: Clock, tmp_path: Path) -> None:
+def test_a_renamed_photo_is_taken_under_its_final_name(arrivals: Arrivals, clock: Clock, tmp_path: Path) -> None:
     path = save(tmp_path / "in" / "a.png")
     arrivals.notify(str(path))
     assert ready(arrivals) == []
@@ -90,7 +90,7 @@ def test_a_photo_that_is_renamed_comes_under_its_last_name(arrivals: Arrivals, c
     assert ready(arrivals) == ["b.png"]
 
 
-def test_a_folder_brings_what_is_in_it_but_results_and_hidden_files_do_not_come(
+def test_photos_in_a_new_folder_are_taken_but_not_results_or_hidden_files(
     arrivals: Arrivals, clock: Clock, tmp_path: Path
 ) -> None:
     for name in ("day 1/a.png", "day 1/.b.png", "out/c.png", ".hidden/d.png", "day 1/e.txt.jpg"):
@@ -102,7 +102,9 @@ def test_a_folder_brings_what_is_in_it_but_results_and_hidden_files_do_not_come(
     assert sorted(ready(arrivals)) == ["day 1/a.png", "day 1/e.txt.jpg"]
 
 
-def test_two_photos_of_one_place_are_both_kept(arrivals: Arrivals, clock: Clock, tmp_path: Path) -> None:
+def test_two_photos_with_one_place_in_the_results_are_both_kept(
+    arrivals: Arrivals, clock: Clock, tmp_path: Path
+) -> None:
     for name in ("a.jpg", "a.mpo"):
         (tmp_path / "in" / name).write_bytes(b"x")
         arrivals.notify(str(tmp_path / "in" / name))
@@ -141,7 +143,7 @@ def test_a_store_of_objects_is_no_folder_to_watch(tmp_path: Path, capsys: pytest
     assert sentence("store-not-here", url="s3://photos/in").search(capsys.readouterr().err)
 
 
-def test_waking_ends_a_wait(arrivals: Arrivals) -> None:
+def test_wake_ends_a_wait(arrivals: Arrivals) -> None:
     arrivals.wake()
     assert arrivals.wait() is None
 
@@ -196,7 +198,7 @@ def test_another_folder_of_the_same_name_is_not_the_watched_one(tmp_path: Path) 
         assert (item := arrivals.wait()) is not None and item.place == "a.png"
 
 
-def test_the_command_ends_with_a_sentence_when_its_folder_goes(
+def test_the_command_ends_with_an_error_when_its_folder_disappears(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder, out = tmp_path / "in", tmp_path / "out"

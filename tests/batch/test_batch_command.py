@@ -54,7 +54,7 @@ def test_options_reach_the_engine(shoot: Path, tmp_path: Path, run: Run, jobs: l
     assert not (tmp_path / "out" / "report.html").exists()
 
 
-def test_one_bad_file_stops_nothing_and_is_exit_code_8(shoot: Path, tmp_path: Path, run: Run) -> None:
+def test_one_bad_file_stops_nothing_and_gives_exit_code_8(shoot: Path, tmp_path: Path, run: Run) -> None:
     (shoot / "bad.jpg").write_bytes(b"no picture")
     code, output, err = run(shoot, "-o", tmp_path / "out")
     assert code == cli.SOME_FAILED and "2 photos protected" in output
@@ -96,7 +96,7 @@ def test_a_terminal_shows_how_many_photos_are_done_how_long_the_rest_takes_and_w
     assert shown.split()[-6:] == ["2", "of", "4", "0:00:25", "left:", "0:00:15"]
 
 
-def test_the_end_names_a_folder_that_cannot_be_read(
+def test_the_last_line_names_a_folder_that_cannot_be_read(
     shoot: Path, tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scandir = os.scandir
@@ -118,7 +118,7 @@ def test_photos_without_a_face_are_no_failure(shoot: Path, tmp_path: Path, run: 
     assert code == 0 and "1 without a face" in output
 
 
-def test_the_summary_is_json_if_asked(shoot: Path, tmp_path: Path, run: Run) -> None:
+def test_the_summary_is_json_on_request(shoot: Path, tmp_path: Path, run: Run) -> None:
     out = tmp_path / "out"
     run(shoot / "day 1", "-o", out, "--json")
     code, output, _ = run(shoot, "-o", out, "--json")
@@ -169,7 +169,7 @@ def test_a_plan_for_a_cluster_expects_the_time_of_this_machine_alone(shoot: Path
     assert code == 0 and "Time expected on this machine: 0 s (0 s a face, as earlier results took)." in output
 
 
-def test_nice_lowers_the_priority_and_the_batch_runs_on(shoot: Path, tmp_path: Path) -> None:
+def test_nice_lowers_the_priority_and_the_batch_continues(shoot: Path, tmp_path: Path) -> None:
     arguments = ["batch", str(shoot), "-o", str(tmp_path / "out"), "--nice", "7", "--dry-run", "--no-detect"]
     code = f"import os; from c2p_core import cli; done = cli.main({arguments}); print(os.nice(0), done)"
     process = subprocess.run(
@@ -223,7 +223,7 @@ sys.exit(cli.main(sys.argv[1:]))
 
 
 @pytest.mark.parametrize(("number", "hangs"), [(2, False), (15, False), (2, True)])
-def test_a_signal_saves_what_is_done_and_a_second_one_ends_at_once(
+def test_a_signal_saves_finished_photos_and_a_second_one_ends_at_once(
     shoot: Path, tmp_path: Path, number: int, hangs: bool
 ) -> None:
     out = tmp_path / "out"
@@ -249,7 +249,9 @@ def test_a_signal_saves_what_is_done_and_a_second_one_ends_at_once(
     assert ("1 photo left" in err) is not hangs
 
 
-def test_a_list_on_standard_input(shoot: Path, tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_list_is_read_from_standard_input(
+    shoot: Path, tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(command, "read_standard_input", lambda: os.fsencode(shoot / "a.png"))
     code, output, _ = run("-", "-o", tmp_path / "out")
     assert code == 0 and "1 photo protected" in output

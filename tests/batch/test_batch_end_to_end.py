@@ -49,7 +49,7 @@ def test_a_plan_finds_the_faces_and_estimates_their_time_and_space(
 
 
 @pytest.mark.slow
-def test_a_killed_batch_goes_on_and_makes_nothing_twice(tmp_path: Path) -> None:
+def test_a_killed_batch_is_continued_and_makes_nothing_twice(tmp_path: Path) -> None:
     shoot, out = tmp_path / "shoot", tmp_path / "out"
     (shoot / "day 1").mkdir(parents=True)
     portrait = Image.fromarray(data.astronaut())
@@ -101,7 +101,7 @@ def wait_for_end(group: int) -> None:
 @pytest.mark.parametrize(
     ("options", "signals", "names"), [([], 2, "abc"), (["--jobs", "2"], 1, "abcde"), (["--jobs", "2"], 2, "abcd")]
 )
-def test_ctrl_c_leaves_whole_results_and_the_next_run_does_the_rest(
+def test_ctrl_c_leaves_complete_results_and_the_next_run_does_the_rest(
     tmp_path: Path, options: list[str], signals: int, names: str
 ) -> None:
     """A second Ctrl-C comes while the first one's step is still computed, of four faces at a time."""

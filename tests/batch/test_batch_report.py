@@ -43,7 +43,7 @@ class Links(HTMLParser):
         self.found += [(tag, value or "") for name, value in attrs if name in ("src", "href", "srcset", "data")]
 
 
-def test_the_table_has_a_line_a_photo_and_nothing_that_a_spreadsheet_runs(out: Path) -> None:
+def test_the_table_has_a_line_per_photo_and_nothing_that_a_spreadsheet_would_execute(out: Path) -> None:
     data = (out / "report.csv").read_bytes()
     assert data.startswith(b"\xef\xbb\xbf")
     lines = list(csv.DictReader(io.StringIO(data.decode("utf-8-sig"))))
@@ -57,7 +57,7 @@ def test_the_table_has_a_line_a_photo_and_nothing_that_a_spreadsheet_runs(out: P
     assert "broken.png' is not a JPEG" in failed["reason"]
 
 
-def test_every_page_refers_to_files_beside_it_only_and_these_are_there(out: Path) -> None:
+def test_every_page_refers_only_to_existing_files_beside_it(out: Path) -> None:
     pages = [out / "report.html", *sorted((out / "report").glob("page-*.html"))]
     assert len(pages) == 2
     from urllib.parse import unquote
@@ -74,7 +74,7 @@ def test_names_are_escaped_on_a_page(out: Path) -> None:
     assert "<script>alert" not in page and "&lt;script&gt;alert" in page
 
 
-def test_the_figures_are_of_all_photos(out: Path) -> None:
+def test_the_figures_cover_all_photos(out: Path) -> None:
     page = (out / "report.html").read_text(encoding="utf-8")
     assert "<dt>photos protected</dt><dd>62</dd>" in page and "<dt>photos failed</dt><dd>1</dd>" in page
     assert re.search(

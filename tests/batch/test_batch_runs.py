@@ -76,7 +76,7 @@ def assert_consistent(out: Path) -> None:
     assert all(Image.open(out / name).load() is not None for name in files)
 
 
-def test_every_photo_that_can_be_protected_is_and_the_others_are_reported(shoot: Path, out: Path) -> None:
+def test_every_protectable_photo_is_protected_and_the_others_are_reported(shoot: Path, out: Path) -> None:
     summary, plan = run_batch(shoot, out)
     assert (len(plan.pending), summary.protected, summary.without_face, len(summary.failed)) == (5, 3, 1, 1)
     assert sorted(read_results(out)) == ["a.png", "day 1/b.png", "day 2/c.jpg"]
@@ -85,7 +85,7 @@ def test_every_photo_that_can_be_protected_is_and_the_others_are_reported(shoot:
     assert_consistent(out)
 
 
-def test_a_second_run_tries_what_failed_only(shoot: Path, out: Path) -> None:
+def test_a_second_run_retries_only_failed_photos(shoot: Path, out: Path) -> None:
     run_batch(shoot, out)
     before = {path: path.stat().st_mtime_ns for path in out.rglob("*.png")}
     save(shoot / "damaged.jpg", 90)
@@ -96,7 +96,7 @@ def test_a_second_run_tries_what_failed_only(shoot: Path, out: Path) -> None:
     assert {row.state for row in read_rows(out)} == {"done", "without-face"}
 
 
-def test_a_photo_of_new_time_but_old_content_is_not_protected_again(shoot: Path, out: Path) -> None:
+def test_a_photo_with_a_new_time_but_the_same_content_is_not_protected_again(shoot: Path, out: Path) -> None:
     run_batch(shoot, out)
     os.utime(shoot / "a.png", ns=(1, 1))
     summary, plan = run_batch(shoot, out)
@@ -105,7 +105,7 @@ def test_a_photo_of_new_time_but_old_content_is_not_protected_again(shoot: Path,
     assert len(run_batch(shoot, out)[1].pending) == 1
 
 
-def test_a_photo_of_new_content_gets_a_new_result_beside_the_old_one(shoot: Path, out: Path) -> None:
+def test_a_photo_with_new_content_gets_a_new_result_beside_the_old_one(shoot: Path, out: Path) -> None:
     run_batch(shoot, out)
     old_result = (out / "a.png").read_bytes()
     save(shoot / "a.png", 60)
@@ -120,13 +120,13 @@ def test_other_settings_mean_another_result(shoot: Path, out: Path) -> None:
     assert len(plan.pending) == 5 and (out / "a-2.png").exists()
 
 
-def test_where_it_is_computed_is_not_a_setting(shoot: Path, out: Path) -> None:
+def test_the_device_is_not_a_setting(shoot: Path, out: Path) -> None:
     run_batch(shoot, out)
     _, plan = run_batch(shoot, out, job=replace(JOB, options={**JOB.options, "device": "cpu"}))
     assert len(plan.pending) == 1
 
 
-def test_a_photo_without_a_face_is_looked_at_again_by_another_version(
+def test_a_photo_without_a_face_is_searched_again_by_another_version(
     shoot: Path, out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run_batch(shoot, out)
@@ -135,7 +135,7 @@ def test_a_photo_without_a_face_is_looked_at_again_by_another_version(
     assert sorted(Path(item.path).name for item in plan.pending) == ["damaged.jpg", "landscape.png"]
 
 
-def test_overwriting_replaces_own_results_that_nobody_changed(shoot: Path, out: Path) -> None:
+def test_overwriting_replaces_only_unchanged_results_of_its_own(shoot: Path, out: Path) -> None:
     run_batch(shoot, out)
     edited = out / "day 1" / "b.png"
     save(edited, 7)
@@ -170,7 +170,7 @@ def test_a_result_that_was_edited_stays_and_counts_as_done(shoot: Path, out: Pat
     assert Image.open(out / "a.png").getpixel((0, 0)) == (5, 5, 5)
 
 
-def test_a_result_of_which_only_the_time_changed_does_not_count_as_edited(shoot: Path, out: Path) -> None:
+def test_a_result_with_only_a_new_time_does_not_count_as_edited(shoot: Path, out: Path) -> None:
     run_batch(shoot, out)
     os.utime(out / "a.png", ns=(1, 1))
     assert run_batch(shoot, out)[1].changed == []
@@ -199,14 +199,14 @@ def test_the_same_photo_under_another_name_is_copied_instead_of_searched(shoot: 
     assert_consistent(out)
 
 
-def test_a_folder_that_moved_is_known_by_its_content(shoot: Path, out: Path) -> None:
+def test_a_moved_folder_is_recognised_by_its_content(shoot: Path, out: Path) -> None:
     run_batch(shoot, out)
     moved = shoot.rename(shoot.with_name("moved"))
     summary, plan = run_batch(moved, out)
     assert len(plan.pending) == 1 and summary.protected == 0
 
 
-def test_more_sources_later_do_nothing_twice(shoot: Path, out: Path) -> None:
+def test_adding_sources_later_does_nothing_twice(shoot: Path, out: Path) -> None:
     run_batch(shoot / "day 1", out)
     _, plan = run_batch(shoot, out)
     assert str(shoot / "day 1" / "b.png") not in {item.path for item in plan.pending}
@@ -253,7 +253,7 @@ def fail_with(number: int, times: int) -> Callable[..., Path]:
     return fail
 
 
-def test_a_full_disk_ends_the_batch_and_the_next_run_goes_on(
+def test_a_full_disk_ends_the_batch_and_the_next_run_continues(
     shoot: Path, out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(recorder, "write_part", fail_with(errno.ENOSPC, 1))
@@ -301,7 +301,7 @@ def test_a_journal_that_cannot_be_written_ends_the_batch_and_the_next_run_makes_
     assert_consistent(out)
 
 
-def test_a_folder_that_cannot_be_synced_ends_the_batch_and_the_result_that_is_there_counts(
+def test_a_folder_that_cannot_be_synced_ends_the_batch_and_the_written_result_counts(
     shoot: Path, out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail_once(folder: Path) -> None:
@@ -318,7 +318,7 @@ def test_a_folder_that_cannot_be_synced_ends_the_batch_and_the_result_that_is_th
     assert_consistent(out)
 
 
-def test_one_place_that_cannot_be_written_fails_alone(shoot: Path, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_unwritable_target_fails_alone(shoot: Path, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(recorder, "write_part", fail_with(errno.EACCES, 1))
     summary, _ = run_batch(shoot, out)
     assert sorted(entry["error"]["code"] for entry in summary.failed) == ["image-damaged", "not-written"]
@@ -346,7 +346,7 @@ def test_a_photo_that_vanishes_fails_alone(shoot: Path, out: Path) -> None:
     assert summary.protected == 2
 
 
-def test_a_photo_that_is_rewritten_during_the_run_is_noted_as_it_was_read(shoot: Path, out: Path) -> None:
+def test_a_photo_rewritten_during_the_run_is_recorded_as_it_was_read(shoot: Path, out: Path) -> None:
     """After planning, and once more while it is protected."""
     photo = shoot / "a.png"
     read: list[tuple[int, int, str]] = []
@@ -369,7 +369,7 @@ def test_a_photo_that_is_rewritten_during_the_run_is_noted_as_it_was_read(shoot:
     assert_consistent(out)
 
 
-def test_a_run_that_was_cancelled_keeps_what_is_done_and_the_next_does_the_rest(shoot: Path, out: Path) -> None:
+def test_a_cancelled_run_keeps_finished_photos_and_the_next_does_the_rest(shoot: Path, out: Path) -> None:
     cancel = CancelToken()
 
     def stop_after_two(items: Iterable[Item], job: Job, control: Control) -> Generator[Outcome, None, None]:
@@ -407,7 +407,7 @@ def test_sidecars_come_beside_results_and_a_later_run_does_not_touch_them(shoot:
     assert sidecar.read_bytes() == b"edited"
 
 
-def test_regions_in_a_sidecar_are_turned_with_a_result_that_is_stored_upright(out: Path, tmp_path: Path) -> None:
+def test_regions_in_a_sidecar_are_rotated_with_a_result_stored_upright(out: Path, tmp_path: Path) -> None:
     # The second one is copied from the result of the first.
     photos = [save_sideways(tmp_path / "shoot" / name) for name in ("a.png", "day 1/b.png", "c.jpg")]
     for photo in photos:
@@ -424,7 +424,7 @@ def test_a_mark_is_a_setting(shoot: Path, out: Path) -> None:
     assert run_batch(shoot, out, job=replace(JOB, mark=False))[0].protected == run_batch(shoot, out)[1].done
 
 
-def test_a_name_that_is_no_text_and_a_very_long_one_are_kept(tmp_path: Path, out: Path) -> None:
+def test_undecodable_and_very_long_names_are_kept(tmp_path: Path, out: Path) -> None:
     names = [os.fsdecode(b"caf\xe9.png"), f"{'x' * 251}.png", "a\nb.png", "'; DROP TABLE photos; --.png"]
     for value, name in enumerate(names, 50):
         save(tmp_path / "plain.png", value).rename(tmp_path / name)
@@ -436,7 +436,7 @@ def test_a_name_that_is_no_text_and_a_very_long_one_are_kept(tmp_path: Path, out
     assert run_batch(tmp_path / "shoot", out)[1].pending == []
 
 
-def test_a_folder_of_results_that_goes_away_ends_the_batch(shoot: Path, out: Path, tmp_path: Path) -> None:
+def test_losing_the_results_folder_ends_the_batch(shoot: Path, out: Path, tmp_path: Path) -> None:
     def unplug(items: Iterable[Item], job: Job, control: Control) -> Generator[Outcome, None, None]:
         for outcome in darken(items, job, control):
             yield outcome
@@ -448,7 +448,7 @@ def test_a_folder_of_results_that_goes_away_ends_the_batch(shoot: Path, out: Pat
     assert error.value.code == "folder-unusable" and not out.exists()
 
 
-def test_two_shoots_of_the_same_names_go_into_one_folder_side_by_side(shoot: Path, out: Path, tmp_path: Path) -> None:
+def test_two_shoots_with_the_same_names_share_one_folder(shoot: Path, out: Path, tmp_path: Path) -> None:
     other = save(tmp_path / "other" / "a.png", 77).parent
     run_batch(shoot, out)
     run_batch(other, out)
@@ -494,7 +494,7 @@ def kill_and_go_on(shoot: Path, out: Path, moment: int) -> bool:
     return ended.returncode == -9
 
 
-def test_what_a_killed_run_left_beside_a_result_on_another_disk_is_removed(
+def test_leftovers_of_a_killed_run_beside_a_result_on_another_disk_are_removed(
     shoot: Path, out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Killed(BaseException):
@@ -516,9 +516,7 @@ def test_what_a_killed_run_left_beside_a_result_on_another_disk_is_removed(
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_a_batch_that_is_killed_agrees_with_itself_and_the_next_run_finishes_it(
-    shoot: Path, out: Path, seed: int
-) -> None:
+def test_a_killed_batch_is_consistent_and_the_next_run_finishes_it(shoot: Path, out: Path, seed: int) -> None:
     assert kill_and_go_on(shoot, out, random.Random(seed).randint(1, 80))
 
 

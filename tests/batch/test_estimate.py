@@ -86,7 +86,7 @@ def test_faces_that_are_too_small_are_not_counted(shoot: Path, tmp_path: Path) -
         ("[person.1]\nskip = true\n[others]\nskip = true", {}, 1, 2),
     ],
 )
-def test_people_who_are_left_as_they_are_are_not_counted(
+def test_skipped_people_are_not_counted(
     shoot: Path, tmp_path: Path, text: str, choice: dict[str, tuple[int, ...]], faces: int, without: int
 ) -> None:
     job = Job(OPTIONS, looks=make_looks(shoot, text, **choice))
@@ -113,7 +113,7 @@ def test_a_photo_that_fails_alone_does_not_end_a_plan(
 
 
 @pytest.mark.parametrize("error", [Cancelled("cancelled"), ModelUnavailable("model-missing"), KeyboardInterrupt()])
-def test_what_concerns_all_photos_ends_a_plan(
+def test_an_error_that_concerns_all_photos_ends_a_plan(
     shoot: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException
 ) -> None:
     def fail(*_: object) -> tuple[Face, ...]:
@@ -124,7 +124,7 @@ def test_what_concerns_all_photos_ends_a_plan(
         estimate_batch(shoot, tmp_path / "out", Job(OPTIONS))
 
 
-def test_a_face_for_which_memory_is_too_small_leaves_the_time_unknown(
+def test_a_face_that_needs_too_much_memory_leaves_the_time_unknown(
     shoot: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: object, **__: object) -> None:
@@ -155,7 +155,7 @@ def test_the_estimate_for_a_cluster_is_that_of_this_machine(shoot: Path, tmp_pat
     assert "Time expected on this machine: " in " ".join(describe_estimate(expected, 3))
 
 
-def test_results_give_the_pace_only_for_the_same_number_of_processes(shoot: Path, tmp_path: Path) -> None:
+def test_earlier_results_give_the_pace_only_for_the_same_number_of_processes(shoot: Path, tmp_path: Path) -> None:
     run_batch(shoot / "a.png", tmp_path / "out")
     alone = estimate_batch(shoot, tmp_path / "out", JOB)
     assert (alone.seconds_a_face, alone.seconds, alone.pace) == (0.5, 1.0, "results")
@@ -230,7 +230,7 @@ def test_a_journal_in_a_folder_that_may_only_be_read_is_read(shared: Path) -> No
 
 
 @pytest.mark.skipif(os.name == "nt", reason="permissions of POSIX")
-def test_rows_that_are_only_in_the_log_of_a_journal_are_not_missed(shared: Path, tmp_path: Path) -> None:
+def test_rows_that_are_only_in_the_journals_write_ahead_log_are_read(shared: Path, tmp_path: Path) -> None:
     with closing(Journal(tmp_path / "journal")) as journal:
         journal.write(make_row("a", faces=2, seconds=20.0))
         for file in tmp_path.glob("journal*"):
@@ -244,7 +244,7 @@ def test_rows_that_are_only_in_the_log_of_a_journal_are_not_missed(shared: Path,
     assert error.value.code == "journal-unusable"
 
 
-def test_a_journal_that_was_only_just_made_has_no_rows_and_stays_so(tmp_path: Path) -> None:
+def test_an_empty_journal_has_no_rows_and_stays_unchanged(tmp_path: Path) -> None:
     (tmp_path / "journal").touch()
     with closing(Journal(tmp_path / "journal", read_only=True)) as journal:
         assert list(journal.read_known()) == []

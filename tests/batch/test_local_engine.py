@@ -109,7 +109,7 @@ def test_a_result_is_the_same_as_that_of_the_photo_alone(
     assert outcome.stamp[0] == shoot["face"].stat().st_size and outcome.faces == 1 and outcome.seconds > 0
 
 
-def test_its_report_and_small_pictures_come_along(outcomes: Outcomes) -> None:
+def test_a_result_comes_with_its_report_and_small_pictures(outcomes: Outcomes) -> None:
     outcome = outcomes[0]["face"]
     (face,) = outcome.report["faces"]
     assert outcome.report["settings"]["prompt"] == "red lipstick" and len(face["similarities"]) > 1
@@ -144,7 +144,7 @@ def test_looks_choose_the_request_of_each_photo_and_learn_its_result(shoot: dict
     assert isinstance(learnt.faces[0], FaceReport) and learnt.faces[0].similarities and len(looks.learnt) == 2
 
 
-def test_where_the_card_is_full_of_the_next_search_a_photo_is_finished_on_the_processor(
+def test_if_the_next_search_fills_the_card_a_photo_is_finished_on_the_processor(
     shoot: dict[str, Path], store: ModelStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     find, apply, card, devices = pipeline.find_direction, local.apply_direction, torch.device("cuda"), list[str]()
@@ -215,14 +215,14 @@ def test_the_same_photo_is_tried_again_after_its_twin_has_failed_and_waits_no_lo
     assert len(tried) == 3
 
 
-def test_a_copy_of_an_earlier_result_says_how_it_is_turned(tmp_path: Path, store: ModelStore) -> None:
+def test_a_copy_of_an_earlier_result_has_its_orientation(tmp_path: Path, store: ModelStore) -> None:
     items = make_items({name: save_sideways(tmp_path / name) for name in ("a.png", "b.jpg")})
     control = replace(make_control(store, []), find_reuse=lambda item, digest: Reuse(1, b"result"))
     turns = {outcome.item.place: outcome.turn for outcome in protect_here(items, Job(OPTIONS), control)}
     assert turns == {"a.png": Turn(6, 32, 24), "b.jpg": None}
 
 
-def test_a_copy_of_a_result_made_during_the_run_says_so_too(
+def test_a_copy_of_a_result_made_during_the_run_has_its_orientation(
     shoot: dict[str, Path], store: ModelStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(local, "find_turn", lambda *_arguments: Turn(6, 32, 24))

@@ -86,7 +86,7 @@ def test_results_are_objects_and_a_second_run_does_nothing(shoot: Path, out: str
     assert run_batch(shoot, out)[1].pending == [] and results(out) == before
 
 
-def test_another_machine_goes_on_with_what_the_first_one_did(
+def test_another_machine_continues_the_batch_of_the_first(
     shoot: Path, out: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run_batch(shoot, out)
@@ -145,7 +145,7 @@ class Killed(BaseException):
 
 
 @pytest.mark.parametrize("after", [False, True])
-def test_a_run_that_is_killed_while_it_writes_is_sorted_out(
+def test_a_run_killed_while_it_writes_is_recovered(
     shoot: Path, out: str, monkeypatch: pytest.MonkeyPatch, after: bool
 ) -> None:
     put_new, killed = Store.put_new, []
@@ -170,7 +170,7 @@ def test_a_run_that_is_killed_while_it_writes_is_sorted_out(
     assert summary.protected == len(plan.pending) == (0 if after else 1)
 
 
-def test_other_settings_and_objects_of_others_get_numbers_and_replacing_keeps_what_is_not_ours(
+def test_other_settings_and_foreign_objects_get_numbers_and_overwriting_keeps_foreign_objects(
     shoot: Path, out: str
 ) -> None:
     put(out, "a.png", b"somebody's")
@@ -192,7 +192,7 @@ def test_an_edited_result_stays_and_a_deleted_one_is_made_again(shoot: Path, out
     assert results(out)["a.png"] == b"edited" and "day 1/b.png" in results(out)
 
 
-def test_objects_of_others_are_not_fetched_to_find_a_free_name(
+def test_foreign_objects_are_not_fetched_to_find_a_free_name(
     shoot: Path, out: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     put(out, "a.png", b"somebody's")
@@ -203,7 +203,7 @@ def test_objects_of_others_are_not_fetched_to_find_a_free_name(
     assert "a-2.png" in results(out) and "a.png" not in fetched
 
 
-def test_a_request_that_the_driver_repeats_shares_the_rows_once(
+def test_a_request_repeated_by_the_driver_shares_the_rows_once(
     shoot: Path, out: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     put_new = Store.put_new
@@ -233,7 +233,7 @@ def test_an_object_that_appears_at_the_last_moment_stays(
     assert sorted(results(out)) == ["a-2.png", "a.png", "day 1/b.png"] and results(out)["a.png"] == b"somebody's"
 
 
-def test_a_store_that_fails_ends_the_batch_and_the_next_run_goes_on(
+def test_a_failing_store_ends_the_batch_and_the_next_run_continues(
     shoot: Path, out: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     system = open_store(out).system
@@ -282,7 +282,7 @@ def test_a_full_local_disk_is_reported(shoot: Path, out: str, monkeypatch: pytes
     assert results(out) == {}
 
 
-def test_a_name_that_is_no_text_has_a_journal_of_its_own() -> None:
+def test_an_undecodable_name_has_a_journal_of_its_own() -> None:
     assert store_folder.locate_state_folder("s3://photos/caf\udce9") != store_folder.locate_state_folder(
         "s3://photos/caf"
     )
@@ -358,7 +358,7 @@ def hold_store_soon(out: str, monkeypatch: pytest.MonkeyPatch) -> Any:
     return hold_store(open_store(out), "two")
 
 
-def test_photos_come_out_of_a_store_in_the_folders_that_they_have_there(out: str, tmp_path: Path) -> None:
+def test_photos_from_a_store_keep_their_folders(out: str, tmp_path: Path) -> None:
     source = memory_url()
     data = save(tmp_path / "x.png", 80).read_bytes()
     for name in (
@@ -381,7 +381,7 @@ def test_photos_come_out_of_a_store_in_the_folders_that_they_have_there(out: str
     assert error.value.code == "batch-into-sources"
 
 
-def test_a_batch_from_store_to_store_knows_its_photos_again(out: str, tmp_path: Path) -> None:
+def test_a_batch_from_store_to_store_recognises_its_photos(out: str, tmp_path: Path) -> None:
     source = memory_url()
     put(source, "a.png", save(tmp_path / "x.png", 80).read_bytes())
     put(source, "b.png", b"no picture")
@@ -391,7 +391,7 @@ def test_a_batch_from_store_to_store_knows_its_photos_again(out: str, tmp_path: 
     assert list(results(out)) == ["a.png"]
 
 
-def test_regions_in_a_sidecar_are_turned_in_a_store_too(out: str, tmp_path: Path) -> None:
+def test_regions_in_a_sidecar_are_rotated_in_a_store_too(out: str, tmp_path: Path) -> None:
     source = memory_url()
     put(source, "photo.png", save_sideways(tmp_path / "x.png").read_bytes())
     put(source, "photo.xmp", SIDEWAYS_SIDECAR)
@@ -400,7 +400,9 @@ def test_regions_in_a_sidecar_are_turned_in_a_store_too(out: str, tmp_path: Path
 
 
 @pytest.mark.parametrize(("photo", "sidecar"), [("photo.png", "photo.png.xmp"), ("photo.png", "photo.xmp")])
-def test_sidecars_come_out_of_a_store_and_go_into_one(out: str, tmp_path: Path, photo: str, sidecar: str) -> None:
+def test_sidecars_are_read_from_a_store_and_written_into_one(
+    out: str, tmp_path: Path, photo: str, sidecar: str
+) -> None:
     source, text = memory_url(), b'<rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"/>'
     put(source, photo, save(tmp_path / "x.png", 80).read_bytes())
     put(source, sidecar, text)
@@ -409,7 +411,7 @@ def test_sidecars_come_out_of_a_store_and_go_into_one(out: str, tmp_path: Path, 
 
 
 @pytest.mark.parametrize("size", [(64 << 20) + 1, None])
-def test_a_sidecar_that_cannot_be_one_is_left_out_with_a_warning(
+def test_an_invalid_sidecar_is_left_out_with_a_warning(
     out: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int | None
 ) -> None:
     source, fetch, stat = memory_url(), Store.fetch, Store.stat
@@ -433,7 +435,7 @@ def test_a_sidecar_that_cannot_be_one_is_left_out_with_a_warning(
     assert (part["code"], part["fields"]["name"]) == ("part-sidecar", "photo.png.xmp")
 
 
-def test_a_sidecar_is_found_by_a_name_that_no_file_can_have(out: str, tmp_path: Path) -> None:
+def test_a_sidecar_is_found_by_a_name_that_is_invalid_for_files(out: str, tmp_path: Path) -> None:
     source, text = memory_url(), b'<rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"/>'
     name = f"day\\..\\..\\{'a' * 240}.png"
     put(source, name, save(tmp_path / "x.png", 80).read_bytes())
@@ -443,7 +445,7 @@ def test_a_sidecar_is_found_by_a_name_that_no_file_can_have(out: str, tmp_path: 
     assert results(out)[sidecar] == text and sidecar.startswith("day/aaa")
 
 
-def test_copies_of_sidecars_have_names_that_every_system_takes() -> None:
+def test_copies_of_sidecars_have_names_that_every_system_accepts() -> None:
     source, name = memory_url(), 'a\\b:c?d*e"f<g>h|i.p?g'
     open_store(source).put(f"{name}.xmp", b"<x/>")
     with beside_sidecars(f"{source}/{name}") as photo:
@@ -461,7 +463,7 @@ def test_a_url_of_an_unusable_store_is_refused(url: str) -> None:
         assert error.value.code == "store-unknown"
 
 
-def test_two_names_of_one_store_are_one_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_spellings_of_one_store_are_one_folder(monkeypatch: pytest.MonkeyPatch) -> None:
     stamps = {"a.png": (3, 4), "out/a.png": (3, 4)}
     monkeypatch.setattr(sources, "list_url", lambda url: stamps)
     with pytest.raises(BadRequest) as error:
@@ -509,7 +511,7 @@ REPORT = {"protected": "s3://out/a.png", "faces": [FACE], "warnings": []}
 ROW = Row("a.png", "aa", "bb", "/photos/a.png", 3, 4, "done", REPORT, "a.png", "cc", 5, 6, "dd", 1, 2.0)
 
 
-def test_a_row_comes_back_from_its_line() -> None:
+def test_a_row_is_restored_from_its_line() -> None:
     row = replace(ROW, source=os.fsdecode(b"/caf\xe9.png"))
     assert parse_row(format_row(row)) == row
 
@@ -555,7 +557,7 @@ def test_a_row_from_windows_reads_the_same_on_any_system(monkeypatch: pytest.Mon
         {"report": {**REPORT, "padding": "x" * (16 << 20)}},
     ],
 )
-def test_a_line_that_is_no_row_is_refused(wrong: dict[str, Any]) -> None:
+def test_an_invalid_line_is_refused(wrong: dict[str, Any]) -> None:
     line = json.dumps({**json.loads(format_row(ROW)), **wrong}).encode()
     with pytest.raises(ValueError):
         parse_row(line)
@@ -594,14 +596,14 @@ def test_a_file_url_works_like_its_path(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["a?b#c", "a%3Fb%23c", "a?b#c?"])
-def test_the_url_of_a_file_ends_at_no_question_mark(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+def test_a_question_mark_belongs_to_the_url_of_a_file(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     # As on Python from 3.14 on, without the rules of Windows.
     monkeypatch.setattr(urllib.request, "url2pathname", lambda url: unquote(urlsplit(f"file:{url}").path))
     assert urls.parse_location(f"file:///photos/{name}") == Path("/photos", unquote(name))
 
 
 @pytest.mark.parametrize("error", [URLError("not on local host"), OSError("Bad URL"), ValueError("Invalid IPv6 URL")])
-def test_the_url_of_a_file_that_python_refuses_is_refused(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+def test_a_file_url_that_python_rejects_is_refused(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
     def refuse(url: str) -> str:
         raise error
 
@@ -627,7 +629,7 @@ def test_commands_that_need_a_folder_say_so(out: str, tmp_path: Path, capsys: py
 
 
 @pytest.mark.slow
-def test_a_batch_from_s3_into_s3_and_again(shoot: Path, run: Run, jobs: list[Job]) -> None:
+def test_a_batch_from_s3_into_s3_does_nothing_twice(shoot: Path, run: Run, jobs: list[Job]) -> None:
     with serve_s3() as bucket:
         for path in sorted(shoot.rglob("*.png")):
             put(f"{bucket}/shoot", path.relative_to(shoot).as_posix(), path.read_bytes())

@@ -28,7 +28,7 @@ def shoot(tmp_path: Path) -> Path:
     return folder
 
 
-def test_a_run_that_goes_on_knows_the_results_of_the_people_before(
+def test_a_continued_run_knows_the_earlier_results_of_the_people(
     shoot: Path, tmp_path: Path, run: Run, jobs: list[Job], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looks, out = tmp_path / "people" / "looks.toml", tmp_path / "out"
@@ -47,7 +47,7 @@ def test_a_run_that_goes_on_knows_the_results_of_the_people_before(
     assert all(isinstance(job.looks, ShootLooks) for job in jobs)
 
 
-def test_results_whose_photos_were_moved_are_known_to_the_people_too(
+def test_results_of_moved_photos_are_known_to_the_people_too(
     shoot: Path, tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looks, out = tmp_path / "people" / "looks.toml", tmp_path / "out"
@@ -62,7 +62,7 @@ def test_results_whose_photos_were_moved_are_known_to_the_people_too(
     assert added == {str(shoot / f"{name}.png"): out / f"{name}.png" for name in "ab"}
 
 
-def test_other_looks_of_the_people_on_a_photo_mean_another_result(shoot: Path, tmp_path: Path, run: Run) -> None:
+def test_changed_looks_of_the_people_on_a_photo_mean_another_result(shoot: Path, tmp_path: Path, run: Run) -> None:
     looks, out = tmp_path / "people" / "looks.toml", tmp_path / "out"
     run(shoot, "-o", out, "--looks", looks)
     plan = json.loads(run(shoot, "-o", out, "--looks", looks, "--dry-run", "--no-detect", "--json")[1])
@@ -82,7 +82,7 @@ def test_other_looks_of_the_people_on_a_photo_mean_another_result(shoot: Path, t
         (["--jobs", "2", "--mode", "decoy"], False),
     ],
 )
-def test_several_processes_that_do_not_know_of_each_others_people_are_warned_of(
+def test_a_warning_says_that_several_processes_do_not_share_their_people(
     shoot: Path, tmp_path: Path, run: Run, arguments: list[str], warned: bool
 ) -> None:
     plan = (shoot, "-o", tmp_path / "out", "--dry-run", "--no-detect", *arguments)

@@ -66,7 +66,7 @@ def make_control(store: ModelStore, cancel: CancelToken | None = None) -> Contro
     return Control(lambda: store, cancel or CancelToken())
 
 
-def test_photos_are_shared_out_and_each_comes_back_once(tmp_path: Path, store: ModelStore) -> None:
+def test_photos_are_distributed_and_each_has_one_outcome(tmp_path: Path, store: ModelStore) -> None:
     items = make_items(tmp_path, *(f"{number}" for number in range(12)))
     outcomes = list(protect_in_processes(2, with_process)(iter(items), JOB, make_control(store)))
     assert sorted(outcome.item.number for outcome in outcomes) == list(range(12))
@@ -74,7 +74,7 @@ def test_photos_are_shared_out_and_each_comes_back_once(tmp_path: Path, store: M
     assert os.getpid() not in {outcome.report["process"] for outcome in outcomes}
 
 
-def test_a_process_that_dies_costs_nothing_but_the_photo_that_kills_it(tmp_path: Path, store: ModelStore) -> None:
+def test_a_dying_process_loses_only_the_photo_that_kills_it(tmp_path: Path, store: ModelStore) -> None:
     items = make_items(tmp_path, "a", "once", "b", "deadly", "c", "d")
     outcomes = {o.item.place: o for o in protect_in_processes(2, with_process)(iter(items), JOB, make_control(store))}
     assert {place: outcome.state for place, outcome in outcomes.items() if outcome.state != "done"} == {
@@ -85,7 +85,7 @@ def test_a_process_that_dies_costs_nothing_but_the_photo_that_kills_it(tmp_path:
     assert (error["code"], error["fields"]["reason"]) == ("process-ended", "SIGKILL")
 
 
-def test_a_photo_beside_one_that_kills_its_process_is_done(tmp_path: Path, store: ModelStore) -> None:
+def test_a_photo_beside_one_that_kills_its_process_is_protected(tmp_path: Path, store: ModelStore) -> None:
     items = make_items(tmp_path, "good", "deadly", "a", "b")
     run = protect_in_processes(1, with_read_ahead)
     outcomes = [(o.item.place, o.state) for o in run(iter(items), JOB, make_control(store))]
@@ -113,7 +113,7 @@ def ask_in_two_threads(items: Iterable[Item], job: Job, control: Control) -> Gen
         yield Outcome(item, "failed", report={"own": own, "others": set(others)})
 
 
-def test_threads_that_ask_at_the_same_time_get_their_own_answers(tmp_path: Path, store: ModelStore) -> None:
+def test_concurrent_queries_get_their_own_answers(tmp_path: Path, store: ModelStore) -> None:
     asking = Control(
         lambda: store, CancelToken(), find_reuse=lambda item, digest: Reuse(int(digest)) if digest else None
     )
@@ -130,9 +130,7 @@ def test_a_cancelled_run_ends_soon(tmp_path: Path, store: ModelStore) -> None:
     assert 1 <= len(outcomes) < 12
 
 
-def test_cancelling_ends_the_searches_of_processes_that_have_all_the_photos_they_may_have(
-    tmp_path: Path, store: ModelStore
-) -> None:
+def test_cancelling_ends_the_searches_of_processes_with_full_queues(tmp_path: Path, store: ModelStore) -> None:
     items, cancel = make_items(tmp_path, "a", "b", "c", "d"), CancelToken()
     control = Control(lambda: store, cancel, report_progress=lambda item, progress: cancel.cancel())
     assert list(protect_in_processes(2, until_cancelled)(iter(items), JOB, control)) == []
@@ -153,7 +151,7 @@ def test_processes_that_die_before_they_finish_anything_end_the_run(tmp_path: Pa
     assert len(failed) <= 3, "the other photos are left for the next run"
 
 
-def test_photos_of_a_dead_worker_are_tried_alone_and_one_that_kills_again_has_failed() -> None:
+def test_photos_of_a_dead_worker_are_tried_alone_and_one_that_kills_again_fails() -> None:
     items = [Item(number, f"s3://shoot/{number}.png", f"{number}.png") for number in range(5)]
     backlog = Backlog(iter(items), 2)
     assert [backlog.take(), backlog.take(items[:1])] == items[:2]
@@ -165,7 +163,7 @@ def test_photos_of_a_dead_worker_are_tried_alone_and_one_that_kills_again_has_fa
     assert [backlog.take() for _ in range(4)] == [items[1], *items[3:], None] and backlog.empty
 
 
-def test_a_photo_whose_machine_went_is_not_at_fault() -> None:
+def test_a_photo_is_not_blamed_for_a_lost_machine() -> None:
     backlog, item = Backlog(iter(()), 1), Item(0, "a.png", "a.png")
     other = Item(1, "b.png", "b.png")
     assert list(backlog.requeue([item], "gone", at_fault=False)) == [] and backlog.take([other]) == item

@@ -43,7 +43,9 @@ def find_workers(address: str) -> list[psutil.Process]:
 
 
 @pytest.mark.slow
-def test_every_photo_is_done_once_though_a_worker_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_photo_is_protected_once_although_a_worker_is_killed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("C2P_HOME", str(tmp_path / "home"))
     portrait = Image.fromarray(data.astronaut())
     with serve_s3() as bucket, start_ray(cores=2) as address:

@@ -42,7 +42,7 @@ def make_control(store: ModelStore, cancel: CancelToken | None = None) -> Contro
     return Control(lambda: store, cancel or CancelToken())
 
 
-def test_photos_are_shared_out_and_each_comes_back_once(tmp_path: Path, store: ModelStore, cluster: Cluster) -> None:
+def test_photos_are_distributed_and_each_has_one_outcome(tmp_path: Path, store: ModelStore, cluster: Cluster) -> None:
     items = make_items(tmp_path, *(f"{number}" for number in range(20)))
     outcomes = list(protect_on_ray(cluster, with_process)(iter(items), make_job(tmp_path), make_control(store)))
     assert sorted(outcome.item.number for outcome in outcomes) == list(range(20))
@@ -50,7 +50,7 @@ def test_photos_are_shared_out_and_each_comes_back_once(tmp_path: Path, store: M
     assert all(outcome.data and outcome.digest and outcome.stamp[0] > 0 for outcome in outcomes)
 
 
-def test_an_actor_that_dies_costs_nothing_but_the_photo_that_kills_several(
+def test_a_dying_actor_loses_only_the_photo_that_kills_several(
     tmp_path: Path, store: ModelStore, cluster: Cluster
 ) -> None:
     items = make_items(tmp_path, "a", "once", "b", "deadly", "c", "d")
@@ -62,14 +62,16 @@ def test_an_actor_that_dies_costs_nothing_but_the_photo_that_kills_several(
     assert failed.report["error"]["code"] == "process-ended"
 
 
-def test_photos_beside_one_that_kills_its_actor_are_done(tmp_path: Path, store: ModelStore, cluster: Cluster) -> None:
+def test_photos_beside_one_that_kills_its_actor_are_protected(
+    tmp_path: Path, store: ModelStore, cluster: Cluster
+) -> None:
     items = make_items(tmp_path, "good", "better", "deadly", "a")
     run = protect_on_ray(Cluster(cluster.address, jobs=1, cores=1), with_read_ahead)
     states = {o.item.place: o.state for o in run(iter(items), JOB, make_control(store))}
     assert states == {"good.png": "done", "better.png": "done", "deadly.png": "failed", "a.png": "done"}
 
 
-def test_the_photos_of_a_machine_that_dies_are_done_by_others(tmp_path: Path, store: ModelStore) -> None:
+def test_the_photos_of_a_dead_machine_are_protected_by_others(tmp_path: Path, store: ModelStore) -> None:
     items = make_items(tmp_path, *(f"{number}" for number in range(40)))
     with start_ray(cores=1) as address, join_cluster(address, 1, tmp_path) as machine:
         run = protect_on_ray(Cluster(address, cores=1), with_process)(
@@ -103,7 +105,7 @@ def test_an_actor_has_three_photos_at_most(tmp_path: Path, store: ModelStore, cl
     assert len(taken) == 20 and max_pending <= 2 * 3
 
 
-def test_earlier_results_are_looked_up_where_the_journal_is(
+def test_earlier_results_are_looked_up_in_the_process_with_the_journal(
     tmp_path: Path, store: ModelStore, cluster: Cluster
 ) -> None:
     items = make_items(tmp_path, "a", "b")
@@ -118,7 +120,7 @@ def test_a_photo_that_cannot_be_read_fails_alone(tmp_path: Path, store: ModelSto
     assert (outcomes[0].state, outcomes[1].report["error"]["code"]) == ("done", "image-missing")
 
 
-def test_an_error_that_nobody_foresaw_while_a_photo_is_read_fails_it_alone(
+def test_an_unexpected_error_while_a_photo_is_read_fails_it_alone(
     tmp_path: Path, store: ModelStore, cluster: Cluster
 ) -> None:
     items = make_items(tmp_path, "a", "locked", "b")

@@ -33,14 +33,14 @@ def touch(*names: str) -> None:
         Path(name).write_bytes(b"x")
 
 
-def test_a_folder_keeps_its_layout_and_only_pictures_are_taken_from_it() -> None:
+def test_a_folder_keeps_its_layout_and_gives_only_pictures() -> None:
     touch("shoot/b.JPG", "shoot/day 1/a.tif", "shoot/day 1/notes.txt", "shoot/raw.cr3", "shoot/raw2.CR3")
     selection = find_sources(["shoot"], OUT, bytes)
     assert [item.place for item in plan_items(selection)] == ["b.JPG", "day 1/a.tif"]
     assert selection.left_out == {".cr3": 2, ".txt": 1} and selection.raw == 2
 
 
-def test_camera_raw_that_a_pattern_or_list_names_is_counted_and_no_failure() -> None:
+def test_camera_raw_named_by_a_pattern_or_list_is_counted_and_is_no_failure() -> None:
     touch("shoot/a.jpg", "shoot/a.NEF", "shoot/b.dng")
     selection = find_sources(["shoot/*", "-"], OUT, lambda: b"shoot/a.NEF\n")
     assert [item.place for item in plan_items(selection)] == ["a.jpg"] and selection.raw == 2
@@ -53,12 +53,12 @@ def test_several_sources_keep_their_layout_below_the_folder_that_they_share() ->
     assert find_places("shoot/day1", "shoot/day2/a.jpg") == ["day1/a.jpg", "day2/a.jpg"]
 
 
-def test_a_file_that_is_named_is_taken_whatever_its_ending_and_once() -> None:
+def test_a_named_file_is_taken_once_whatever_its_extension() -> None:
     touch("shoot/scan.photo", "shoot/a.jpg")
     assert find_places("shoot/scan.photo", "shoot", "shoot/a.jpg") == ["scan.photo.png", "a.jpg"]
 
 
-def test_a_pattern_is_expanded_here_too_but_a_name_with_its_letters_is_a_name() -> None:
+def test_a_pattern_is_expanded_unless_a_file_has_that_name() -> None:
     touch("shoot/a1.jpg", "shoot/b/a2.jpg", "shoot/a[1].jpg")
     assert find_places("shoot/**/a?.jpg") == ["a1.jpg", "b/a2.jpg"]
     assert find_places("shoot/a[1].jpg") == ["a[1].jpg"]
@@ -82,7 +82,7 @@ def test_hidden_files_and_the_systems_own_folders_are_left_out() -> None:
     assert find_places("shoot") == ["a.jpg"]
 
 
-def test_results_are_no_sources(here: Path) -> None:
+def test_results_are_not_taken_as_sources(here: Path) -> None:
     touch("shoot/a.jpg", "shoot/out/b.jpg", "shoot/earlier/.c2p/journal.sqlite", "shoot/earlier/c.jpg")
     selection = find_sources(["shoot"], Path("shoot/out"), bytes)
     assert [source.path for source in selection.files] == [str(here / "shoot" / "a.jpg")]
@@ -92,7 +92,7 @@ def test_results_are_no_sources(here: Path) -> None:
 @pytest.mark.parametrize(
     "arguments", [["shoot/**/*.jpg"], ["shoot/**"], ["shoot/*.jpg", "shoot/*/*"], ["-"], ["@list.txt"]]
 )
-def test_results_that_a_pattern_or_a_list_names_are_no_sources(here: Path, arguments: list[str]) -> None:
+def test_results_named_by_a_pattern_or_list_are_not_taken_as_sources(here: Path, arguments: list[str]) -> None:
     touch("shoot/a.jpg", "shoot/day 1/b.jpg", "shoot/out/.c2p/journal.sqlite", "shoot/out/a.jpg")
     touch("shoot/out/day 1/b.jpg", "shoot/out/report/1-before.jpg", "shoot/earlier/.c2p/journal.sqlite")
     touch("shoot/earlier/day 2/c.jpg", "shoot/earlier/report/2-after.jpg")
@@ -104,7 +104,7 @@ def test_results_that_a_pattern_or_a_list_names_are_no_sources(here: Path, argum
     assert str(here / "shoot/earlier") in selection.results and len(set(selection.results)) == len(selection.results)
 
 
-def test_results_that_were_chosen_themselves_are_taken_without_their_report() -> None:
+def test_results_chosen_explicitly_are_taken_without_their_report() -> None:
     touch("earlier/.c2p/journal.sqlite", "earlier/a.jpg", "earlier/day 1/b.jpg", "earlier/report/1-before.jpg")
     for arguments in (["earlier"], ["earlier/**/*.jpg"]):
         assert find_places(*arguments) == ["a.jpg", "day 1/b.jpg"]
@@ -117,7 +117,7 @@ def test_photos_below_the_folder_of_results_are_taken_if_all_of_them_are() -> No
 
 
 @pytest.mark.parametrize("sources", [["shoot"], ["shoot/a.jpg"], ["shoot/one", "shoot/two"]])
-def test_results_never_go_among_the_photos(sources: list[str]) -> None:
+def test_results_are_never_written_among_the_photos(sources: list[str]) -> None:
     touch("shoot/a.jpg", "shoot/one/a.jpg", "shoot/two/a.jpg")
     with pytest.raises(BadRequest) as error:
         find_sources(sources, Path("shoot"), bytes)
@@ -131,13 +131,13 @@ def test_nothing_to_protect_is_an_error() -> None:
     assert error.value.code == "sources-nothing"
 
 
-def test_a_list_that_is_not_there_is_an_error() -> None:
+def test_a_missing_list_is_an_error() -> None:
     with pytest.raises(BadRequest) as error:
         find_sources(["@nowhere.txt"], OUT, bytes)
     assert error.value.code == "list-unreadable"
 
 
-def test_links_are_followed_once_and_in_no_circle() -> None:
+def test_links_are_followed_once_and_cycles_end() -> None:
     touch("shoot/a.jpg", "elsewhere/b.jpg")
     for link, target in {
         "shoot/loop": "shoot",
@@ -150,7 +150,7 @@ def test_links_are_followed_once_and_in_no_circle() -> None:
     assert find_places("shoot") == ["a.jpg", "broken.jpg", "far/b.jpg"]
 
 
-def test_a_folder_that_may_not_be_read_stops_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unreadable_folder_stops_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     touch("shoot/a.jpg", "shoot/locked/b.jpg")
     scandir = os.scandir
 
@@ -164,7 +164,7 @@ def test_a_folder_that_may_not_be_read_stops_nothing(monkeypatch: pytest.MonkeyP
     assert len(selection.files) == 1 and [message.code for message in selection.unreadable] == ["folder-not-readable"]
 
 
-def test_photos_that_would_become_one_name_are_both_kept_whatever_their_order() -> None:
+def test_photos_with_colliding_result_names_are_both_kept_in_any_order() -> None:
     touch("shoot/a.mpo", "shoot/a.jpg", "shoot/b.jpg", "shoot/B.JPG", "shoot/b.mpo")
     expected = {"a.jpg": "a.jpg", "a.mpo": "a.mpo.jpg", "B.JPG": "B.JPG", "b.jpg": "b.jpg.jpg", "b.mpo": "b.mpo.jpg"}
     for arguments in (sorted(expected), sorted(expected, reverse=True)):
@@ -180,7 +180,7 @@ def test_awkward_names_stay_as_they_are() -> None:
     assert sorted(find_places("shoot")) == sorted(names)
 
 
-def test_a_name_that_gets_another_ending_is_cut_to_what_disks_allow() -> None:
+def test_a_name_with_a_longer_extension_is_shortened_to_what_disks_allow() -> None:
     name = "x" * 250 + ".mpo2"
     touch(f"shoot/{name}")
     (place,) = find_places(f"shoot/{name}")

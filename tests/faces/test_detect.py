@@ -128,7 +128,7 @@ def test_refining_a_face_converges_to_its_landmarks(
     assert np.abs(refined.mesh - astronaut_face.mesh).max() < 0.25
 
 
-def test_a_known_face_that_is_gone_is_not_found_again(astronaut_face: Face, store: ModelStore) -> None:
+def test_a_known_face_that_has_disappeared_is_not_found_again(astronaut_face: Face, store: ModelStore) -> None:
     pixels = data.astronaut().copy()
     pixels[40:210, 150:300] = 120
     assert find_again(View(Photo(pixels)), astronaut_face, store) is None

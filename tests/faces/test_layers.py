@@ -167,7 +167,7 @@ def test_half_the_opacity_is_half_the_visible_change() -> None:
     assert np.abs(half - reference.pixels).max() < 0.06
 
 
-def test_a_spot_that_is_retouched_below_stays_retouched_under_dark_makeup() -> None:
+def test_a_spot_retouched_in_the_layer_below_stays_retouched_under_dark_makeup() -> None:
     spotted = Photo(np.full((SIZE, SIZE, 3), 0.7, np.float32))
     clean = spotted.pixels.copy()
     x, y = (int(v) for v in ALIGNMENT.to_photo @ np.array([AT["contour"], 128, 1]))

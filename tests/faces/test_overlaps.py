@@ -61,7 +61,7 @@ def check_that_none_overlap(paths: Sequence[Path], store: ModelStore) -> None:
 
 
 @WITH_PHOTOS
-def test_no_face_is_found_twice_where_one_was(store: ModelStore) -> None:
+def test_no_face_is_detected_twice(store: ModelStore) -> None:
     check_that_none_overlap([PHOTOS / f"{name}.jpg" for name in FOUND_TWICE], store)
 
 

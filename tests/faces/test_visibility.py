@@ -78,7 +78,7 @@ def test_nothing_is_found_on_a_bare_face(astronaut: Photo, astronaut_face: Face,
     ],
     ids=["in the dark", "in grey", "lit from a side"],
 )
-def test_light_is_no_cover(
+def test_light_is_not_taken_for_a_cover(
     astronaut: Photo, store: ModelStore, change: Callable[[NDArray[np.uint8]], NDArray[np.uint8]]
 ) -> None:
     view = View(Photo(np.ascontiguousarray(change(astronaut.pixels))))
@@ -94,14 +94,14 @@ def test_a_mask_is_found_and_the_eyes_are_seen(on_masked: CanvasFace) -> None:
     assert visible.numpy()[y, x].min() > 0.9
 
 
-def test_a_speck_or_a_doubt_is_no_cover(astronaut_canvas: CanvasFace) -> None:
+def test_a_speck_or_an_uncertain_area_is_not_taken_for_a_cover(astronaut_canvas: CanvasFace) -> None:
     mesh = astronaut_canvas.mesh.numpy()
     assert finding.visible_mask(patch(mesh, 4.0), mesh) is None
     assert finding.visible_mask(patch(mesh, 40.0, sure=0.6), mesh) is None
     assert finding.visible_mask(patch(mesh, 40.0), mesh) is not None
 
 
-def test_a_cover_is_left_with_its_edge(astronaut_canvas: CanvasFace) -> None:
+def test_a_cover_and_its_edge_stay_untouched(astronaut_canvas: CanvasFace) -> None:
     mesh = astronaut_canvas.mesh.numpy()
     visible = finding.visible_mask(patch(mesh, 30.0), mesh)
     assert visible is not None

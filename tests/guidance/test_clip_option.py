@@ -133,7 +133,7 @@ def test_a_failed_download_is_reported_with_the_first_line_of_its_reason(
         ("ViT-B/32:laion2B-s34B-b79K", "clip-laion"),
     ],
 )
-def test_what_the_manifest_knows_is_fetched_by_its_own_command_alone(
+def test_a_text_model_of_the_manifest_is_fetched_only_by_the_models_command(
     clip: str, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("open_clip.download_pretrained", lambda *_: pytest.fail("something was fetched"))

@@ -31,7 +31,7 @@ else:
         ("ungeschminkt", "no makeup"),
     ],
 )
-def test_german_words_are_read_as_their_english_ones(german: str, english: str) -> None:
+def test_german_words_are_read_as_their_english_equivalents(german: str, english: str) -> None:
     assert to_english(german).lower() == english
     assert choose_makeup(to_english(german), random.Random(1)) == choose_makeup(english, random.Random(1))
 

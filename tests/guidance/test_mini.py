@@ -65,7 +65,7 @@ PROMPTS = ("red lipstick", "bold purple lipstick", "green eyeshadow", "gothic ma
 
 
 @pytest.mark.parametrize("prompt", PROMPTS)
-def test_the_change_of_the_face_is_nearest_to_its_own_words(
+def test_a_change_of_the_face_is_nearest_to_its_own_caption(
     guidance: TextGuidance, sitter: Sitter, prompt: str
 ) -> None:
     grid = guidance.sampling_grid(sitter.mesh)

@@ -69,7 +69,7 @@ def test_a_negated_colour_is_replaced_by_another() -> None:
     assert all(dict(products_of("lipstick, but not red", seed))["lips"] not in (None, "red") for seed in range(50))
 
 
-def test_a_colour_behind_in_goes_to_the_product_before_it() -> None:
+def test_a_colour_after_the_word_in_goes_to_the_product_before_it() -> None:
     assert products_of("lipstick in plum and eyeshadow in gold") == {"lips": "plum", "eyeshadow": "gold"}
 
 

@@ -70,7 +70,7 @@ def test_repeat_runs_over_all_open_images_again(gimp: Gimp) -> None:
     assert "Images with a new layer: 2 of 3." in outcome.output
 
 
-def test_when_none_can_be_protected_the_run_fails_and_says_why_of_each(gimp: Gimp) -> None:
+def test_if_no_image_can_be_protected_the_run_fails_with_the_reason_for_each(gimp: Gimp) -> None:
     results = gimp.script(
         THREE
         + """
@@ -87,7 +87,7 @@ def test_when_none_can_be_protected_the_run_fails_and_says_why_of_each(gimp: Gim
     assert results["names"] == [["Background"], ["cover", "Background"], ["sky"]]
 
 
-def test_when_it_is_cancelled_what_is_done_stays_and_the_rest_is_as_it_was(gimp: Gimp) -> None:
+def test_cancelling_keeps_finished_images_and_leaves_the_others_unchanged(gimp: Gimp) -> None:
     gimp.script("call('plug-in-protect-face-worker', do='status')")  # which starts the worker
     _, before = count_jobs_and_done(gimp)
     with ThreadPoolExecutor(1) as pool:

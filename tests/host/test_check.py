@@ -42,7 +42,7 @@ def protected(gimp: Gimp) -> None:
 
 
 @pytest.mark.usefixtures("protected")
-def test_its_figures_are_those_of_the_command_line(gimp: Gimp) -> None:
+def test_check_gives_the_figures_of_the_command_line(gimp: Gimp) -> None:
     results = gimp.script(
         PROTECTED
         + """
@@ -63,7 +63,7 @@ def test_its_figures_are_those_of_the_command_line(gimp: Gimp) -> None:
 
 
 @pytest.mark.usefixtures("protected")
-def test_it_judges_what_the_user_made_of_it(gimp: Gimp) -> None:
+def test_check_judges_the_users_own_edits(gimp: Gimp) -> None:
     results = gimp.script(
         PROTECTED
         + """
@@ -91,7 +91,7 @@ def test_it_judges_what_the_user_made_of_it(gimp: Gimp) -> None:
 
 
 @pytest.mark.usefixtures("protected")
-def test_it_adds_the_upload_and_writes_a_report_on_request(gimp: Gimp) -> None:
+def test_check_adds_the_upload_and_writes_a_report_on_request(gimp: Gimp) -> None:
     results = gimp.script(
         PROTECTED
         + """
@@ -106,7 +106,7 @@ def test_it_adds_the_upload_and_writes_a_report_on_request(gimp: Gimp) -> None:
     assert "No protection holds against every present or future recogniser." in report
 
 
-def test_a_report_that_cannot_be_written_gets_a_sentence(gimp: Gimp) -> None:
+def test_a_report_that_cannot_be_written_is_an_error(gimp: Gimp) -> None:
     results = gimp.script(
         """
     image, source = portrait()
@@ -156,7 +156,7 @@ def test_in_a_duplicate_of_the_image_the_photo_is_known_by_its_pixels(gimp: Gimp
     assert results["names"] == ["natural makeup", "Background"]
 
 
-def test_the_figures_of_a_run_under_a_selection_are_those_of_what_is_seen(gimp: Gimp) -> None:
+def test_figures_of_a_run_under_a_selection_apply_to_the_visible_result(gimp: Gimp) -> None:
     results = gimp.script(
         """
     image, source = portrait()
@@ -373,7 +373,7 @@ def test_an_image_that_was_scaled_turned_or_cropped_since_has_its_face_and_no_ot
 
 
 @pytest.mark.usefixtures("protected")
-def test_it_works_while_the_mask_is_edited_and_refuses_a_result_as_the_original(gimp: Gimp) -> None:
+def test_check_works_while_a_mask_is_edited_and_refuses_a_result_as_the_original(gimp: Gimp) -> None:
     results = gimp.script(
         PROTECTED
         + """
@@ -391,7 +391,7 @@ def test_it_works_while_the_mask_is_edited_and_refuses_a_result_as_the_original(
 
 
 @pytest.mark.parametrize("name", ["check", "strengthen"])
-def test_when_it_is_cancelled_no_copies_stay_in_gimp(gimp: Gimp, name: str) -> None:
+def test_cancelling_leaves_no_copies_in_gimp(gimp: Gimp, name: str) -> None:
     module = gimp.plug_in / "worker_client" / "client.py"
     right = module.read_text()
     # GIMP's Cancel is SIGKILL; here it comes when the pictures of the last job have been sent.
@@ -419,7 +419,7 @@ def test_when_it_is_cancelled_no_copies_stay_in_gimp(gimp: Gimp, name: str) -> N
     assert results["status"] != "success" and results["left"] == [] and results["images"] == 1
 
 
-def test_restart_gives_another_process(gimp: Gimp) -> None:
+def test_restarting_the_worker_gives_another_process(gimp: Gimp) -> None:
     results = gimp.script(
         """
     def pid(do):
@@ -431,7 +431,7 @@ def test_restart_gives_another_process(gimp: Gimp) -> None:
     assert results["before"] != results["after"] == results["again"]
 
 
-def test_the_diagnosis_says_how_the_worker_is_found(gimp: Gimp) -> None:
+def test_the_diagnosis_names_how_the_worker_was_found(gimp: Gimp) -> None:
     results = gimp.script('report(**json.loads(call("plug-in-protect-face-worker", do="diagnose")[2][0]))').results
     assert (
         results["found by"] == str(gimp.plug_in / "protect-face-worker.json") and Path(results["run folder"]).is_dir()

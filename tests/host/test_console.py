@@ -16,7 +16,7 @@ LOOK = """
 """
 
 
-def test_a_script_finds_neither_images_nor_colours_nor_names_of_an_earlier_one(gimp: Gimp) -> None:
+def test_a_script_sees_no_images_colours_or_names_of_an_earlier_one(gimp: Gimp) -> None:
     left = """
     left_over, _ = portrait()
     Gimp.context_set_foreground(Gegl.Color.new("red"))
@@ -25,7 +25,7 @@ def test_a_script_finds_neither_images_nor_colours_nor_names_of_an_earlier_one(g
     assert found == [{"images": 0, "colour": [0.0, 0.0, 0.0], "names": False}] * 2
 
 
-def test_a_script_that_raises_fails_with_its_words(gimp: Gimp) -> None:
+def test_a_script_that_raises_fails_with_its_output(gimp: Gimp) -> None:
     with pytest.raises(AssertionError, match="ZeroDivisionError"):
         gimp.script("1 / 0")
 

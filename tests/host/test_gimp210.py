@@ -137,13 +137,13 @@ def usual(gimp210: Gimp210) -> np.ndarray:
 
 
 @pytest.mark.parametrize("precision", ["PRECISION_U16_LINEAR", "PRECISION_FLOAT_LINEAR"])
-def test_the_curve_of_the_image_makes_no_difference(gimp210: Gimp210, usual: np.ndarray, precision: str) -> None:
+def test_the_images_transfer_curve_makes_no_difference(gimp210: Gimp210, usual: np.ndarray, precision: str) -> None:
     change = np.abs(usual - data.astronaut()).mean()
     assert np.abs(usual - protected_as_seen(gimp210, precision)).mean() < 0.2 * change
 
 
 @pytest.mark.parametrize("precision", ["PRECISION_U32_GAMMA", "PRECISION_HALF_LINEAR", "PRECISION_FLOAT_LINEAR"])
-def test_other_precisions_get_a_layer_of_their_own_kind(gimp210: Gimp210, precision: str) -> None:
+def test_other_precisions_get_a_layer_of_the_same_precision(gimp210: Gimp210, precision: str) -> None:
     results, _ = gimp210.script(f"""
 image, layer = portrait({precision})
 made = protect(image, layer)
@@ -218,7 +218,7 @@ report(done=done, group=bool(pdb.gimp_item_is_group(made)), offsets=made.offsets
     assert 0.01 < changed.mean() < 0.5 and (whole[..., 3] == 255).all()
 
 
-def test_what_cannot_be_protected_is_refused_with_a_sentence_and_nothing_changes(gimp210: Gimp210) -> None:
+def test_invalid_choices_are_refused_with_a_message_and_change_nothing(gimp210: Gimp210) -> None:
     results, output = gimp210.script("""
 image, layer = portrait()
 pdb.gimp_image_convert_indexed(image, NO_DITHER, MAKE_PALETTE, 64, False, False, "")
@@ -325,12 +325,14 @@ shown(image, "without")
 
 
 @pytest.mark.parametrize("precision", ["PRECISION_U16_LINEAR", "PRECISION_HALF_GAMMA", "PRECISION_FLOAT_LINEAR"])
-def test_so_it_does_in_every_precision(gimp210: Gimp210, precision: str) -> None:
+def test_the_group_of_products_shows_the_same_in_every_precision(gimp210: Gimp210, precision: str) -> None:
     gimp210.script(PRODUCTS + f"both(nothing, {precision})\nreport()\n")
     assert worst(gimp210) <= 1
 
 
-def test_so_it_does_in_grey_half_transparent_with_an_offset_and_a_feathered_selection(gimp210: Gimp210) -> None:
+def test_the_group_of_products_shows_the_same_in_grey_with_alpha_an_offset_and_a_feathered_selection(
+    gimp210: Gimp210,
+) -> None:
     gimp210.script(
         PRODUCTS
         + """
@@ -351,7 +353,7 @@ report()
 # Check and Strengthen
 
 
-def test_its_figures_are_those_of_the_command_line_and_follow_the_users_edits(gimp210: Gimp210) -> None:
+def test_check_gives_the_figures_of_the_command_line_and_follows_the_users_edits(gimp210: Gimp210) -> None:
     results, output = gimp210.script("""
 image, layer = portrait()
 made = protect(image, layer)
@@ -390,7 +392,7 @@ report(strong=strong, file=of_file, faded=faded, same=same, images=len(gimp.imag
     assert "After a typical upload (JPEG 75, 1080 pixels wide)" in report and report.strip() in output
 
 
-def test_of_a_layer_whose_mask_is_edited_the_layer_is_judged(gimp210: Gimp210) -> None:
+def test_check_judges_the_layer_whose_mask_is_being_edited(gimp210: Gimp210) -> None:
     results, _ = gimp210.script("""
 image, layer = portrait()
 copy = layer.copy()
@@ -421,7 +423,7 @@ shown(image, "shown")
     assert green > 100 and red < 100 and blue < 100
 
 
-def test_what_the_form_keeps_for_the_next_image_does_no_harm(gimp210: Gimp210) -> None:
+def test_values_that_the_form_keeps_for_the_next_image_do_no_harm(gimp210: Gimp210) -> None:
     results, output = gimp210.script("""
 image, layer = portrait()
 kept = os.path.join(SHARE, "kept.txt")
@@ -467,7 +469,7 @@ report(known=known, refused=[refused(check, duplicate, made), refused(protect, d
     ],
     ids=["while faces are looked for", "while it searches", "while it checks"],
 )
-def test_when_it_is_cancelled_no_copies_stay_in_gimp(gimp210: Gimp210, call: str, moment: str) -> None:
+def test_cancelling_leaves_no_copies_in_gimp(gimp210: Gimp210, call: str, moment: str) -> None:
     module = gimp210.plug_in / "gimp2_run.py"
     right = module.read_text()
     # GIMP's Cancel is SIGKILL; here it comes when the pictures of a job have been sent.
@@ -530,7 +532,7 @@ report(values=values, names=[layer.name for layer in image.layers])
 # The rest of the menu
 
 
-def test_a_run_on_a_result_protects_the_photo_again_lies_above_and_hides_what_was_there(gimp210: Gimp210) -> None:
+def test_a_run_on_a_result_protects_the_photo_again_above_it_and_hides_the_earlier_result(gimp210: Gimp210) -> None:
     results, _ = gimp210.script("""
 image, layer = portrait()
 group = protect(image, layer, output="products")
@@ -544,7 +546,7 @@ report(names=[l.name for l in image.layers], visible=[bool(l.visible) for l in i
     assert results["source"] == results["photo"]
 
 
-def test_a_style_from_the_list_stands_in_for_the_written_one(gimp210: Gimp210) -> None:
+def test_a_style_from_the_list_replaces_the_typed_one(gimp210: Gimp210) -> None:
     results, _ = gimp210.script("""
 image, layer = portrait()
 report(name=protect(image, layer, prompt="ignored", preset=2).name)
@@ -552,7 +554,7 @@ report(name=protect(image, layer, prompt="ignored", preset=2).name)
     assert results["name"] == settings.PRESETS[1]
 
 
-def test_a_result_remembers_whether_the_expression_was_kept_and_what_was_locked_and_so_does_what_strengthens_it(
+def test_a_result_and_its_strengthening_remember_keep_expression_and_locks(
     gimp210: Gimp210,
 ) -> None:
     results, _ = gimp210.script("""
@@ -589,7 +591,7 @@ report(before=ask("status"), after=ask("restart"), found=ask("diagnose"))
     assert "It has been running for" in output and "run folder: " in output
 
 
-def test_an_unexpected_error_is_a_sentence_too_and_leaves_a_log(gimp210: Gimp210) -> None:
+def test_an_unexpected_error_is_reported_and_leaves_a_log(gimp210: Gimp210) -> None:
     folder = gimp210.share / ".config" / "GIMP" / "2.10"
     module = folder / "plug-ins" / "protect-face-gimp2" / "worker_client" / "faces.py"
     right = module.read_text()

@@ -114,20 +114,20 @@ def test_when_the_source_is_flipped_the_user_is_told_to_run_it_again(watched: Gi
     assert results["names"] == ["Background"]
 
 
-def test_a_source_that_is_locked_meanwhile_does_not_matter(watched: Gimp) -> None:
+def test_a_source_locked_during_the_run_is_protected_all_the_same(watched: Gimp) -> None:
     results = run_while(watched, "image.get_layers()[0].set_lock_content(True)")
     assert results["status"] == "success", results["error"]
     assert results["names"][0] == "natural makeup"
 
 
-def test_an_image_that_is_closed_meanwhile_stays_closed(watched: Gimp) -> None:
+def test_an_image_closed_during_the_run_stays_closed(watched: Gimp) -> None:
     """GIMP keeps it until the procedure ends, or the plug-in says that it was closed; either way nothing is left."""
     results = run_while(watched, "image.delete()")
     assert results["status"] == "success" or results["error"] == Message("image-closed").text()
     assert results["images"] == 0
 
 
-def test_an_image_that_becomes_indexed_meanwhile_gets_a_sentence(watched: Gimp) -> None:
+def test_an_image_that_becomes_indexed_during_the_run_is_an_error(watched: Gimp) -> None:
     convert = (
         "image.convert_indexed(Gimp.ConvertDitherType.NONE, Gimp.ConvertPaletteType.GENERATE, 64, False, False, '')"
     )
@@ -136,7 +136,7 @@ def test_an_image_that_becomes_indexed_meanwhile_gets_a_sentence(watched: Gimp) 
     assert len(results["names"]) == 1
 
 
-def test_an_image_that_becomes_grey_meanwhile_gets_its_products_in_grey(watched: Gimp) -> None:
+def test_an_image_that_becomes_grey_during_the_run_gets_grey_products(watched: Gimp) -> None:
     results = run_while(watched, "image.convert_grayscale()", output="products", prompt=MADE_UP)
     assert results["status"] == "success", results["error"]
     assert results["changed"] > 2000
@@ -173,7 +173,7 @@ MOMENTS = """
 """
 
 
-def test_cancelled_at_any_moment_there_is_a_whole_result_or_none(gimp: Gimp) -> None:
+def test_cancelling_at_any_moment_leaves_a_whole_result_or_none(gimp: Gimp) -> None:
     moments = [0.0, 0.2, 0.5, 0.9, 1.4, 2.0, 2.6, 3.2]
 
     def cancel() -> None:
@@ -197,14 +197,14 @@ def test_cancelled_at_any_moment_there_is_a_whole_result_or_none(gimp: Gimp) -> 
     wait_until(lambda: not count_jobs(gimp), 30)
 
 
-def test_a_killed_worker_gets_a_sentence_and_the_next_run_works(gimp: Gimp) -> None:
+def test_a_killed_worker_is_reported_and_the_next_run_works(gimp: Gimp) -> None:
     results = during_a_run(gimp, lambda: os.kill(read_endpoint_file(gimp)["pid"], signal.SIGKILL), steps=5000)
     assert results["status"] == "execution-error" and results["error"] == Message("worker-gone").text()
     assert results["names"] == ["Background"]
     assert gimp.script("report(said=protect(*portrait()))").results["said"][0] == "success"
 
 
-def test_when_gimp_itself_is_killed_nothing_goes_on(gimp: Gimp) -> None:
+def test_killing_gimp_ends_the_search(gimp: Gimp) -> None:
     process = gimp.start(A_RUN.replace("{arguments}", repr({"steps": 5000})))
     wait_until(lambda: count_jobs(gimp) == 1, 60)
     process.kill()
@@ -214,7 +214,7 @@ def test_when_gimp_itself_is_killed_nothing_goes_on(gimp: Gimp) -> None:
     wait_until(lambda: not find_plug_in_processes(gimp.plug_in), 30)
 
 
-def test_two_gimps_at_once_both_get_their_layer(gimp: Gimp) -> None:
+def test_two_gimps_at_once_each_get_their_layer(gimp: Gimp) -> None:
     script = A_RUN.replace("{arguments}", "{}")
     both = {name: gimp.start(script, RESULTS=name) for name in ("first.json", "second.json")}
     for name, process in both.items():

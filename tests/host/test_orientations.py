@@ -35,7 +35,7 @@ RUNS = """
 
 
 @pytest.mark.parametrize("turns", [False, True], ids=["left as it is", "turned by GIMP"])
-def test_the_protected_layer_lies_on_the_face_in_all_eight(gimp: Gimp, turns: bool) -> None:
+def test_the_protected_layer_lies_on_the_face_in_all_eight_orientations(gimp: Gimp, turns: bool) -> None:
     photo = Image.fromarray(data.astronaut()[:HEIGHT])
     for number in range(1, 9):
         exif = Image.Exif()

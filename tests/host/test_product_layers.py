@@ -68,7 +68,7 @@ def test_a_product_can_be_turned_off_and_the_others_stay(results: dict[str, Any]
         "(image.select_ellipse(Gimp.ChannelOps.REPLACE, 180, 60, 60, 120), Gimp.Selection.feather(image, 20))",
     ],
 )
-def test_so_it_does_in_other_images(gimp: Gimp, prepare: str) -> None:
+def test_the_group_shows_the_same_in_other_images(gimp: Gimp, prepare: str) -> None:
     results = gimp.script(
         BOTH + f"    image, group, shown = both(lambda image, source: {prepare})\n    report(worst=worst(shown))"
     ).results

@@ -59,7 +59,7 @@ CASES = {
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_one_sentence_and_no_change(gimp: Gimp, case: str) -> None:
+def test_invalid_choices_are_refused_with_one_message_and_change_nothing(gimp: Gimp, case: str) -> None:
     action, code = CASES[case]
     results = gimp.script(f"""
         image, source = portrait()
@@ -117,7 +117,7 @@ def test_without_an_installed_worker_the_user_is_told_to_install_it(gimp: Gimp) 
     assert results["said"] == ["execution-error", Message("worker-not-installed").text()]
 
 
-def test_a_worker_of_another_version_is_named(gimp: Gimp) -> None:
+def test_a_worker_of_another_protocol_version_is_named(gimp: Gimp) -> None:
     pointer = gimp.plug_in / "protect-face-worker.json"
     right = pointer.read_text()
     pointer.write_text(right.replace(f'"protocol": {PROTOCOL}', '"protocol": 7'))
@@ -129,7 +129,7 @@ def test_a_worker_of_another_version_is_named(gimp: Gimp) -> None:
     assert (status, error) == ("execution-error", differs.text())
 
 
-def test_missing_models_are_offered_with_their_sizes_and_the_others_do(
+def test_missing_models_are_offered_with_their_sizes_and_the_others_suffice(
     gimp: Gimp, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pointer, bare = gimp.plug_in / "protect-face-worker.json", gimp.share / "bare"
@@ -153,7 +153,7 @@ def test_missing_models_are_offered_with_their_sizes_and_the_others_do(
     assert results["said"] == ["success", ""]
 
 
-def test_a_layer_that_is_deleted_while_the_dialog_is_open_gets_a_sentence(gimp: Gimp) -> None:
+def test_a_layer_deleted_while_the_dialog_is_open_is_an_error(gimp: Gimp) -> None:
     dialog = gimp.plug_in / "dialog.py"
     right = dialog.read_text()
     dialog.write_text("def ask(_procedure, _config, source):\n    return source.image.remove_layer(source.layer)\n")
@@ -168,7 +168,7 @@ def test_a_layer_that_is_deleted_while_the_dialog_is_open_gets_a_sentence(gimp: 
     assert results["said"][0] == "execution-error" and results["said"][1] == Message("layer-deleted").text()
 
 
-def test_an_error_after_the_layer_is_in_says_that_it_is(gimp: Gimp) -> None:
+def test_an_error_after_the_layer_was_inserted_says_that_it_is_there(gimp: Gimp) -> None:
     module = gimp.plug_in / "worker_client" / "report.py"
     right = module.read_text()
     module.write_text(
@@ -188,7 +188,7 @@ def test_an_error_after_the_layer_is_in_says_that_it_is(gimp: Gimp) -> None:
     assert "unheard" in (gimp.share / "profile" / "protect-face.log").read_text()
 
 
-def test_an_error_while_the_layer_goes_in_takes_it_out_again(gimp: Gimp) -> None:
+def test_an_error_while_the_layer_is_inserted_removes_it_again(gimp: Gimp) -> None:
     module = gimp.plug_in / "layers.py"
     right = module.read_text()
     module.write_text(right.replace("            image.set_selected_layers([layer])\n", "            1 / 0\n", 1))
@@ -204,7 +204,7 @@ def test_an_error_while_the_layer_goes_in_takes_it_out_again(gimp: Gimp) -> None
     assert sentence("crashed-unchanged", error="ZeroDivisionError").fullmatch(results["error"])
 
 
-def test_an_unexpected_error_is_a_sentence_too_and_leaves_a_log(gimp: Gimp) -> None:
+def test_an_unexpected_error_is_reported_and_leaves_a_log(gimp: Gimp) -> None:
     module = gimp.plug_in / "run.py"
     right = module.read_text()
     module.write_text(right.replace("def detect(", "def detect(*_):\n    return 1 / 0\n\n\ndef unused(", 1))

@@ -9,7 +9,7 @@ from tests.host.gimp import Gimp
 pytestmark = pytest.mark.host
 
 
-def test_gimp_registers_every_procedure_in_the_privacy_menu_protect_first(gimp: Gimp) -> None:
+def test_every_procedure_is_in_the_privacy_menu_with_protect_first(gimp: Gimp) -> None:
     results = gimp.script_alone("""
         pdb = Gimp.get_pdb()
         found = pdb.query_procedures("plug-in-protect-face.*", *[".*"] * 7)

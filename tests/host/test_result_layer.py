@@ -49,11 +49,11 @@ def test_a_layer_named_after_the_prompt_lies_above_the_untouched_source(results:
     assert results["selected"] == ["red lipstick"]
 
 
-def test_it_has_an_alpha_channel(results: dict[str, object]) -> None:
+def test_the_result_layer_has_an_alpha_channel(results: dict[str, object]) -> None:
     assert results["kind"] == "rgba-image"
 
 
-def test_every_result_has_the_sources_place_and_opacity(gimp: Gimp) -> None:
+def test_every_result_has_the_sources_position_and_opacity(gimp: Gimp) -> None:
     results = gimp.script("""
         def shown(layer):
             width = layer.get_width()
@@ -97,7 +97,7 @@ def test_the_layer_is_transparent_where_nothing_changed(gimp: Gimp, results: dic
     assert np.array_equal(alpha, mask)
 
 
-def test_its_settings_are_kept_with_it(results: dict[str, object]) -> None:
+def test_the_result_layer_stores_its_settings(results: dict[str, object]) -> None:
     kept = results["settings"]
     assert kept["source"] == results["tattoo"]
     assert kept["wishes"]["prompt"] == kept["settings"]["prompt"] == "red lipstick"
@@ -147,7 +147,7 @@ def test_settings_survive_in_the_xcf_file(gimp: Gimp) -> None:
     assert results["found"] == results["source"]
 
 
-def test_a_run_on_a_result_protects_the_photo_again_and_lies_above(gimp: Gimp) -> None:
+def test_a_run_on_a_result_protects_the_photo_again_above_it(gimp: Gimp) -> None:
     results = gimp.script("""
         image, source = portrait()
         for prompt, output in (("red lipstick", "products"), ("blush", "layer")):
@@ -163,7 +163,7 @@ def test_a_run_on_a_result_protects_the_photo_again_and_lies_above(gimp: Gimp) -
     assert results["source"] == results["photo"]
 
 
-def test_a_further_run_lies_above_every_earlier_result_of_its_faces_and_hides_them(gimp: Gimp) -> None:
+def test_a_further_result_is_put_above_all_earlier_ones_of_its_faces_and_hides_them(gimp: Gimp) -> None:
     results = gimp.script("""
         image, source = portrait()
         for prompt in ("red lipstick", "blush", "plum lipstick"):

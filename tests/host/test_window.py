@@ -390,7 +390,7 @@ image.insert_layer(layer, None, 0)
 """
 
 
-def test_all_open_images_are_protected_and_a_list_says_what_became_of_each(window: Window) -> None:
+def test_all_open_images_are_protected_and_listed_with_their_outcomes(window: Window) -> None:
     window.open_dialog()
     window.ask(OPEN_ANOTHER)
     window.ask("dialog._config.set_property('steps', 2); dialog._config.set_property('all-images', True)")
@@ -472,7 +472,7 @@ def test_the_preview_shows_the_face_before_and_after_with_its_meter(
     assert found["notes"].startswith("Found in a few steps")
 
 
-def test_less_of_an_amount_is_drawn_and_measured_without_another_search(
+def test_a_smaller_amount_is_drawn_and_measured_without_another_search(
     window: Window, previewed: tuple[float, dict[str, Any]]
 ) -> None:
     whole, all_of_it = previewed
@@ -700,7 +700,7 @@ def test_a_further_look_hides_the_one_before_and_one_undo_brings_that_back(windo
     window.dismiss()
 
 
-def test_repeat_runs_again_without_asking_and_says_what_came_of_it(window: Window) -> None:
+def test_repeat_runs_again_without_the_dialog_and_reports_the_outcome(window: Window) -> None:
     window.choose("Protect Face", DIALOG)
     window.ask("dialog._config.set_property('steps', 1)")
     window.protect()
@@ -851,7 +851,7 @@ def test_a_worker_that_hangs_is_reported_at_once_and_can_be_restarted(window: Wi
     window.wait(30, lambda titles: "Protect Face Worker" not in titles)
 
 
-def test_one_line_says_what_will_be_done_by_what_and_how_long_it_takes(window: Window) -> None:
+def test_the_status_line_names_the_faces_the_device_and_the_time(window: Window) -> None:
     window.open_dialog()
     line = "dialog._config.set_property('faces', '{}'); found['line'] = dialog._status.get_text()"
     words = window.ask(line.format("all"))["line"]
@@ -872,7 +872,7 @@ found["line"] = dialog._status.get_text()
     window.dismiss()
 
 
-def test_a_preview_of_a_layer_that_has_gone_says_so_and_can_be_tried_again(window: Window) -> None:
+def test_a_preview_of_a_deleted_layer_is_an_error_and_can_be_tried_again(window: Window) -> None:
     window.open_dialog()
     window.ask("dialog._source.image.remove_layer(dialog._source.layer)")
     for start in ("dialog._quick_button.clicked()", "dialog._start_detection()"):
@@ -921,7 +921,7 @@ dialog._config.set_property("steps", 40)
 """
 
 
-def test_a_dialog_that_is_closed_while_it_connects_asks_the_worker_no_more(window: Window) -> None:
+def test_a_dialog_closed_while_it_connects_submits_nothing_more(window: Window) -> None:
     window.open_dialog()
     window.ask(SLOW)
     with searching(window):
@@ -948,9 +948,7 @@ def bare_models(window: Window, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pat
     shutil.rmtree(bare)
 
 
-def test_a_prior_that_lacks_a_file_cannot_be_chosen_and_one_sentence_says_why(
-    window: Window, bare_models: Path
-) -> None:
+def test_a_prior_that_lacks_a_file_cannot_be_chosen_and_a_sentence_says_why(window: Window, bare_models: Path) -> None:
     (bare_models / "stylegan2").mkdir(parents=True)
     (bare_models / "stylegan2" / "generator.pt").touch()
     window.choose("Protect Face", DIALOG)
@@ -983,7 +981,7 @@ def test_missing_models_are_offered_with_their_size_and_the_button_asks_for_them
     assert label.startswith("Fetch ") and " missing mo_dels (" in label and label.endswith(" MB)")
 
 
-def test_when_the_image_is_closed_during_a_run_the_user_reads_so_and_nothing_is_left(window: Window) -> None:
+def test_closing_the_image_during_a_run_is_reported_and_leaves_nothing_behind(window: Window) -> None:
     window.open_dialog()
     window.ask("dialog._config.set_property('steps', 40)")
     with searching(window):

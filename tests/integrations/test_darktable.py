@@ -187,7 +187,7 @@ def test_progress_is_that_of_finished_photos_and_the_job_ends(tmp_path: Path, ex
 
 
 @needs_lua
-def test_a_program_that_is_gone_is_reported(tmp_path: Path, c2p: FakeC2p, export: Export) -> None:
+def test_a_missing_c2p_is_reported(tmp_path: Path, c2p: FakeC2p, export: Export) -> None:
     c2p.path.unlink()
     ((message,),) = select_events(export(make_images(tmp_path / "roll", "a.CR2")), "print")
     assert str(c2p.path) in message and "install.py --integrations" in message
@@ -209,7 +209,7 @@ def test_a_result_that_cannot_be_put_beside_its_original_is_kept_and_the_unprote
 
 
 @needs_lua
-def test_nothing_is_exported_where_no_folder_can_be_made(tmp_path: Path, c2p: FakeC2p, export: Export) -> None:
+def test_nothing_is_exported_if_the_folder_cannot_be_created(tmp_path: Path, c2p: FakeC2p, export: Export) -> None:
     (tmp_path / "tmp").write_text("a file")
     happened = export(make_images(tmp_path / "roll", "a.CR2"))
     assert select_events(happened, "chosen") == [["0"]]

@@ -139,7 +139,7 @@ def test_searches_for_digikam_take_turns(c2p: FakeC2p, photo: Path, output: Path
     assert output.with_name("second.jpg").read_text() == "protected other"
 
 
-def test_a_turn_of_a_process_that_is_gone_is_void(c2p: FakeC2p, photo: Path, output: Path) -> None:
+def test_the_turn_of_a_process_that_has_ended_is_skipped(c2p: FakeC2p, photo: Path, output: Path) -> None:
     (script,) = install_script("digiKam", c2p)
     folder = Path(os.environ["HOME"]) / ".cache" / "protect-face" / "digikam"
     folder.mkdir(parents=True)
@@ -164,7 +164,7 @@ def notices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder / "told"
 
 
-def test_nautilus_protects_chosen_photos_in_one_run_and_folders_beside_themselves(
+def test_nautilus_protects_selected_photos_in_one_run_and_puts_a_folders_results_beside_it(
     c2p: FakeC2p, photo: Path, notices: Path
 ) -> None:
     (script,) = install_script("Nautilus", c2p)
@@ -191,7 +191,7 @@ def test_a_file_manager_shows_why_a_photo_failed(c2p: FakeC2p, photo: Path, noti
     assert notices.read_text().splitlines()[-1] == "c2p: the photo is damaged."
 
 
-def test_without_a_chosen_file_nothing_is_run(c2p: FakeC2p, notices: Path) -> None:
+def test_without_a_selected_file_nothing_is_run(c2p: FakeC2p, notices: Path) -> None:
     (script,) = install_script("Nautilus", c2p)
     assert subprocess.run([script], timeout=60).returncode == 2
     assert c2p.calls() == [] and "Choose photos" in notices.read_text()
@@ -209,7 +209,7 @@ def test_dolphins_entry_runs_the_script_with_whole_paths(c2p: FakeC2p, photo: Pa
     assert photo.with_name(f"{ODD}.protected.jpg").exists()
 
 
-def test_dolphins_entry_is_for_the_photos_that_c2p_reads(c2p: FakeC2p) -> None:
+def test_dolphins_entry_lists_the_photo_types_that_c2p_reads(c2p: FakeC2p) -> None:
     _, entry = install_script("Dolphin", c2p)
     head = _read_entry(entry)["Desktop Entry"]
     assert (head["Type"], head["X-KDE-ServiceTypes"]) == ("Service", "KonqPopupMenu/Plugin")

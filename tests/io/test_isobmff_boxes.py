@@ -71,7 +71,7 @@ def test_a_layer_that_is_smaller_than_the_largest_one_is_read(tmp_path: Path) ->
     assert photo.pixels.shape == (96, 128, 3) and np.abs(photo.pixels.astype(int) - wanted).mean() < 6
 
 
-def test_a_layer_that_nothing_reads_is_no_damage(tmp_path: Path) -> None:
+def test_a_layer_that_no_library_reads_is_not_reported_as_damaged(tmp_path: Path) -> None:
     path = str(tmp_path / "a.avif")
     with raising(UnreadableImage, "image-layers-unsupported", path=path):
         read(tmp_path, layered(*MISSING))
@@ -83,13 +83,13 @@ def test_a_layered_file_that_was_cut_short_is_damaged(tmp_path: Path, which: tup
         read(tmp_path, layered(*which)[:-200])
 
 
-def test_grey_of_a_limited_range_reaches_black_and_white(tmp_path: Path) -> None:
+def test_limited_range_grey_is_expanded_to_full_black_and_white(tmp_path: Path) -> None:
     ramp = np.tile(np.arange(256, dtype=np.uint8), (32, 1))
     photo = read(tmp_path, avif(ramp, range="limited"))
     assert np.abs(photo.pixels.astype(int) - ramp[..., None]).max() <= 2
 
 
-def test_the_colours_of_another_picture_are_not_those_of_the_photo(tmp_path: Path) -> None:
+def test_colours_of_another_picture_in_the_file_are_not_applied_to_the_photo(tmp_path: Path) -> None:
     """A gain map's other picture is HDR, and its colours may come first."""
     file = avif(PORTRAIT)
     assert np.array_equal(
@@ -109,7 +109,7 @@ def test_the_colours_of_another_picture_are_not_those_of_the_photo(tmp_path: Pat
         (b"tili", "image-kind-unsupported", {}),
     ],
 )
-def test_a_heif_that_is_coded_otherwise_is_no_damage(
+def test_a_heif_in_another_coding_is_not_reported_as_damaged(
     tmp_path: Path, kind: bytes, code: str, fields: dict[str, str]
 ) -> None:
     pytest.importorskip("pi_heif")
@@ -120,7 +120,7 @@ def test_a_heif_that_is_coded_otherwise_is_no_damage(
         read(tmp_path, file[:-300], "a.heic")
 
 
-def test_boxes_in_boxes_without_end_are_damage(tmp_path: Path) -> None:
+def test_endlessly_nested_boxes_are_reported_as_damaged(tmp_path: Path) -> None:
     nested = b""
     for _ in range(1200):
         nested = struct.pack(">L4s", len(nested) + 8, b"iprp") + nested
@@ -138,19 +138,19 @@ def test_boxes_in_boxes_without_end_are_damage(tmp_path: Path) -> None:
         (b"free", "Unsupported feature", "image-kind-unsupported"),
     ],
 )
-def test_what_a_library_does_not_read_of_an_intact_file_is_said(kind: bytes, error: str, code: str) -> None:
+def test_an_unsupported_feature_of_an_intact_file_is_named(kind: bytes, error: str, code: str) -> None:
     said = avif_file.explain_unreadable(add_property(avif(PORTRAIT), kind, b"", owned=True), ValueError(error))
     assert said is not None and said.code == code
     assert avif_file.explain_unreadable(avif(PORTRAIT), ValueError("Invalid input")) is None
 
 
-def test_a_sequence_without_a_picture_beside_it_is_an_animation(tmp_path: Path) -> None:
+def test_a_sequence_without_a_still_picture_is_an_animation(tmp_path: Path) -> None:
     brands, tracks = b"\0\0\0\x18ftypmsf1\0\0\0\0msf1hevc", b"\0\0\0\x10moov" + bytes(8)
     with raising(UnreadableImage, "image-animated", path=str(tmp_path / "a.heic")):
         read(tmp_path, brands + tracks, "a.heic")
 
 
-def test_what_an_avif_loses_beside_its_picture_is_said(tmp_path: Path) -> None:
+def test_parts_of_an_avif_that_are_not_kept_are_reported(tmp_path: Path) -> None:
     credentials = bytes.fromhex("00000020 75756964 d8fec3d61b0e483c92975828877ec481 00000000 00000000")
     depth = b"\0\0\0\0urn:mpeg:mpegB:cicp:systems:auxiliary:depth\0"
     film = struct.pack(">L4s", 16, b"mpvd") + bytes(8)
@@ -163,7 +163,7 @@ def test_what_an_avif_loses_beside_its_picture_is_said(tmp_path: Path) -> None:
     ]
 
 
-def test_a_gain_map_of_an_avif_is_known_by_the_item_that_uses_it(tmp_path: Path) -> None:
+def test_an_avif_gain_map_is_recognised_by_the_item_that_uses_it(tmp_path: Path) -> None:
     file = bytearray(avif(PORTRAIT))
     # A second item.
     at = file.index(b"iinf")

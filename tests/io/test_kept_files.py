@@ -138,7 +138,7 @@ def test_pixels_of_a_jpeg_beside_the_changed_blocks_are_identical(
 
 @needs_blocks
 @pytest.mark.parametrize("grey", [False, True])
-def test_coefficients_of_a_jpeg_that_nothing_changes_stay(tmp_path: Path, grey: bool) -> None:
+def test_unchanged_jpeg_blocks_keep_their_coefficients(tmp_path: Path, grey: bool) -> None:
     import jpegio
 
     file = jpeg(portrait()[..., :1] if grey else None, quality=70)
@@ -251,7 +251,7 @@ def png_with(*chunks: tuple[bytes, bytes], after: tuple[tuple[bytes, bytes], ...
     return png_file.compose([plain[0], *groups[0], *plain[1:-1], *groups[1], plain[-1]])
 
 
-def test_texts_colours_and_what_may_be_copied_stay_in_a_png_where_they_were(tmp_path: Path) -> None:
+def test_texts_colour_tags_and_safe_to_copy_chunks_stay_in_their_place_in_a_png(tmp_path: Path) -> None:
     before = (
         (b"gAMA", struct.pack(">L", 45_455)),
         (b"cHRM", struct.pack(">8L", 31270, 32900, 64000, 33000, 30000, 60000, 15000, 6000)),
@@ -337,7 +337,7 @@ GAIN_MAP = (
 )
 
 
-def test_nothing_announces_a_gain_map_that_is_gone(tmp_path: Path) -> None:
+def test_a_removed_gain_map_is_no_longer_announced(tmp_path: Path) -> None:
     segments = (
         (0xE1, b"http://ns.adobe.com/xap/1.0/\0" + GAIN_MAP),
         (0xE2, b"MPF\0II*\0"),
@@ -353,7 +353,7 @@ def test_nothing_announces_a_gain_map_that_is_gone(tmp_path: Path) -> None:
     )
 
 
-def test_nothing_announces_the_video_of_a_motion_photo(tmp_path: Path) -> None:
+def test_the_removed_video_of_a_motion_photo_is_no_longer_announced(tmp_path: Path) -> None:
     packet = b'<x><d GCamera:MotionPhoto="1" GCamera:MicroVideoOffset="9" GCamera:BurstID="b"/></x>'
     file = with_segments(jpeg(), (0xE1, b"http://ns.adobe.com/xap/1.0/\0" + packet)) + b"\0\0\0\x18ftypmp42" + bytes(20)
     out, codes = protect(tmp_path, file, "a.jpg")
@@ -407,7 +407,7 @@ def test_extended_xmp_stays_in_a_jpeg_and_is_joined_for_other_formats(tmp_path: 
     assert b"a='1'" in joined and b"r" * 3000 in joined and b"HasExtendedXMP" not in joined
 
 
-def test_a_picture_in_extended_xmp_is_removed_and_the_rest_announced_again(tmp_path: Path) -> None:
+def test_a_picture_in_extended_xmp_is_removed_and_the_new_length_announced(tmp_path: Path) -> None:
     name = b"0123456789ABCDEF" * 2
     main = b"<x><rdf:RDF><rdf:Description xmpNote:HasExtendedXMP='%s'/></rdf:RDF></x>" % name
     more = b"<x><rdf:RDF><rdf:Description GImage:Data='/9j/AAAA' dc:rights='Ann'/></rdf:RDF></x>"
@@ -465,7 +465,7 @@ def test_face_regions_fit_the_pixels_in_the_same_and_in_another_format(tmp_path:
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF"])
-def test_personal_data_are_removed_if_asked(tmp_path: Path, kind: str) -> None:
+def test_personal_data_are_removed_on_request(tmp_path: Path, kind: str) -> None:
     block = tags((0x010F, 2, 6, b"Maker\0"), (0x013B, 2, len(ARTIST), ARTIST), (0x8298, 2, 6, b"(c) A\0"))
     stream = io.BytesIO()
     Image.fromarray(portrait()).save(stream, kind, exif=block, **({} if kind == "TIFF" else {"xmp": REGION}))
@@ -560,7 +560,7 @@ def test_no_resolution_is_invented(tmp_path: Path, name: str, target: str) -> No
 
 
 @pytest.mark.parametrize("fraction", [(0, 0), (300, 0), (0, 1)])
-def test_a_resolution_without_meaning_is_none(tmp_path: Path, fraction: tuple[int, int]) -> None:
+def test_a_meaningless_resolution_is_ignored(tmp_path: Path, fraction: tuple[int, int]) -> None:
     tags_ = [(282, 5, 1, fraction, True), (283, 5, 1, fraction, True)]
     tifffile.imwrite(tmp_path / "a.tif", portrait(), photometric="rgb", extratags=tags_)
     assert photo_files.read(tmp_path / "a.tif").encoding["dpi"] is None
@@ -584,7 +584,7 @@ def test_a_png_without_its_end_chunk_is_read(tmp_path: Path) -> None:
     assert np.array_equal(photo_files.read(tmp_path / "a.png").pixels, portrait())
 
 
-def test_a_text_with_a_wrong_checksum_is_dropped_and_the_photo_read(tmp_path: Path) -> None:
+def test_a_text_chunk_with_a_wrong_checksum_is_dropped_and_the_photo_is_still_read(tmp_path: Path) -> None:
     file = png_with((b"tEXt", b"Comment\0hi"), (b"tEXt", b"Title\0mine"))
     broken = file.replace(b"Comment\0hi", b"Comment\0ho")
     out, codes = protect(tmp_path, broken, "a.png")
@@ -678,7 +678,7 @@ def test_a_jpeg_in_an_unsupported_coding_is_not_reported_as_damaged(
 
 @pytest.mark.parametrize("target", ["b.jpg", "b.png", "b.tif", "b.webp", "b.avif"])
 @pytest.mark.parametrize("name", ["a.jpg", "a.png", "a.tif", "a.webp", "a.avif"])
-def test_another_format_gets_exif_xmp_and_profile(tmp_path: Path, name: str, target: str) -> None:
+def test_a_result_in_another_format_gets_exif_xmp_and_profile(tmp_path: Path, name: str, target: str) -> None:
     block = tags((0x010F, 2, 6, b"Maker\0"), (0x0112, 3, 1, b"\0\1"), (0x013B, 2, len(ARTIST), ARTIST))
     packet = b"<x:xmpmeta xmlns:x='adobe:ns:meta/' dc:title='portrait'/>"
     photo_files.write(tmp_path / name, Photo(portrait(), ICC, block, packet))
@@ -723,7 +723,7 @@ def avif(picture: NDArray[Any], colours: tuple[int, int] | None = None, **option
     return bytes(file)
 
 
-def test_an_avif_of_ten_bits_keeps_them_in_a_png_and_is_not_squeezed_into_eight(tmp_path: Path) -> None:
+def test_a_ten_bit_avif_keeps_its_depth_in_a_png_and_is_not_reduced_to_eight_bits(tmp_path: Path) -> None:
     deep = (portrait().astype(np.uint16) << 8) | 0xC0
     (tmp_path / "a.avif").write_bytes(avif(deep, bitdepth=10))
     photo = photo_files.read(tmp_path / "a.avif")
@@ -785,7 +785,7 @@ def test_a_disk_that_cannot_sync_gets_the_result(tmp_path: Path, monkeypatch: py
     assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
 
 
-def test_a_file_of_the_longest_name_is_written(tmp_path: Path) -> None:
+def test_a_file_with_the_longest_possible_name_is_written(tmp_path: Path) -> None:
     name = "ä" * 125 + ".png"
     photo_files.write(tmp_path / name, Photo(portrait()))
     assert [path.name for path in tmp_path.iterdir()] == [name]

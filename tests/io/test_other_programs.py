@@ -185,7 +185,7 @@ def test_exiftool_finds_the_tags_of_the_original(tmp_path: Path, tagged: Callabl
 
 @needs_exiftool
 @pytest.mark.parametrize("kind", ENDINGS)
-def test_exiftool_finds_no_personal_data_where_they_were_to_be_removed(
+def test_exiftool_finds_no_personal_data_after_their_removal(
     tmp_path: Path, tagged: Callable[[str], Path], kind: str
 ) -> None:
     source, target = tagged(kind), tmp_path / f"b{ENDINGS[kind]}"
@@ -228,7 +228,7 @@ TELLING_IPTC = ("-IPTC:Sub-location=Qq1", "-IPTC:Contact=Qq1", "-IPTC:Writer-Edi
 
 @needs_exiftool
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF", "WEBP"])
-def test_nothing_that_says_who_and_where_stays_where_it_was_to_be_removed(tmp_path: Path, kind: str) -> None:
+def test_no_person_or_place_remains_after_personal_data_are_removed(tmp_path: Path, kind: str) -> None:
     source, target = tmp_path / f"a{ENDINGS[kind]}", tmp_path / f"b{ENDINGS[kind]}"
     source.write_bytes(portrait(kind))
     write_tags(source, *TELLING, *(TELLING_IPTC if kind in WITH_IPTC else ()), "-XMP-xmp:Rating=4")
@@ -241,7 +241,7 @@ def test_nothing_that_says_who_and_where_stays_where_it_was_to_be_removed(tmp_pa
 
 @needs_exiftool
 @pytest.mark.parametrize("kind", ENDINGS)
-def test_exiftool_finds_the_same_in_another_format_but_for_what_was_named(
+def test_exiftool_finds_the_same_tags_in_another_format_except_those_reported(
     tmp_path: Path, tagged: Callable[[str], Path], kind: str
 ) -> None:
     source = tagged(kind)
@@ -261,7 +261,7 @@ def test_exiftool_finds_the_same_in_another_format_but_for_what_was_named(
 
 @needs_exiftool
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF", "WEBP"])
-def test_exiftool_agrees_that_what_lies_on_its_side_is_upright_in_another_format(tmp_path: Path, kind: str) -> None:
+def test_exiftool_agrees_that_a_rotated_photo_is_upright_in_another_format(tmp_path: Path, kind: str) -> None:
     source = tmp_path / f"a{ENDINGS[kind]}"
     source.write_bytes(portrait(kind, 6))
     write_tags(source, *TAGS)
@@ -298,7 +298,7 @@ def test_imagemagick_agrees_on_depth_colours_resolution_and_compression(tmp_path
         "WEBP",
     ],
 )
-def test_imagemagick_finds_no_other_pixel_beside_the_face(tmp_path: Path, kind: str) -> None:
+def test_imagemagick_finds_no_changed_pixel_outside_the_face(tmp_path: Path, kind: str) -> None:
     source, target = tmp_path / f"a{ENDINGS[kind]}", tmp_path / f"b{ENDINGS[kind]}"
     source.write_bytes(portrait(kind))
     protect(source, target)

@@ -214,7 +214,7 @@ def test_a_preview_with_a_broken_first_byte_is_dropped_with_its_note(note: bytes
     assert cleaned_tag(exif_block(note=b"Minolta " + note), Base.MakerNote) is None
 
 
-def test_a_note_that_is_a_number_is_dropped_and_not_taken_for_a_size() -> None:
+def test_a_maker_note_that_is_a_number_is_dropped_and_not_taken_for_a_size() -> None:
     note = struct.pack(">HHL", Base.MakerNote, 1, 4) + b"note"
     number = struct.pack(">HHLL", Base.MakerNote, 4, 1, 1 << 20)
     assert note in exif_block()
@@ -223,12 +223,12 @@ def test_a_note_that_is_a_number_is_dropped_and_not_taken_for_a_size() -> None:
     assert cleaned_tag(block, Base.MakerNote) is None
 
 
-def test_small_negative_numbers_in_a_note_are_no_preview() -> None:
+def test_small_negative_numbers_in_a_maker_note_are_not_taken_for_a_preview() -> None:
     note = struct.pack("<9h", 0, -40, -31, 0, -40, -37, 0, -40, -32)
     assert cleaned_tag(exif_block(note=note), Base.MakerNote) == note
 
 
-def test_of_a_phones_several_pictures_only_the_first_is_kept(tmp_path: Path) -> None:
+def test_only_the_first_of_several_pictures_in_a_phones_file_is_kept(tmp_path: Path) -> None:
     first, second = Image.fromarray(pixels()), Image.new("RGB", (48, 32), "red")
     first.save(tmp_path / "a.jpg", "MPO", save_all=True, append_images=[second], quality=95)
     photo = photo_files.read(tmp_path / "a.jpg")
@@ -264,7 +264,7 @@ def test_a_png_with_a_large_profile_is_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("quality", "subsampling"), [(60, 2), (90, 0), (97, 1)])
-def test_jpeg_is_written_with_the_tables_it_came_with(tmp_path: Path, quality: int, subsampling: int) -> None:
+def test_jpeg_is_written_with_its_original_tables(tmp_path: Path, quality: int, subsampling: int) -> None:
     Image.fromarray(pixels()).save(tmp_path / "a.jpg", quality=quality, subsampling=subsampling)
     photo_files.write(tmp_path / "b.jpg", photo_files.read(tmp_path / "a.jpg"))
     with Image.open(tmp_path / "a.jpg") as before, Image.open(tmp_path / "b.jpg") as after:
@@ -282,7 +282,7 @@ def test_jpeg_from_another_format_is_written_at_high_quality_without_subsampling
 
 
 @pytest.mark.parametrize("progressive", [False, True])
-def test_the_finest_noise_is_written_in_the_best_quality(tmp_path: Path, progressive: bool) -> None:
+def test_fine_noise_is_written_at_the_best_quality(tmp_path: Path, progressive: bool) -> None:
     black_or_white = np.where(pixels(height=256, width=256) < 128, 0, 255).astype(np.uint8)
     usual = ImageFile.MAXBLOCK
     finest = {"qtables": {0: [1] * 64}, "subsampling": 0, "progressive": progressive}
@@ -410,7 +410,7 @@ def linear_profile() -> bytes:
 
 
 @pytest.mark.parametrize("dtype", [np.uint16, np.float32])
-def test_the_dark_of_a_deep_photo_in_linear_light_has_no_steps(dtype: Any) -> None:
+def test_shadows_of_a_16_bit_photo_in_linear_light_show_no_banding(dtype: Any) -> None:
     linear = np.linspace(0, 0.02, 1000).astype(np.float32)
     ramp = linear if dtype == np.float32 else np.rint(linear * 65535).astype(dtype)
     view = colour_profiles.to_srgb(Photo(np.tile(ramp[None, :, None], (16, 1, 3)), icc=linear_profile()))
@@ -503,7 +503,7 @@ BAD: dict[str, tuple[bytes, str, dict[str, Any]]] = {
 
 
 @pytest.mark.parametrize("case", BAD)
-def test_a_bad_file_gets_one_sentence_with_its_name(tmp_path: Path, case: str) -> None:
+def test_a_bad_file_is_reported_in_one_sentence_with_its_name(tmp_path: Path, case: str) -> None:
     data, code, fields = BAD[case]
     bad = tmp_path / "bad.png"
     bad.write_bytes(data)
@@ -546,9 +546,7 @@ def test_a_float_tiff_outside_0_to_1_is_refused(tmp_path: Path) -> None:
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(case=st.sampled_from(["JPEG", "PNG", "TIFF", "WEBP", "deep"]), data=st.data())
-def test_damage_anywhere_never_gives_anything_but_a_photo_or_a_sentence(
-    tmp_path: Path, case: str, data: st.DataObject
-) -> None:
+def test_damage_anywhere_gives_either_a_photo_or_one_sentence(tmp_path: Path, case: str, data: st.DataObject) -> None:
     damaged = bytearray(deep_tiff() if case == "deep" else encoded(case, exif=exif_block(6)))
     for _ in range(data.draw(st.integers(1, 4))):
         damaged[data.draw(st.integers(0, len(damaged) - 1))] = data.draw(st.integers(0, 255))
@@ -606,7 +604,7 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
-def test_a_device_cannot_be_mistaken_for_a_folder() -> None:
+def test_a_device_is_not_taken_for_a_folder() -> None:
     with raising(CannotWrite, "not-written", path="/dev/full/a.png"):
         photo_files.write(Path("/dev/full/a.png"), Photo(pixels()))
 

@@ -68,7 +68,7 @@ def test_a_heif_is_read_upright_with_its_metadata(tmp_path: Path) -> None:
     assert photo.xmp is not None and b"no AI training" in photo.xmp
 
 
-def test_the_pixels_of_a_heif_outlive_its_decoder(tmp_path: Path) -> None:
+def test_pixels_of_a_heif_stay_valid_after_its_decoder_is_freed(tmp_path: Path) -> None:
     """What it lends is freed with it: large photos ended the process."""
     pytest.importorskip("pi_heif")
     pixels = read(tmp_path, HEIC).pixels
@@ -93,7 +93,7 @@ def test_a_heif_of_ten_bits_keeps_them(tmp_path: Path) -> None:
     assert photo_files.ending_for(tmp_path / "DSC1.HIF") == ".png"
 
 
-def test_what_a_phone_keeps_beside_the_picture_is_named(tmp_path: Path) -> None:
+def test_what_a_phone_stores_beside_the_picture_is_named(tmp_path: Path) -> None:
     pytest.importorskip("pi_heif")
     # In place of the box that says the depth: the name of a depth map, as short as it comes.
     at = HEIC.index(b"pixi")
@@ -105,13 +105,13 @@ def test_what_a_phone_keeps_beside_the_picture_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("size", [60, 700, len(HEIC) - 200])
-def test_a_heif_that_was_cut_short_is_a_damaged_one(tmp_path: Path, size: int) -> None:
+def test_a_truncated_heif_is_reported_as_damaged(tmp_path: Path, size: int) -> None:
     pytest.importorskip("pi_heif")
     with raising(UnreadableImage, "image-damaged", path=str(tmp_path / "a.heic")):
         read(tmp_path, HEIC[:size])
 
 
-def test_a_heif_that_nothing_here_reads_gets_advice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unsupported_heif_is_refused_with_advice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pi_heif", None)
     with raising(UnreadableImage, "image-heif-unreadable", path=str(tmp_path / "a.heic")):
         read(tmp_path, HEIC)
@@ -152,7 +152,7 @@ def test_camera_raw_is_refused_by_its_content_whatever_its_name(tmp_path: Path, 
         read(tmp_path, RAW[name], path.name)
 
 
-def test_a_raw_whose_content_says_nothing_is_known_by_its_ending(tmp_path: Path) -> None:
+def test_a_raw_with_unknown_content_is_recognised_by_its_extension(tmp_path: Path) -> None:
     stream = io.BytesIO()
     Image.fromarray(data.astronaut()[:32, :32]).save(stream, "TIFF")
     with raising(UnreadableImage, "image-raw", path=str(tmp_path / "a.3FR")):
@@ -160,7 +160,7 @@ def test_a_raw_whose_content_says_nothing_is_known_by_its_ending(tmp_path: Path)
     assert read(tmp_path, stream.getvalue(), "a.tif").width == 32
 
 
-def test_a_jpeg_with_the_ending_of_a_raw_is_a_jpeg(tmp_path: Path) -> None:
+def test_a_jpeg_with_the_extension_of_a_raw_is_a_jpeg(tmp_path: Path) -> None:
     stream = io.BytesIO()
     Image.fromarray(data.astronaut()[:32, :32]).save(stream, "JPEG")
     assert read(tmp_path, stream.getvalue(), "a.nef").format == "JPEG"

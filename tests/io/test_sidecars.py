@@ -47,7 +47,7 @@ def test_a_photo_without_sidecars_gets_none(photo: Path) -> None:
     assert carried.present == () and list((photo.parent / "out").iterdir()) == []
 
 
-def test_pictures_go_and_settings_of_a_raw_that_were_applied_and_all_else_stays(photo: Path) -> None:
+def test_pictures_and_applied_raw_settings_are_removed_and_all_else_stays(photo: Path) -> None:
     for name in ("a.jpg.xmp", "a.xmp"):
         (photo.parent / name).write_bytes(SIDECAR)
     carry_sidecars(photo, photo.parent / "out" / "a.jpg")
@@ -56,7 +56,7 @@ def test_pictures_go_and_settings_of_a_raw_that_were_applied_and_all_else_stays(
     assert own == SIDECAR.replace(SIDECAR[SIDECAR.index(b"<xmp:Th") : SIDECAR.index(b"</rdf:D")], b"")
 
 
-def test_personal_data_go_if_asked_and_the_mark_is_that_of_the_copy(photo: Path) -> None:
+def test_personal_data_are_removed_on_request_and_the_mark_is_that_of_the_copy(photo: Path) -> None:
     (photo.parent / "a.xmp").write_bytes(SIDECAR)
     carry_sidecars(photo, photo.parent / "out" / "a.jpg", personal=False, source_type=ENHANCED)
     written = (photo.parent / "out" / "a.xmp").read_bytes()
@@ -70,7 +70,7 @@ def test_regions_are_turned_with_the_pixels_of_another_format(photo: Path) -> No
     assert b'MPReg:Rectangle="0.4, 0.1, 0.4, 0.3"' in (photo.parent / "out" / "a.xmp").read_bytes()
 
 
-def test_a_sidecar_that_is_there_stays(photo: Path) -> None:
+def test_an_existing_sidecar_stays(photo: Path) -> None:
     (photo.parent / "a.xmp").write_bytes(SIDECAR)
     there = photo.parent / "out" / "a.xmp"
     there.write_bytes(b"edited")
@@ -86,14 +86,14 @@ def test_the_same_sidecar_is_not_written_twice(photo: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"notes", SIDECAR.decode().encode("utf-16")])
-def test_what_is_no_xmp_is_not_copied_and_that_is_said(photo: Path, content: bytes) -> None:
+def test_a_sidecar_that_is_not_xmp_is_not_copied_and_is_reported(photo: Path, content: bytes) -> None:
     (photo.parent / "a.xmp").write_bytes(content)
     (said,) = carry_sidecars(photo, photo.parent / "out" / "a.jpg").warnings
     assert said.code == "parts-not-kept" and [part.code for part in said.fields["parts"]] == ["part-sidecar"]
     assert list((photo.parent / "out").iterdir()) == []
 
 
-def test_a_sidecar_that_cannot_be_written_costs_no_photo(photo: Path) -> None:
+def test_a_photo_is_kept_even_if_its_sidecar_cannot_be_written(photo: Path) -> None:
     (photo.parent / "a.xmp").write_bytes(SIDECAR)
     carried = carry_sidecars(photo, photo.parent / "missing" / "a.jpg")
     assert codes(carried.warnings) == ["sidecar-not-written"]

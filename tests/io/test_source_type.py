@@ -84,13 +84,13 @@ def test_an_earlier_term_is_replaced_where_it_stands(inside: str, attributes: st
         ("", ENHANCED, ENHANCED),
     ],
 )
-def test_what_was_no_photo_stays_what_it_was(earlier: str, term: str, expected: str) -> None:
+def test_a_generated_picture_keeps_its_source_type(earlier: str, term: str, expected: str) -> None:
     before = packet(f"<ext:DigitalSourceType>{earlier}</ext:DigitalSourceType>")
     assert read_source_type(marked(before, term)) == expected
 
 
 @pytest.mark.parametrize("before", [b"no XMP", packet().decode().encode("utf-16"), b"<x:xmpmeta/>"])
-def test_what_is_no_packet_is_not_marked(before: bytes) -> None:
+def test_text_that_is_not_an_xmp_packet_is_not_marked(before: bytes) -> None:
     assert mark_packet(before, ENHANCED) is None
 
 
@@ -134,19 +134,19 @@ def test_every_format_is_marked(tmp_path: Path, kind: str, with_packet: bool) ->
 
 
 @pytest.mark.parametrize("target", ["b.png", "b.tif", "b.webp", "b.avif"])
-def test_another_format_is_marked_too(tmp_path: Path, target: str) -> None:
+def test_a_result_in_another_format_is_marked_too(tmp_path: Path, target: str) -> None:
     change(tmp_path, "JPEG", picture("JPEG", True), target, COMPOSITE)
     xmp = photo_files.read(tmp_path / target).xmp
     assert xmp is not None and read_source_type(xmp) == COMPOSITE and b"Ann" in xmp
 
 
 @pytest.mark.parametrize("kind", ENDINGS)
-def test_a_file_that_is_not_to_be_marked_gets_no_xmp(tmp_path: Path, kind: str) -> None:
+def test_without_the_mark_a_file_gets_no_xmp(tmp_path: Path, kind: str) -> None:
     assert change(tmp_path, kind, picture(kind, False), f"b{ENDINGS[kind]}", None).source_type is None
     assert photo_files.read(tmp_path / f"b{ENDINGS[kind]}").xmp is None
 
 
-def test_a_jpeg_without_room_for_the_mark_stays_unmarked_and_that_is_said(tmp_path: Path) -> None:
+def test_a_jpeg_without_room_for_the_mark_stays_unmarked_with_a_warning(tmp_path: Path) -> None:
     full = packet(f"<dc:title>{'a' * (jpeg_file.LONGEST_XMP - len(packet()) - 21)}</dc:title>")
     stream = io.BytesIO()
     Image.fromarray(data.astronaut()[:48, :64]).save(stream, "JPEG", xmp=full)
@@ -156,7 +156,7 @@ def test_a_jpeg_without_room_for_the_mark_stays_unmarked_and_that_is_said(tmp_pa
 
 
 @pytest.mark.skipif(EXIFTOOL is None, reason="exiftool is not installed")
-def test_exiftool_reads_the_mark_in_every_format_and_nothing_else_that_is_new(tmp_path: Path) -> None:
+def test_exiftool_reads_the_mark_in_every_format_and_no_other_new_tag(tmp_path: Path) -> None:
     for kind, ending in ENDINGS.items():
         change(tmp_path, kind, picture(kind, kind != "PNG"), f"b{ending}")
     command = [str(EXIFTOOL), "-json", "-G1", "-XMP:all", *(str(tmp_path / f"b{e}") for e in ENDINGS.values())]

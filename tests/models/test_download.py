@@ -105,7 +105,9 @@ def test_a_server_that_ignores_ranges_sends_everything_again(tmp_path: Path, ser
     assert len(server.seen) == 2
 
 
-def test_a_server_that_always_drops_is_given_up_and_what_came_is_kept(tmp_path: Path, server: Server) -> None:
+def test_a_server_that_always_drops_the_connection_is_given_up_and_the_partial_file_is_kept(
+    tmp_path: Path, server: Server
+) -> None:
     server.script = [hostile.drop_after(98_304)] + [hostile.drop_after(0)] * 10
     with raising(ModelUnavailable, "model-fetch-failed", why=re.compile("download-cut")):
         open_store(tmp_path, server).fetch("m")
@@ -132,18 +134,18 @@ def test_without_hash_and_etag_nothing_is_continued(tmp_path: Path, server: Serv
     assert ranges(server) == [None]
 
 
-def test_without_size_a_whole_part_is_recognised(tmp_path: Path, server: Server) -> None:
+def test_a_complete_partial_file_is_recognised_without_a_known_size(tmp_path: Path, server: Server) -> None:
     tag = f'"{hashlib.sha256(CONTENT).hexdigest()[:8]}"'
     leave_part(tmp_path, server, CONTENT, tag)
     assert open_store(tmp_path, server, size=0).path("m").read_bytes() == CONTENT
 
 
-def test_a_part_longer_than_the_file_is_thrown_away(tmp_path: Path, server: Server) -> None:
+def test_a_partial_file_longer_than_the_file_is_discarded(tmp_path: Path, server: Server) -> None:
     leave_part(tmp_path, server, CONTENT + b"more", '"x"')
     assert open_store(tmp_path, server).path("m").read_bytes() == CONTENT
 
 
-def test_an_answer_for_another_range_is_not_taken(tmp_path: Path, server: Server) -> None:
+def test_a_response_for_another_range_is_rejected(tmp_path: Path, server: Server) -> None:
     def send_elsewhere(request: hostile.Request) -> None:
         request.send_response(206)
         request.send_header("Content-Range", f"bytes 7-{len(CONTENT) - 1}/{len(CONTENT)}")
@@ -156,18 +158,18 @@ def test_an_answer_for_another_range_is_not_taken(tmp_path: Path, server: Server
 
 
 @pytest.mark.parametrize("length", [len(CONTENT) + 5000, len(CONTENT) + 1])
-def test_a_length_that_is_too_large_is_not_believed(tmp_path: Path, server: Server, length: int) -> None:
+def test_a_content_length_that_is_too_large_is_not_trusted(tmp_path: Path, server: Server, length: int) -> None:
     server.script = [hostile.lie(length)]
     assert open_store(tmp_path, server).path("m").read_bytes() == CONTENT
 
 
-def test_a_length_that_is_too_small_costs_another_request(tmp_path: Path, server: Server) -> None:
+def test_a_content_length_that_is_too_small_leads_to_another_request(tmp_path: Path, server: Server) -> None:
     server.script = [hostile.lie(8192)]
     assert open_store(tmp_path, server).path("m").read_bytes() == CONTENT
     assert ranges(server) == [None, "bytes=8192-"]
 
 
-def test_more_than_the_file_can_have_is_cut_off_and_thrown_away(tmp_path: Path, server: Server) -> None:
+def test_a_response_larger_than_the_file_can_be_is_aborted_and_discarded(tmp_path: Path, server: Server) -> None:
     server.content = CONTENT * 3
     with raising(ModelUnavailable, "model-fetch-failed", why=re.compile("download-too-large")):
         open_store(tmp_path, server).fetch("m")
@@ -182,7 +184,7 @@ def test_wrong_bytes_are_not_kept(tmp_path: Path, server: Server, size: int) -> 
     assert kept(tmp_path) == []
 
 
-def test_a_web_page_is_not_taken_for_the_file(tmp_path: Path, server: Server) -> None:
+def test_a_web_page_is_not_accepted_as_the_file(tmp_path: Path, server: Server) -> None:
     server.script = [hostile.send(b"<html>quota exceeded</html>", Content_Type="text/html; charset=utf-8")]
     with raising(ModelUnavailable, "model-fetch-failed", why=re.compile("download-page")):
         open_store(tmp_path, server).fetch("m")
@@ -211,7 +213,7 @@ def test_a_server_that_stays_busy_is_given_up(tmp_path: Path, server: Server) ->
     assert len(server.seen) < 10
 
 
-def test_retry_after_is_honoured(tmp_path: Path, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_retry_after_header_is_honoured(tmp_path: Path, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     slept: list[float] = []
     monkeypatch.setattr(time, "sleep", slept.append)
     soon = format_datetime(datetime.now(timezone.utc) + timedelta(seconds=30), usegmt=True)
@@ -221,12 +223,12 @@ def test_retry_after_is_honoured(tmp_path: Path, server: Server, monkeypatch: py
 
 
 @pytest.mark.parametrize("text", ["soon", "", "-3", "1e3", "Mon, 99 Foo"])
-def test_a_retry_after_without_sense_is_ignored(tmp_path: Path, server: Server, text: str) -> None:
+def test_a_meaningless_retry_after_header_is_ignored(tmp_path: Path, server: Server, text: str) -> None:
     server.script = [hostile.refuse(429, Retry_After=text)]
     assert open_store(tmp_path, server).path("m").read_bytes() == CONTENT
 
 
-def test_a_server_that_asks_for_an_hour_is_not_waited_for(tmp_path: Path, server: Server) -> None:
+def test_a_server_that_asks_for_an_hours_wait_is_given_up(tmp_path: Path, server: Server) -> None:
     server.script = [hostile.refuse(429, Retry_After="3600")]
     busy = Message("download-busy", status=429, seconds=3600.0)
     with raising(ModelUnavailable, "model-fetch-failed", why=re.compile(re.escape(repr(busy)))):
@@ -240,7 +242,7 @@ def test_a_slow_server_is_waited_for(tmp_path: Path, server: Server) -> None:
     assert len(server.seen) == 1
 
 
-def test_a_server_that_stalls_is_left_and_continued(
+def test_a_stalled_download_is_restarted_where_it_stopped(
     tmp_path: Path, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Longer than a busy machine needs for an answer.
@@ -250,7 +252,7 @@ def test_a_server_that_stalls_is_left_and_continued(
     assert ranges(server)[0] is None and len(server.seen) == 2
 
 
-def test_a_proxy_that_is_set_is_used(tmp_path: Path, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_configured_proxy_is_used(tmp_path: Path, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("http_proxy", "HTTP_PROXY", "no_proxy", "NO_PROXY"):
         monkeypatch.delenv(name, raising=False)
     proxy = server.address
@@ -286,7 +288,7 @@ def test_concurrent_fetches_of_one_model_are_one_download(tmp_path: Path, server
     assert open_store(tmp_path, server).path("m").read_bytes() == CONTENT
 
 
-def test_who_waits_for_another_fetch_can_be_cancelled(tmp_path: Path, server: Server) -> None:
+def test_waiting_for_another_fetch_can_be_cancelled(tmp_path: Path, server: Server) -> None:
     from c2p_core.models.fetching import lock_model
 
     class Stopped(Exception):
@@ -301,7 +303,9 @@ def test_who_waits_for_another_fetch_can_be_cancelled(tmp_path: Path, server: Se
     assert server.seen == []
 
 
-def test_a_fetched_file_without_a_known_hash_is_pinned_and_a_later_one_refused(tmp_path: Path, server: Server) -> None:
+def test_a_fetched_file_without_a_known_hash_is_pinned_and_a_different_later_one_refused(
+    tmp_path: Path, server: Server
+) -> None:
     models = open_store(tmp_path, server, sha256="", size=0)
     models.fetch("m")
     assert [notice.code for notice in models.take_notices()] == ["model-pinned"]
@@ -318,7 +322,7 @@ def test_a_broken_download_is_removed_with_its_model(tmp_path: Path, server: Ser
     assert kept(tmp_path) == []
 
 
-def test_half_a_copy_of_a_killed_import_is_not_taken_for_the_file(tmp_path: Path, server: Server) -> None:
+def test_a_partial_copy_from_a_killed_import_is_not_taken_for_the_file(tmp_path: Path, server: Server) -> None:
     (copies := part(tmp_path).with_name("copies-1")).mkdir(parents=True)
     (copies / "m.bin").write_bytes(CONTENT[:3000])
     assert open_store(tmp_path, server, sha256="", size=0).path("m").read_bytes() == CONTENT
@@ -333,14 +337,16 @@ def test_a_broken_import_and_a_broken_download_are_removed_with_their_model(tmp_
     assert kept(tmp_path) == []
 
 
-def test_a_file_of_nothing_is_not_taken(tmp_path: Path, server: Server) -> None:
+def test_an_empty_file_is_rejected(tmp_path: Path, server: Server) -> None:
     server.content = b""
     with raising(ModelUnavailable, "model-fetch-failed", why=re.compile("download-wrong")):
         open_store(tmp_path, server, sha256="", size=0).fetch("m")
     assert kept(tmp_path) == []
 
 
-def test_what_a_killed_run_left_beside_a_part_goes_with_the_next_success(tmp_path: Path, server: Server) -> None:
+def test_leftovers_of_a_killed_run_beside_a_partial_file_are_removed_after_the_next_success(
+    tmp_path: Path, server: Server
+) -> None:
     leave_part(tmp_path, server, CONTENT[:3000], "")
     part(tmp_path).with_name("tmp123").write_bytes(CONTENT)
     open_store(tmp_path, server).fetch("m")

@@ -82,7 +82,7 @@ def test_the_layout_of_a_file_is_read_once_for_all_models(
     assert read == [tmp_path / "mine/a"]
 
 
-def test_only_models_that_are_asked_for_are_looked_for(tmp_path: Path, models: ModelStore) -> None:
+def test_only_requested_models_are_searched_for(tmp_path: Path, models: ModelStore) -> None:
     (tmp_path / "mine/a").write_bytes(KNOWN)
     torch.save(NETWORK["first"].state_dict(), tmp_path / "mine/b")
     assert [model.entry.name for model in models.find_models(tmp_path / "mine", ["first"])[0]] == ["first"]
@@ -97,7 +97,7 @@ def test_a_model_of_two_files_needs_both(tmp_path: Path, models: ModelStore) -> 
     assert sorted(path.name for path in models.path("both").iterdir()) == ["b.bin", "c.bin"]
 
 
-def test_what_is_brought_is_a_checked_copy_under_the_manifests_name(tmp_path: Path, models: ModelStore) -> None:
+def test_an_import_makes_a_verified_copy_under_the_manifests_name(tmp_path: Path, models: ModelStore) -> None:
     (tmp_path / "mine/a").write_bytes(KNOWN)
     (model,) = models.find_models(tmp_path / "mine", ["hashed"])[0]
     calls: list[tuple[int, int]] = []
@@ -107,7 +107,7 @@ def test_what_is_brought_is_a_checked_copy_under_the_manifests_name(tmp_path: Pa
     assert calls[-1] == (len(KNOWN), len(KNOWN)) and models.take_notices() == []
 
 
-def test_a_file_that_is_known_by_layout_is_pinned_with_a_notice(tmp_path: Path, models: ModelStore) -> None:
+def test_a_file_recognised_by_layout_is_pinned_with_a_notice(tmp_path: Path, models: ModelStore) -> None:
     torch.save(NETWORK["first"].state_dict(), tmp_path / "mine/a")
     models.import_found(models.find_models(tmp_path / "mine", ["first"])[0][0])
     digest = hashlib.sha256((tmp_path / "mine/a").read_bytes()).hexdigest()
@@ -115,7 +115,9 @@ def test_a_file_that_is_known_by_layout_is_pinned_with_a_notice(tmp_path: Path, 
     models.verify("first")
 
 
-def test_another_file_than_the_pinned_one_is_refused_and_the_old_one_stays(tmp_path: Path, models: ModelStore) -> None:
+def test_a_file_that_differs_from_the_pinned_one_is_refused_and_the_old_one_stays(
+    tmp_path: Path, models: ModelStore
+) -> None:
     torch.save(NETWORK["first"].state_dict(), tmp_path / "mine/a")
     models.import_found(models.find_models(tmp_path / "mine", ["first"])[0][0])
     before = models.path("first").read_bytes()
@@ -139,7 +141,7 @@ def test_a_file_that_changes_between_finding_and_copying_is_not_taken(tmp_path: 
     assert not models.is_present("hashed") and not models.is_present("first")
 
 
-def test_a_known_model_with_another_content_is_told_and_left_alone(tmp_path: Path) -> None:
+def test_a_known_model_with_different_content_is_reported_and_not_imported(tmp_path: Path) -> None:
     torch.save(NETWORK["first"].state_dict(), tmp_path / "a")
     content = (tmp_path / "a").read_bytes()
     listed = known("h.pt", content[::-1]).replace(" }", ", layout = { weight = [5, 3] } }")
@@ -150,7 +152,7 @@ def test_a_known_model_with_another_content_is_told_and_left_alone(tmp_path: Pat
     assert found == [] and messages == [Message("model-file-other", path=str(tmp_path / "a"), name="hashed")]
 
 
-def test_what_is_no_file_or_cant_be_read_is_passed_over(tmp_path: Path, models: ModelStore) -> None:
+def test_special_files_and_unreadable_files_are_skipped(tmp_path: Path, models: ModelStore) -> None:
     os.mkfifo(tmp_path / "mine/pipe")
     (tmp_path / "mine/link").symlink_to(tmp_path / "nowhere")
     (tmp_path / "mine/z").write_bytes(KNOWN)
@@ -158,7 +160,7 @@ def test_what_is_no_file_or_cant_be_read_is_passed_over(tmp_path: Path, models: 
     assert model.paths[0].name == "z"
 
 
-def test_a_folder_that_is_not_there_is_named(tmp_path: Path, models: ModelStore) -> None:
+def test_a_missing_folder_is_named(tmp_path: Path, models: ModelStore) -> None:
     with raising(BadRequest, "folder-of-models-missing", path=str(tmp_path / "none")):
         models.find_models(tmp_path / "none", ["hashed"])
 
@@ -173,7 +175,7 @@ def test_a_folder_with_far_too_many_files_is_refused(
         models.find_models(tmp_path / "mine", ["hashed"])
 
 
-def test_a_recogniser_of_the_papers_is_taken_from_the_users_file_and_used_by_its_name(tmp_path: Path) -> None:
+def test_a_recogniser_of_the_papers_is_imported_from_the_users_file_and_used_by_its_name(tmp_path: Path) -> None:
     models = ModelStore(tmp_path / "root", offline=True)
     make = load_architecture(models.entry("mobileface-amt")).make
     assert make is not None
@@ -194,7 +196,7 @@ def stop(done: int, total: int) -> None:
     raise Stopped
 
 
-def test_a_broken_import_leaves_nothing(tmp_path: Path, models: ModelStore) -> None:
+def test_a_failed_import_leaves_nothing_behind(tmp_path: Path, models: ModelStore) -> None:
     (tmp_path / "mine/x").write_bytes(b"one")
     (tmp_path / "mine/y").write_bytes(b"two")
     (model,) = models.find_models(tmp_path / "mine", ["both"])[0]
@@ -206,7 +208,7 @@ def test_a_broken_import_leaves_nothing(tmp_path: Path, models: ModelStore) -> N
     assert [path for path in (tmp_path / "root").rglob("*") if path.is_file() and path.parent.name != LOCKS] == []
 
 
-def test_a_file_that_is_gone_when_it_is_copied_is_named(tmp_path: Path, models: ModelStore) -> None:
+def test_a_file_that_disappears_before_it_is_copied_is_named(tmp_path: Path, models: ModelStore) -> None:
     (tmp_path / "mine/a").write_bytes(KNOWN)
     (model,) = models.find_models(tmp_path / "mine", ["hashed"])[0]
     (tmp_path / "mine/a").unlink()
@@ -214,7 +216,7 @@ def test_a_file_that_is_gone_when_it_is_copied_is_named(tmp_path: Path, models: 
         models.import_found(model)
 
 
-def test_the_copies_of_a_killed_import_are_begun_anew(tmp_path: Path, models: ModelStore) -> None:
+def test_a_killed_import_starts_its_copies_again(tmp_path: Path, models: ModelStore) -> None:
     left = tmp_path / "root/.partial-hashed/copies-1/h.bin"
     left.parent.mkdir(parents=True)
     left.write_bytes(KNOWN[:5])
@@ -235,11 +237,11 @@ def test_removing_a_model_leaves_pins_and_the_users_other_files(tmp_path: Path, 
     assert (tmp_path / "root/first/first.pt.txt").exists() and (tmp_path / "root/.pins/first/first.pt.sha256").exists()
 
 
-def test_removing_what_is_not_there_frees_nothing(models: ModelStore) -> None:
+def test_removing_an_absent_model_frees_nothing(models: ModelStore) -> None:
     assert models.remove("first") == 0
 
 
-def test_what_ships_and_what_a_package_brings_cant_be_removed() -> None:
+def test_shipped_models_and_those_of_packages_cannot_be_removed() -> None:
     for name, code in (("faceres", "model-ships"), ("frbench", "model-of-package")):
         with raising(BadRequest, code, name=name):
             ModelStore().remove(name)

@@ -30,7 +30,9 @@ SHAPES = {name: tuple(value.shape) for name, value in NETWORK.state_dict().items
 
 @pytest.mark.parametrize("zipped", [True, False])
 @pytest.mark.parametrize("within", [None, "g_ema", "state_dict"])
-def test_what_torch_saves_has_the_networks_names_and_shapes(tmp_path: Path, zipped: bool, within: str | None) -> None:
+def test_a_file_saved_by_torch_has_the_names_and_shapes_of_the_network(
+    tmp_path: Path, zipped: bool, within: str | None
+) -> None:
     content: Any = NETWORK.state_dict()
     if within:
         content = {"opts": {"lr": 0.1}, "latent_avg": torch.zeros(3), within: content}
@@ -59,7 +61,7 @@ class Hostile:
 
 
 @pytest.mark.parametrize("zipped", [True, False])
-def test_what_a_file_asks_for_is_not_done(tmp_path: Path, zipped: bool) -> None:
+def test_calls_that_a_file_asks_for_are_not_made(tmp_path: Path, zipped: bool) -> None:
     content = OrderedDict(NETWORK.state_dict(), evil=Hostile(tmp_path / "trace"))
     torch.save(content, tmp_path / "a", _use_new_zipfile_serialization=zipped)
     assert read_layout(tmp_path / "a") == SHAPES
@@ -75,20 +77,20 @@ def test_what_a_file_asks_for_is_not_done(tmp_path: Path, zipped: bool) -> None:
     ],
     ids=["shell", "builder", "dictionary"],
 )
-def test_a_file_cant_change_its_reader(tmp_path: Path, program: bytes) -> None:
+def test_a_file_cannot_change_its_reader(tmp_path: Path, program: bytes) -> None:
     (tmp_path / "a").write_bytes(program)
     assert read_layout(tmp_path / "a") == {}
     torch.save(NETWORK.state_dict(), tmp_path / "b")
     assert read_layout(tmp_path / "b") == SHAPES
 
 
-def test_a_number_that_a_file_names_reserves_no_memory(tmp_path: Path) -> None:
+def test_a_size_named_in_a_file_reserves_no_memory(tmp_path: Path) -> None:
     # "Remember this as number 2^31": the reader in C makes a table of that length.
     (tmp_path / "a").write_bytes(b"\x80\x02}r" + struct.pack("<I", 2**31 - 1) + b".")
     assert read_layout(tmp_path / "a") == {}
 
 
-def test_bytes_of_a_length_that_a_file_names_reserve_no_memory() -> None:
+def test_a_byte_length_named_in_a_file_reserves_no_memory() -> None:
     program = b"\x80\x05\x96" + struct.pack("<Q", 64 << 30)
     with pytest.raises(KeyError):
         InertReader(io.BytesIO(program), CONTAINERS, strict=True).load()
@@ -128,7 +130,7 @@ KEY = b"K\x012\x862\x86"
     ],
     ids=["item", "items", "dictionary", "set", "frozenset", "OrderedDict"],
 )
-def test_a_key_whose_hash_could_take_for_ever_is_refused(program: bytes) -> None:
+def test_a_key_that_would_take_for_ever_to_hash_is_refused(program: bytes) -> None:
     with pytest.raises(pickle.UnpicklingError, match="tuples in tuples"):
         InertReader(io.BytesIO(b"\x80\x04" + program), CONTAINERS, strict=True).load()
 
@@ -138,7 +140,7 @@ def test_a_key_whose_hash_could_take_for_ever_is_refused(program: bytes) -> None
     [b"]" * 50, b"ctorch\nSize\n(" + b"K\x01" * 17 + b"t\x85R."],
     ids=["many objects", "a size that is copied"],
 )
-def test_a_small_file_cant_fill_the_memory(program: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_small_file_cannot_fill_the_memory(program: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(inert_pickle, "MAX_STEPS", 40)
     with pytest.raises(pickle.UnpicklingError, match=r"longer than any|too many axes"):
         InertReader(io.BytesIO(b"\x80\x04" + program), CONTAINERS, strict=True).load()

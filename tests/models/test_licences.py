@@ -27,7 +27,7 @@ def test_the_manifest_says_which_model_serves_a_value_of_clip(models: ModelStore
     assert models.list_clip_models("clip-mini") == models.list_clip_models("ViT-L-14:openai") == ()
 
 
-def test_of_a_generator_of_the_users_own_the_licence_is_theirs_to_know(models: ModelStore, tmp_path: Path) -> None:
+def test_the_licence_of_the_users_own_generator_is_left_to_the_user(models: ModelStore, tmp_path: Path) -> None:
     assert generator_warnings(models) == []
     (tmp_path / "stylegan2").mkdir()
     for name in ("generator.pt", "encoder.pt"):

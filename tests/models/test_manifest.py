@@ -44,7 +44,7 @@ def test_generators_without_an_encoder_are_found_by_the_names_of_their_files() -
 
 
 @EACH
-def test_what_is_used_unasked_ships_for_any_use_with_its_hashes(entry: ModelEntry) -> None:
+def test_models_used_by_default_ship_with_hashes_and_allow_any_use(entry: ModelEntry) -> None:
     ships = any(isinstance(source, BundleSource) for source in entry.sources)
     assert ships == (entry.profile == "embedded")
     if ships:
@@ -61,7 +61,7 @@ def test_a_licence_is_spdx_and_one_that_is_not_free_is_for_research(entry: Model
 
 
 @EACH
-def test_what_is_fetched_comes_over_https_and_is_known_by_hash(entry: ModelEntry) -> None:
+def test_fetched_files_come_over_https_and_have_a_known_hash(entry: ModelEntry) -> None:
     fetched = [source for source in entry.sources if isinstance(source, HttpsSource)]
     assert all(source.url.startswith("https://") for source in fetched)
     assert not fetched or all(file.sha256 for file in entry.files)
@@ -91,7 +91,7 @@ def test_no_two_models_have_the_same_file() -> None:
 
 
 # Another file has another licence and another network, and its notes have to be written anew.
-LOOKED_AT = {
+REVIEWED = {
     "clip-openai": ("40d365715913c9da98579312b702a82c18be219cc2a73407c4526f58eba950af", 0),
     "clip-laion": ("ac4f8c4b88af6d963118cbf40ad93176d092abbedfcb752601ae1866352656e6", 605_143_316),
     "e4e-ffhq": ("2ace1d9a8c05c10a399bcd500b8dda118f759ff1aac89dbdab7435f2136a0999", 1_201_649_680),
@@ -101,9 +101,9 @@ LOOKED_AT = {
 }
 
 
-def test_what_is_fetched_is_still_what_was_looked_at() -> None:
+def test_fetchable_models_have_the_hashes_and_sizes_that_were_reviewed() -> None:
     fetched = [entry for entry in ENTRIES if entry.fetchable]
-    assert {entry.name: (file.sha256, file.size) for entry in fetched for file in entry.files} == LOOKED_AT
+    assert {entry.name: (file.sha256, file.size) for entry in fetched for file in entry.files} == REVIEWED
 
 
 GOOD = """
@@ -119,7 +119,7 @@ sources = [{ kind = "https", url = "https://example.org/a?b=c", exact = true }]
 """
 
 
-def test_a_file_may_lack_hash_and_size_where_it_has_a_bound(tmp_path: Path) -> None:
+def test_a_file_may_lack_hash_and_size_if_it_has_a_size_limit(tmp_path: Path) -> None:
     (tmp_path / "m.toml").write_text(GOOD)
     (entry,) = read_manifest(tmp_path / "m.toml")
     (file,) = entry.files

@@ -108,7 +108,7 @@ def test_a_script_accepts_with_an_option(run: Run) -> None:
     assert present() == ["free", "strict"]
 
 
-def test_a_person_is_asked_once_for_all(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_user_is_asked_once_for_all_models(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     answer(monkeypatch, "y\n")
     code, out, _ = run("models", "fetch", "strict", "free")
     assert code == 0 and out.count("[y/N]") == 1 and "2 models" in out and "research" in out
@@ -124,34 +124,34 @@ def test_anything_but_a_yes_fetches_nothing(
     assert code == 0 and "Nothing was fetched." in out and server.seen == []
 
 
-def test_a_profile_brings_its_models_and_says_which_the_user_has_to_bring(run: Run) -> None:
+def test_fetching_a_profile_names_the_models_that_the_user_has_to_supply(run: Run) -> None:
     code, out, _ = run("models", "fetch", "full", "--accept-licences")
     assert code == 0 and present() == ["free", "strict"]
     assert sentence("model-bring-your-own", name="mine", files="m.pt").search(out)
 
 
-def test_a_model_that_only_the_user_can_bring_is_an_error_by_its_name(run: Run) -> None:
+def test_fetching_a_model_that_only_the_user_can_supply_is_an_error(run: Run) -> None:
     code, _, err = run("models", "fetch", "mine", "--accept-licences")
     assert code == 6 and sentence("model-bring-your-own", name="mine").search(err)
 
 
-def test_without_names_nothing_is_fetched_that_nobody_asked_for(run: Run, server: Server) -> None:
+def test_without_names_no_optional_model_is_fetched(run: Run, server: Server) -> None:
     code, out, _ = run("models", "fetch")
     assert code == 0 and "nothing to fetch" in out and server.seen == []
 
 
-def test_what_is_here_is_not_fetched_again(run: Run, server: Server) -> None:
+def test_a_present_model_is_not_fetched_again(run: Run, server: Server) -> None:
     run("models", "fetch", "free", "--accept-licences")
     code, out, _ = run("models", "fetch", "free")
     assert code == 0 and "nothing to fetch" in out and len(server.seen) == 1
 
 
-def test_offline_nobody_is_asked_in_vain(run: Run, server: Server) -> None:
+def test_offline_the_licence_question_is_not_asked(run: Run, server: Server) -> None:
     code, _, err = run("--offline", "models", "fetch", "free")
     assert code == 6 and sentence("model-offline", name="free").search(err) and server.seen == []
 
 
-def test_one_that_fails_does_not_stop_the_others(run: Run, server: Server) -> None:
+def test_a_failed_model_does_not_stop_the_others(run: Run, server: Server) -> None:
     server.script = [hostile.refuse(404)]
     code, _, err = run("models", "fetch", "full", "--accept-licences")
     assert code == 6 and sentence("model-fetch-failed", name="free").search(err) and present() == ["strict"]
@@ -162,7 +162,7 @@ def test_an_unknown_name_is_refused_before_anything_is_fetched(run: Run, server:
     assert code == 2 and sentence("model-unknown", name="nonsense").search(err) and server.seen == []
 
 
-def test_files_of_the_user_are_taken_by_content_with_a_notice_of_the_pin(run: Run, tmp_path: Path) -> None:
+def test_the_users_files_are_recognised_by_content_and_pinned_with_a_notice(run: Run, tmp_path: Path) -> None:
     torch.save(NETWORK.state_dict(), tmp_path / "files/whatever")
     (tmp_path / "files/another").write_bytes(CONTENT)
     code, out, _ = run("models", "fetch", "--from", tmp_path / "files", "mine", "free", "--accept-licences")
@@ -170,7 +170,7 @@ def test_files_of_the_user_are_taken_by_content_with_a_notice_of_the_pin(run: Ru
     assert sentence("model-pinned", name="mine", file="m.pt").search(out) and "whatever" in out
 
 
-def test_of_a_generator_alone_it_is_said_what_it_lacks(
+def test_a_generator_without_an_encoder_is_reported_as_incomplete(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("c2p_core.commands.models.GENERATORS", {"free": "w.bin", "mine": "m.pt"})
@@ -182,7 +182,7 @@ def test_of_a_generator_alone_it_is_said_what_it_lacks(
     assert "encoder" not in run("models", "fetch", "other", "--accept-licences")[1]
 
 
-def test_the_licence_of_what_the_user_brings_is_asked_for_too(run: Run, tmp_path: Path) -> None:
+def test_the_licence_of_the_users_own_files_has_to_be_accepted_too(run: Run, tmp_path: Path) -> None:
     torch.save(NETWORK.state_dict(), tmp_path / "files/whatever")
     code, _, err = run("models", "fetch", "--from", tmp_path / "files")
     assert code == 2 and sentence("licences-not-accepted", names="mine").search(err) and present() == []
@@ -193,23 +193,21 @@ def test_a_folder_without_models_is_an_error(run: Run, tmp_path: Path) -> None:
     assert code == 6 and sentence("models-not-in-folder", names="mine").search(err)
 
 
-def test_names_that_the_folder_does_not_hold_are_told_and_an_error_and_the_others_are_taken(
-    run: Run, tmp_path: Path
-) -> None:
+def test_names_missing_from_the_folder_are_an_error_and_the_others_are_imported(run: Run, tmp_path: Path) -> None:
     torch.save(NETWORK.state_dict(), tmp_path / "files/whatever")
     code, _, err = run("models", "fetch", "mine", "free", "--from", tmp_path / "files", "--accept-licences")
     assert code == 6 and present() == ["mine"]
     assert sentence("models-not-in-folder", path=tmp_path / "files", names="free").search(err)
 
 
-def test_a_name_that_the_folder_does_not_hold_is_no_error_where_its_model_is_here(run: Run, tmp_path: Path) -> None:
+def test_a_name_missing_from_the_folder_is_no_error_if_its_model_is_present(run: Run, tmp_path: Path) -> None:
     torch.save(NETWORK.state_dict(), tmp_path / "files/whatever")
     run("models", "fetch", "free", "--accept-licences")
     code, out, err = run("models", "fetch", "mine", "free", "--from", tmp_path / "files", "--accept-licences")
     assert code == 0 and "free: is here already" in out and not err and present() == ["free", "mine"]
 
 
-def test_models_that_the_folder_does_not_hold_are_not_read(
+def test_models_missing_from_the_folder_are_not_verified(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     torch.save(NETWORK.state_dict(), tmp_path / "files/whatever")
@@ -221,13 +219,13 @@ def test_models_that_the_folder_does_not_hold_are_not_read(
     assert code == 0 and present() == ["free", "mine"] and "free: is here" not in out and set(read) == {"mine"}
 
 
-def test_of_a_profile_the_folder_may_hold_some_models_alone(run: Run, tmp_path: Path) -> None:
+def test_the_folder_may_hold_only_some_models_of_a_profile(run: Run, tmp_path: Path) -> None:
     torch.save(NETWORK.state_dict(), tmp_path / "files/whatever")
     assert run("models", "fetch", "full", "--from", tmp_path / "files", "--accept-licences")[0] == 0
     assert present() == ["mine"]
 
 
-def test_verify_says_what_changed(run: Run, tmp_path: Path) -> None:
+def test_verify_names_the_models_that_changed(run: Run, tmp_path: Path) -> None:
     torch.save(NETWORK.state_dict(), tmp_path / "files/whatever")
     run("models", "fetch", "--from", tmp_path / "files", "--accept-licences")
     assert run("models", "verify")[:2] == (0, "mine: good\n")
@@ -236,13 +234,13 @@ def test_verify_says_what_changed(run: Run, tmp_path: Path) -> None:
     assert code == 6 and sentence("model-changed", name="mine").search(err)
 
 
-def test_remove_says_what_it_freed(run: Run) -> None:
+def test_remove_prints_the_space_that_it_freed(run: Run) -> None:
     run("models", "fetch", "free", "--accept-licences")
     assert run("models", "remove", "free", "other")[:2] == (0, "free: 0.0 MB removed\nother: was not here\n")
     assert present() == []
 
 
-def test_list_has_profile_use_and_layouts(run: Run) -> None:
+def test_list_shows_profile_use_and_layouts(run: Run) -> None:
     code, out, _ = run("models", "list")
     assert code == 0 and "research only" in out and "up to 0.0 MB" in out
     rows = {row["name"]: row for row in json.loads(run("models", "list", "--json")[1])}

@@ -44,7 +44,7 @@ def fail_once(function: Any) -> Any:
     return call
 
 
-def test_a_search_that_is_begun_again_tells_them(store: ModelStore, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_search_that_starts_again_gives_each_notice_once(store: ModelStore, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(run, "plan_attempts", lambda device, faces: TWICE)
     monkeypatch.setattr(pipeline, "search_faces", fail_once(lambda *arguments: ()))
     request = ProtectRequest(PHOTO, device="cpu", recognisers=("mobileface",))
@@ -52,7 +52,9 @@ def test_a_search_that_is_begun_again_tells_them(store: ModelStore, monkeypatch:
     assert found.warnings.count(NOTICE) == 1 and store.take_notices() == []
 
 
-def test_a_comparison_that_is_begun_again_tells_them(store: ModelStore, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_comparison_that_starts_again_gives_each_notice_once(
+    store: ModelStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(compare, "plan_attempts", lambda device, faces: TWICE)
     monkeypatch.setattr(compare.verify, "measure_similarities", fail_once(compare.verify.measure_similarities))
     warnings: list[Message] = []
@@ -60,11 +62,11 @@ def test_a_comparison_that_is_begun_again_tells_them(store: ModelStore, monkeypa
     assert warnings.count(NOTICE) == 1 and store.take_notices() == []
 
 
-def test_a_comparison_that_nobody_listens_to_leaves_them(store: ModelStore) -> None:
+def test_a_comparison_whose_warnings_nobody_takes_keeps_the_notices(store: ModelStore) -> None:
     compare.check(PHOTO, PHOTO, store=store, device="cpu", recognisers=("mobileface",))
     assert store.take_notices() == [NOTICE]
 
 
-def test_models_that_are_loaded_in_advance_leave_them_for_the_first_job(store: ModelStore) -> None:
+def test_loading_models_in_advance_leaves_the_notices_to_the_first_job(store: ModelStore) -> None:
     warm_up(store, "cpu", WarmModels())
     assert store.take_notices() == [NOTICE]

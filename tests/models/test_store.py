@@ -112,7 +112,7 @@ def test_the_path_of_several_files_is_their_folder(tmp_path: Path) -> None:
     assert models.path("a") == tmp_path / "bundle/mini"
 
 
-def test_a_bundled_file_that_was_not_made_yet_is_missing(tmp_path: Path) -> None:
+def test_a_bundled_file_that_was_not_built_yet_is_missing(tmp_path: Path) -> None:
     models = store(tmp_path, entry("a", {"one.bin": ONE}, BUNDLE))
     assert not models.is_present("a")
     with raising(ModelUnavailable, "model-missing", name="a"):
@@ -170,20 +170,20 @@ def test_offline_says_how_to_get_the_model_and_fetches_nothing(tmp_path: Path, s
     assert not (tmp_path / "root").exists()
 
 
-def test_offline_uses_what_was_fetched_before(tmp_path: Path, server: str) -> None:
+def test_offline_uses_models_fetched_before(tmp_path: Path, server: str) -> None:
     (tmp_path / "served/one.bin").write_bytes(ONE)
     store(tmp_path, entry("a", {"one.bin": ONE}, https(server))).fetch("a")
     again = store(tmp_path, entry("a", {"one.bin": ONE}, https(server)), offline=True)
     assert again.path("a").read_bytes() == ONE
 
 
-def test_when_a_source_fails_the_next_one_is_taken(tmp_path: Path, server: str) -> None:
+def test_if_a_source_fails_the_next_one_is_used(tmp_path: Path, server: str) -> None:
     models = store(tmp_path, entry("a", {"one.bin": ONE}, BUNDLE, https(f"{server}/none"), https(server)))
     (tmp_path / "served/one.bin").write_bytes(ONE)
     assert models.path("a").read_bytes() == ONE
 
 
-def test_when_all_sources_fail_each_reason_is_given(tmp_path: Path, server: str) -> None:
+def test_if_all_sources_fail_each_reason_is_given(tmp_path: Path, server: str) -> None:
     (tmp_path / "served/one.bin").write_bytes(ONE[::-1])
     models = store(tmp_path, entry("a", {"one.bin": ONE}, https(f"{server}/none"), https(server)))
     reasons = [
@@ -236,7 +236,7 @@ def test_stale_files_of_killed_downloads_are_removed_later(model: str, tmp_path:
     assert not old.exists()
 
 
-def test_what_another_process_continues_after_a_long_time_is_not_removed(tmp_path: Path, server: str) -> None:
+def test_a_download_that_another_process_continues_is_not_removed_as_stale(tmp_path: Path, server: str) -> None:
     old = leave_stale(tmp_path / "root", "old")
     (tmp_path / "served/one.bin").write_bytes(ONE)
     # A lock that is held twice in one process is as one of another process.
@@ -245,7 +245,7 @@ def test_what_another_process_continues_after_a_long_time_is_not_removed(tmp_pat
     assert (old / "half").exists()
 
 
-def test_what_is_continued_is_kept_anew(tmp_path: Path, server: str) -> None:
+def test_continuing_a_download_renews_its_expiry(tmp_path: Path, server: str) -> None:
     root, day = tmp_path / "root", 24 * 3600
     part = leave_stale(root, "a")
     os.utime(part, (time.time() - 13 * day,) * 2)
@@ -264,7 +264,7 @@ def test_another_process_may_remove_stale_files_first(
     assert models.path("a").read_bytes() == ONE
 
 
-def test_a_folder_that_cant_be_written_is_named(tmp_path: Path, server: str) -> None:
+def test_an_unwritable_folder_is_named(tmp_path: Path, server: str) -> None:
     models = store(tmp_path, entry("a", {"one.bin": ONE}, https(server)))
     (tmp_path / "root").write_text("a file where the folder belongs")
     with raising(CannotWrite, "models-not-stored", variable="C2P_MODELS"):
@@ -278,7 +278,7 @@ def test_a_response_larger_than_expected_is_aborted(tmp_path: Path, server: str)
     assert left_in(tmp_path / "root") == []
 
 
-def test_a_full_disk_is_not_taken_for_a_lost_network(
+def test_a_full_disk_is_not_reported_as_a_network_failure(
     tmp_path: Path, server: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     models = store(tmp_path, entry("a", {"one.bin": ONE}, https(server)))
@@ -309,12 +309,14 @@ def test_a_damaged_manifest_is_refused(tmp_path: Path, text: str) -> None:
         store(tmp_path, text)
 
 
-def test_the_environment_chooses_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_environment_variable_chooses_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("C2P_MODELS", str(tmp_path / "chosen"))
     assert ModelStore().root == tmp_path / "chosen"
 
 
-def test_models_follow_c2p_home_without_a_folder_of_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_models_are_in_c2p_home_unless_they_have_a_folder_of_their_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.delenv("C2P_MODELS", raising=False)
     monkeypatch.setenv("C2P_HOME", str(tmp_path))
     assert ModelStore().root == tmp_path / "models"
@@ -347,7 +349,7 @@ def test_a_manifest_with_an_unknown_kind_of_source_is_refused(tmp_path: Path) ->
         store(tmp_path, entry("a", {"one.bin": ONE}, '{ kind = "npm", package = "a", folder = "b" }'))
 
 
-def test_a_relative_folder_of_models_is_meant_from_where_the_store_was_opened(
+def test_a_relative_models_folder_is_resolved_when_the_store_is_opened(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store(tmp_path, entry("a", {"one.bin": ONE}))
@@ -370,7 +372,7 @@ def test_a_relative_folder_of_models_is_meant_from_where_the_store_was_opened(
         ("REQUESTS_CA_BUNDLE", os.devnull, "download-insecure"),
     ],
 )
-def test_wrong_network_settings_are_what_is_told(
+def test_wrong_network_settings_are_reported_as_such(
     tmp_path: Path, server: str, monkeypatch: pytest.MonkeyPatch, variable: str, value: str, code: str
 ) -> None:
     for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
@@ -409,7 +411,7 @@ def test_the_first_file_without_a_known_hash_is_pinned_with_one_notice(tmp_path:
     assert (tmp_path / "root/.pins/u/u.bin.sha256").read_text() == f"{digest}  u.bin\n"
 
 
-def test_asking_whether_a_file_without_a_known_hash_is_intact_pins_nothing(tmp_path: Path) -> None:
+def test_verifying_a_file_without_a_known_hash_pins_nothing(tmp_path: Path) -> None:
     models = store(tmp_path, UNKNOWN)
     (tmp_path / "root/u").mkdir(parents=True)
     (tmp_path / "root/u/u.bin").write_bytes(ONE)
@@ -419,7 +421,7 @@ def test_asking_whether_a_file_without_a_known_hash_is_intact_pins_nothing(tmp_p
     assert [notice.fields["sha256"] for notice in models.take_notices()] == [hashlib.sha256(TWO).hexdigest()]
 
 
-def test_a_later_different_file_is_refused_until_its_pin_is_deleted(tmp_path: Path) -> None:
+def test_a_different_later_file_is_refused_until_the_pin_is_deleted(tmp_path: Path) -> None:
     (tmp_path / "root/u").mkdir(parents=True)
     (tmp_path / "root/u/u.bin").write_bytes(ONE)
     store(tmp_path, UNKNOWN).path("u")

@@ -66,7 +66,7 @@ def test_named_people_are_joined_even_on_one_photo_and_kept_apart() -> None:
     assert parted[0] != parted[1]
 
 
-def test_groups_of_parts_are_joined_as_if_all_faces_had_been_compared_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_grouping_in_parts_equals_comparing_all_faces_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(5)
     vectors, people = make_people([20, 15, 9, 1, 1], seed=5)
     # A direction that all share connects them all, so that they can't be told apart before they are compared.

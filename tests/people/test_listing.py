@@ -30,7 +30,7 @@ FACES = (
 )
 
 
-def test_what_was_written_is_read_and_only_its_owner_can_read_it(tmp_path: Path) -> None:
+def test_a_written_list_is_read_and_readable_only_by_its_owner(tmp_path: Path) -> None:
     path = tmp_path / "faces.json"
     for faces in (FACES, FACES[:1]):
         write_listing(path, Listing(("a.jpg", 'b".jpg'), faces))
@@ -39,7 +39,7 @@ def test_what_was_written_is_read_and_only_its_owner_can_read_it(tmp_path: Path)
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
-def test_a_list_that_is_not_there_is_empty_and_another_file_is_an_error(tmp_path: Path) -> None:
+def test_a_missing_list_is_empty_and_an_invalid_file_is_an_error(tmp_path: Path) -> None:
     path = tmp_path / "faces.json"
     assert read_listing(path) == Listing()
     path.write_text('{"faces": [{}]}')
@@ -47,11 +47,11 @@ def test_a_list_that_is_not_there_is_empty_and_another_file_is_an_error(tmp_path
         read_listing(path)
 
 
-def test_photos_are_named_from_the_list_so_that_both_can_move_together(tmp_path: Path) -> None:
+def test_photo_paths_are_relative_to_the_list_so_that_both_can_move(tmp_path: Path) -> None:
     assert name_photo(tmp_path / "shoot" / "x" / "a.jpg", tmp_path / "people") == "../shoot/x/a.jpg"
 
 
-def test_a_label_names_the_face_that_it_lies_in_the_nearest_of_two() -> None:
+def test_a_label_names_the_face_that_contains_it_or_the_nearest_of_two() -> None:
     # Both faces hold the second one, whose centres are 42 and 43 pixels away.
     indices, missing = find_labelled([FACES[1].label, FaceLabel("a.jpg", 92, 60), FaceLabel("b.jpg", 500, 500)], FACES)
     assert indices == {0, 1}
@@ -64,7 +64,7 @@ def test_a_face_keeps_its_group_by_photo_and_place() -> None:
     assert carry_groups([moved, ListedFace("b.jpg", 1, (200, 200, 300, 300), 0)], FACES) == [1, 0]
 
 
-def test_new_groups_are_numbered_by_size_and_a_single_face_is_nobody() -> None:
+def test_new_groups_are_numbered_by_size_and_a_single_face_has_no_number() -> None:
     assert number_groups([0, 1, 1, 2, 2, 2], [0] * 6, [0] * 6, ()) == [0, 2, 2, 1, 1, 1]
 
 
@@ -79,7 +79,7 @@ def test_a_group_that_falls_apart_leaves_its_number_to_the_larger_part() -> None
     assert number_groups([0, 0, 0, 1, 1], [1] * 5, [0] * 5, ()) == [1, 1, 1, 2, 2]
 
 
-def test_a_named_person_decides_the_number_even_of_one_face() -> None:
+def test_a_named_person_keeps_the_number_even_with_one_face() -> None:
     assert number_groups([0, 1, 1], [0, 4, 4], [4, 0, 0], ()) == [4, 5, 5]
 
 

@@ -61,11 +61,11 @@ def test_people_are_added_at_the_end_and_all_else_stays_as_it_was() -> None:
     assert add_people(text, [1, 4]) == text
 
 
-def test_a_new_file_says_nothing_about_anybody_yet() -> None:
+def test_a_new_file_sets_nothing_for_anybody() -> None:
     assert parse_looks(add_people("", [1, 2]), "looks.toml") == Looks({1: PersonLook(), 2: PersonLook()})
 
 
-def test_the_examples_of_a_new_file_have_a_meaning_once_they_are_no_comments() -> None:
+def test_the_examples_in_a_new_file_are_valid_once_uncommented() -> None:
     lines = add_people("", [1]).splitlines()
     looks = parse_looks("\n".join(line.removeprefix("# ") if " = " in line else line for line in lines), "looks.toml")
     assert looks.merged == {7: 3} and looks.nobody == looks.assigned[1] != ()
@@ -105,7 +105,7 @@ def test_an_unknown_key_is_refused(text: str, key: str) -> None:
         parse_looks(text, "looks.toml")
 
 
-def test_a_file_that_is_not_there_says_nothing_and_a_broken_one_is_an_error(tmp_path: Path) -> None:
+def test_a_missing_file_sets_nothing_and_a_broken_one_is_an_error(tmp_path: Path) -> None:
     path = tmp_path / "looks.toml"
     assert read_looks(path) == Looks()
     path.write_text("merge = [")

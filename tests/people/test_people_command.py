@@ -53,7 +53,7 @@ def test_a_table_names_the_people_with_the_most_faces_first(shoot: Path, capsys:
     assert str(shoot.parent / "people" / "people.html") in output
 
 
-def test_json_is_all_that_is_printed_when_it_is_asked_for(shoot: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_with_json_only_the_report_is_printed(shoot: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["people", str(shoot), "-o", str(shoot.parent / "people"), "--json"]) == 0
     output = json.loads(capsys.readouterr().out)
     assert output["people"] == [{"person": 2, "photos": 2, "faces": 2}, {"person": 1, "photos": 1, "faces": 1}]

@@ -31,7 +31,7 @@ def test_merged_people_are_one_and_looks_are_shown() -> None:
     assert "5 photos; &quot;&lt;b&gt;&quot;" in page and "1 photo; skipped" in page
 
 
-def test_nothing_comes_from_outside_and_every_picture_is_described() -> None:
+def test_the_page_loads_nothing_from_outside_and_describes_every_picture() -> None:
     page = draw_sheet(people(), parse_looks("", "looks.toml"))
     sources = re.findall(r'src="([^"]*)"', page)
     assert len(sources) == 7 and all(source.startswith("data:image/jpeg;base64,") for source in sources)

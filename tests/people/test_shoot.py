@@ -62,7 +62,7 @@ def test_every_person_has_a_look_and_others_get_what_the_request_says(tmp_path: 
     assert chosen.looks == (FaceLook(1, "red lipstick", seed=3), FaceLook(2))
 
 
-def test_skipped_people_are_left_out_by_the_file_or_by_the_command(tmp_path: Path) -> None:
+def test_people_are_skipped_by_the_file_or_by_the_command(tmp_path: Path) -> None:
     skipping = make(tmp_path, "[person.1]\nskip = true\n[others]\nskip = true")
     chosen = choose(skipping, "a.jpg", tmp_path, 1, 2, 3)
     assert chosen is not None and chosen.faces == (2,)
@@ -73,7 +73,7 @@ def test_skipped_people_are_left_out_by_the_file_or_by_the_command(tmp_path: Pat
     assert chosen is not None and chosen.faces == (2,)
 
 
-def test_corrections_since_the_list_was_made_count(tmp_path: Path) -> None:
+def test_corrections_made_after_the_list_count(tmp_path: Path) -> None:
     text = 'merge = [2, 1]\nnobody = ["b.jpg@50,50"]\n[person.2]\nfaces = ["a.jpg@440,40"]'
     looks = make(tmp_path, text, only=[2])
     chosen = choose(looks, "a.jpg", tmp_path, 1, 2, 3)
@@ -91,12 +91,12 @@ def test_photos_not_searched_for_people_differ_from_those_without_a_face(tmp_pat
     assert make(tmp_path).find_unlisted(paths) == paths[2:]
 
 
-def test_a_number_of_nobody_is_refused(tmp_path: Path) -> None:
+def test_an_unknown_number_is_refused(tmp_path: Path) -> None:
     with raising(BadRequest, "person-unknown", number=5, known=[1, 2]):
         make(tmp_path, skip=[1, 5])
 
 
-def test_later_photos_go_on_from_the_last_one_and_away_from_all(tmp_path: Path) -> None:
+def test_later_photos_start_from_the_last_one_and_lead_away_from_all(tmp_path: Path) -> None:
     looks = make(tmp_path)
     choose(looks, "a.jpg", tmp_path, 1, 2)
     looks.learn(str(tmp_path / "a.jpg"), result(trace(1, 0.1), trace(2, 0.2)))
@@ -115,7 +115,7 @@ def test_a_photo_does_not_wait_for_photos_of_other_people(tmp_path: Path) -> Non
     assert choose(looks, "new.jpg", tmp_path, 1) is not None
 
 
-def test_a_photo_that_failed_leaves_nothing_and_keeps_nobody_waiting(tmp_path: Path) -> None:
+def test_a_failed_photo_leaves_no_trace_and_keeps_none_waiting(tmp_path: Path) -> None:
     looks = make(tmp_path)
     choose(looks, "a.jpg", tmp_path, 1)
     looks.learn(str(tmp_path / "a.jpg"), None)
@@ -124,9 +124,7 @@ def test_a_photo_that_failed_leaves_nothing_and_keeps_nobody_waiting(tmp_path: P
     assert look.earlier == () and time.monotonic() - start < 5
 
 
-def test_a_photo_waits_as_long_as_an_earlier_one_takes_and_gets_its_traces(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_photo_waits_for_an_earlier_one_and_gets_its_traces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     looks, chosen = make(tmp_path), list[ProtectRequest | None]()
     choose(looks, "a.jpg", tmp_path, 1)
     # However often the waiting photo looks, and however late the earlier one is.
@@ -175,7 +173,7 @@ class FakeResults(Results):
         return {"dlib": np.full(4, 0.7, np.float32)} if source in self.files else None
 
 
-def test_a_run_that_goes_on_leads_away_from_what_earlier_ones_have_protected(tmp_path: Path) -> None:
+def test_a_continued_run_leads_away_from_photos_protected_earlier(tmp_path: Path) -> None:
     results = FakeResults({str((tmp_path / "b.jpg").resolve()): Path("b.protected.jpg")})
     looks = ShootLooks(Looks(), LISTED, tmp_path, results=results)
     look, other, *_ = choose(looks, "a.jpg", tmp_path, 1, 2).looks  # type: ignore[union-attr]

@@ -57,7 +57,7 @@ def groups(people: People) -> dict[tuple[str, int], int]:
 
 
 @pytest.mark.slow
-def test_people_are_found_keep_their_numbers_and_are_corrected_by_hand(
+def test_people_are_found_and_keep_their_numbers_and_manual_corrections(
     shoot: Path, tmp_path: Path, store: ModelStore
 ) -> None:
     people, warnings = update(shoot, tmp_path, store, "both", "one", "broken")
@@ -90,7 +90,9 @@ def test_without_any_face_nothing_is_written(shoot: Path, tmp_path: Path, store:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_wrong_looks_file_is_refused_before_any_photo_is_read(shoot: Path, tmp_path: Path, store: ModelStore) -> None:
+def test_an_invalid_looks_file_is_refused_before_any_photo_is_read(
+    shoot: Path, tmp_path: Path, store: ModelStore
+) -> None:
     (tmp_path / "looks.toml").write_text("[person.1]\nstrength = 3")
     with raising(BadRequest, "looks-value-wrong", key="person.1.strength"):
         update_people([shoot / "one.png"], tmp_path, store, CPU, [], lambda done: pytest.fail("a photo was read"))

@@ -41,7 +41,7 @@ def write(path: Path, content: Any) -> str:
     return str(path)
 
 
-def test_without_any_worker_the_user_reads_what_to_do() -> None:
+def test_without_any_worker_the_error_says_how_to_install_one() -> None:
     for call in (connect, stop):
         with pytest.raises(WorkerProblem) as caught:
             call()
@@ -49,7 +49,9 @@ def test_without_any_worker_the_user_reads_what_to_do() -> None:
     assert "install.py" in diagnose()["problem"]
 
 
-def test_the_pointer_file_says_how_to_start_it_and_where_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_pointer_file_says_how_to_start_the_worker_and_where_it_listens(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv(location.POINTER_VARIABLE, write(tmp_path / "pointer", GOOD))
     worker_location = find_worker()
     assert (worker_location.command, worker_location.run_folder, worker_location.environment) == (
@@ -74,7 +76,7 @@ def test_a_chosen_python_comes_before_everything(tmp_path: Path, monkeypatch: py
     assert find_worker().command == ["/my/python", "-I", "-u", "-m", "c2p_core.worker"]
 
 
-def test_the_installers_folder_is_known(tmp_path: Path) -> None:
+def test_the_installers_folder_is_found(tmp_path: Path) -> None:
     python = tmp_path / "home" / "venv" / "bin" / "python"
     python.parent.mkdir(parents=True)
     python.touch()
@@ -124,7 +126,7 @@ def test_a_diagnosis_is_text_whatever_bytes_a_path_has(tmp_path: Path) -> None:
     assert json.loads(json.dumps(diagnosis))["command"] == ["/Jürgen/python"]
 
 
-def test_inside_flatpak_the_user_reads_how_to_start_the_worker_outside(
+def test_inside_flatpak_the_error_says_how_to_start_the_worker_outside(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     exists = os.path.exists
@@ -136,7 +138,7 @@ def test_inside_flatpak_the_user_reads_how_to_start_the_worker_outside(
     assert (caught.value.code, caught.value.fields) == ("sandbox-start", {"command": f'"{c2p}" worker run'})
 
 
-def test_every_text_names_the_command_that_installs_into_gimp() -> None:
+def test_every_text_that_names_install_py_gives_a_whole_command() -> None:
     root = CLIENT.parents[1]
     paths = [*(root / "plugin").rglob("*.py"), *(root / "plugin").rglob("*.po"), root / "docs" / "gimp.md"]
     paths += (root / "c2p_core" / "worker").glob("*.py")
@@ -145,7 +147,7 @@ def test_every_text_names_the_command_that_installs_into_gimp() -> None:
     assert [line for line in lines if not re.search(r"python3 install\.py --(gimp|doctor)", line)] == []
 
 
-def test_a_run_folder_that_can_not_be_made_is_named(tmp_path: Path) -> None:
+def test_a_run_folder_that_cannot_be_created_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(WorkerProblem) as caught:
         connect(location=WorkerLocation("test", [sys.executable], str(tmp_path / "file" / "run"), {}))
@@ -163,7 +165,7 @@ def test_another_program_on_the_port_of_a_dead_worker_is_no_worker(tmp_path: Pat
         assert stop(WorkerLocation("test", [], str(tmp_path), {})) is False
 
 
-def test_what_gimp_sets_for_itself_does_not_reach_the_worker() -> None:
+def test_gimps_own_environment_variables_do_not_reach_the_worker() -> None:
     theirs = {
         "LD_PRELOAD": "x",
         "LD_LIBRARY_PATH": "x",
@@ -194,7 +196,9 @@ def test_on_windows_the_worker_has_a_hidden_console(monkeypatch: pytest.MonkeyPa
     ("layer", "wanted"),
     [((800, 600), (800, 600)), ((6000, 4000), (1714, 1143)), ((30_000, 10), (8571, 3)), ((30_000, 1), (8571, 1))],
 )
-def test_a_layer_is_reduced_to_what_the_search_for_faces_needs(layer: tuple[int, int], wanted: tuple[int, int]) -> None:
+def test_a_layer_is_reduced_to_the_size_that_face_detection_needs(
+    layer: tuple[int, int], wanted: tuple[int, int]
+) -> None:
     assert choose_detection_size(*layer) == wanted
 
 
@@ -209,7 +213,7 @@ TYPES = {"typing", "collections"}
 
 
 @pytest.mark.parametrize("path", sorted(CLIENT.glob("*.py")), ids=lambda path: path.name)
-def test_it_imports_nothing_beyond_the_standard_library(path: Path) -> None:
+def test_the_client_imports_only_the_standard_library(path: Path) -> None:
     tree = ast.parse(path.read_text())
     guarded: set[ast.AST] = set()
     for node in ast.walk(tree):
@@ -223,7 +227,7 @@ def test_it_imports_nothing_beyond_the_standard_library(path: Path) -> None:
             assert name.partition(".")[0] in allowed
 
 
-def test_it_is_python_2_7_too() -> None:
+def test_the_client_is_valid_python_2_7() -> None:
     command = [sys.executable, "-c", "import vermin; vermin.main()", "-t=2.7", "-t=3.3", "--no-tips", str(CLIENT)]
     process = subprocess.run(command, capture_output=True, text=True)
     assert process.returncode == 0, process.stdout
@@ -271,7 +275,7 @@ print("all of it")
 """
 
 
-def test_it_runs_in_a_real_python_2_7(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_client_runs_in_a_real_python_2_7(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     python = find_python2()
     # A home with letters that Python 2 likes to trip over.
     home = tmp_path / "zuhause ü"

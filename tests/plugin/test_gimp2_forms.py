@@ -43,7 +43,7 @@ def forms(registered: dict[str, tuple[Parameters, Callable[..., object]]]) -> di
 
 
 @pytest.mark.parametrize(("name", "limits"), [("steps", (0, 10_000)), ("seed", (0, 2**31 - 1))])
-def test_whole_numbers_can_only_be_chosen_where_they_have_a_meaning(
+def test_a_form_accepts_only_valid_whole_numbers(
     gimpfu: ModuleType, forms: dict[str, Parameters], name: str, limits: tuple[int, int]
 ) -> None:
     parameters = [parameter for form in forms.values() for parameter in form if parameter[1] == name]

@@ -39,7 +39,7 @@ class FakeDrawable:
 @pytest.mark.parametrize(
     "rect", [(0, 0, 7, 5), (2, 1, 3, 2), (-3, -2, 20, 20), (5, 4, 9, 9), (-4, 1, 6, 3), (30, 0, 4, 4), (0, -9, 4, 4)]
 )
-def test_outside_of_a_drawable_there_are_zeros(pixels: Any, rect: tuple[int, int, int, int]) -> None:
+def test_pixels_outside_a_drawable_are_zero(pixels: Any, rect: tuple[int, int, int, int]) -> None:
     content = np.arange(1, 36, dtype=np.uint8).reshape(5, 7)
     x, y, width, height = rect
     wide = np.pad(content, 40)

@@ -30,14 +30,14 @@ IMPORTS = {
 
 
 @pytest.mark.parametrize("path", sorted(PLUG_IN.glob("*.py")), ids=lambda path: path.name)
-def test_it_imports_the_standard_library_and_its_host_only(path: Path) -> None:
+def test_the_plug_in_imports_only_the_standard_library_and_gimps_modules(path: Path) -> None:
     for node in ast.parse(path.read_text(encoding="utf-8")).body:
         names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
         names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
         assert {name.partition(".")[0] for name in names} <= IMPORTS
 
 
-def test_it_is_python_2_7() -> None:
+def test_the_plug_in_is_valid_python_2_7() -> None:
     command = [sys.executable, "-c", "import vermin; vermin.main()", "-t=2.7", "--no-tips", str(PLUG_IN)]
     process = subprocess.run(command, capture_output=True, text=True)
     assert process.returncode == 0, process.stdout

@@ -13,7 +13,7 @@ FILES = sorted(PLUG_IN.glob("*.py"))
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
-def test_it_imports_only_what_gimp_brings(path: Path) -> None:
+def test_the_plug_in_imports_only_the_standard_library_and_gimps_modules(path: Path) -> None:
     allowed = {*sys.stdlib_module_names, "gi", "worker_client", *(file.stem for file in FILES)}
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         modules = [name.name for name in node.names] if isinstance(node, ast.Import) else []

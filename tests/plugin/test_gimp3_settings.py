@@ -69,7 +69,7 @@ def test_without_arguments_a_run_has_the_default_settings(run_settings: Any, pro
 
 
 @pytest.mark.parametrize("kept", [True, False])
-def test_whether_the_expression_is_kept_reaches_the_worker_and_what_strengthens_the_result(
+def test_keep_expression_reaches_the_worker_and_is_remembered_for_strengthening(
     run_settings: Any, procedure: FakeProcedure, kept: bool
 ) -> None:
     settings = asdict(run_settings.read_config(FakeConfig(procedure, keep_expression=kept)))
@@ -79,7 +79,7 @@ def test_whether_the_expression_is_kept_reaches_the_worker_and_what_strengthens_
     assert record is not None and run_settings.restore_settings(record["wishes"], steps=2).keep_expression is kept
 
 
-def test_what_is_locked_reaches_the_worker_and_what_strengthens_the_result(
+def test_locks_reach_the_worker_and_are_remembered_for_strengthening(
     run_settings: Any, procedure: FakeProcedure
 ) -> None:
     settings = asdict(run_settings.read_config(FakeConfig(procedure, lock_nose=True)))
@@ -110,7 +110,7 @@ def test_a_result_of_an_older_version_is_strengthened_with_the_expression_kept_a
         ({"amount": 0}, ("stronger", "another")),
     ],
 )
-def test_nothing_is_offered_that_would_bring_the_same_again(
+def test_no_remedy_is_offered_that_would_give_the_same_result(
     run_settings: Any, given: dict[str, Any], offers: tuple[str, ...]
 ) -> None:
     assert run_settings.list_offers(run_settings.RunSettings(**given)) == offers

@@ -26,7 +26,7 @@ CHANGED = np.array([0, 255, 255, 0, 255, 0], np.uint8)
 
 @DEPTHS
 @CHANNELS
-def test_what_is_shown_keeps_its_pixels_and_has_alpha_and_the_rest_is_zero(depth: str, channels: int) -> None:
+def test_selected_pixels_stay_with_full_alpha_and_the_others_are_zero(depth: str, channels: int) -> None:
     dtype, one = TYPES[depth]
     source = pixels(depth, channels)
     result = np.frombuffer(pixel_ops.mask_with_alpha(source.tobytes(), CHANGED.tobytes(), channels, depth), dtype)

@@ -139,7 +139,7 @@ def test_names_that_differ_only_in_case_or_would_be_paths_are_different_presets(
     assert [file.parent for file in store.folder.parent.rglob("*.json")] == 4 * [store.folder]
 
 
-def test_there_is_an_end_to_the_number_of_presets_and_old_ones_can_still_be_replaced(
+def test_the_number_of_presets_is_limited_and_existing_ones_can_still_be_replaced(
     store: Any, module: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "MAX_PRESETS", 2)
@@ -181,7 +181,7 @@ def changed(**new: Any) -> Callable[[Path], None]:
         changed(amount="all"),
     ],
 )
-def test_a_damaged_file_is_named_and_left_out_and_the_others_are_there(
+def test_a_damaged_preset_is_named_and_left_out_and_the_others_are_listed(
     store: Any, damage: Callable[[Path], None]
 ) -> None:
     store.save("mine", LOOK)
@@ -192,7 +192,7 @@ def test_a_damaged_file_is_named_and_left_out_and_the_others_are_there(
     assert message.code == "preset-damaged" and str(store.folder) in message.fields["path"]
 
 
-def test_settings_that_are_missing_or_of_a_later_version_are_no_damage(store: Any) -> None:
+def test_missing_settings_and_those_of_a_later_version_are_not_treated_as_damage(store: Any) -> None:
     store.save("mine", LOOK)
     file = only_file(store)
     found = json.loads(file.read_text())
@@ -202,14 +202,14 @@ def test_settings_that_are_missing_or_of_a_later_version_are_no_damage(store: An
 
 
 @pytest.mark.parametrize("picture", [b"", b"GIF89a", make_png()[:20], make_png(10_000), make_png() + bytes(500_000)])
-def test_a_thumbnail_that_is_no_small_png_is_not_shown(store: Any, picture: bytes) -> None:
+def test_only_a_small_png_is_shown_as_a_thumbnail(store: Any, picture: bytes) -> None:
     store.save("mine", LOOK, make_png())
     only_file(store).with_suffix(".png").write_bytes(picture)
     ((preset,), damaged) = store.list_presets()
     assert (preset.name, preset.thumbnail, damaged) == ("mine", None, [])
 
 
-def test_where_nothing_can_be_written_a_sentence_says_so_and_what_was_there_stays(
+def test_a_failed_write_is_reported_and_the_earlier_preset_stays(
     store: Any, module: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store.save("mine", LOOK, make_png())

@@ -23,7 +23,7 @@ def make_result(*similarities: dict[str, str], warnings: tuple[Message, ...] = (
     return {"faces": [{"similarities": list(similarities)}], "warnings": [w.described() for w in warnings]}
 
 
-def test_an_image_that_is_refused_keeps_none_of_the_others_from_it(tmp_path: Path) -> None:
+def test_a_refused_image_does_not_stop_the_others(tmp_path: Path) -> None:
     def protect_one(index: int, tell: Any) -> dict[str, Any]:
         if index == 1:
             raise Refused("no-face")
@@ -72,7 +72,7 @@ def test_a_single_image_is_not_numbered(tmp_path: Path) -> None:
     assert texts.describe_stage(events[0].header) == "Putting it back…" and events[0].header["fraction"] == 0.5
 
 
-def test_images_that_were_left_out_come_first_with_their_reason_and_nothing_poor_is_called_protected() -> None:
+def test_images_that_were_left_out_come_first_with_their_reason_and_poor_results_are_not_called_protected() -> None:
     warning = Message("not-every-face", why=Message("face-gone"))
     outcomes = [
         Outcome("good", make_result(LOST)),
@@ -93,7 +93,7 @@ def test_an_image_in_which_a_face_was_left_out_is_not_called_protected() -> None
     assert text == f"Not every face is protected. Face 2 was left out: {small.text()}."
 
 
-def test_when_no_image_was_protected_the_run_failed_and_says_why_of_each() -> None:
+def test_if_no_image_was_protected_the_error_gives_the_reason_for_each() -> None:
     left_out = [Outcome("a", why="One."), Outcome("b", why="Two.")]
     with raising(Refused, "no-image-protected", reasons="a: Left out: One. b: Left out: Two."):
         several_images.check_any_done(left_out)
@@ -109,9 +109,7 @@ def test_when_no_image_was_protected_the_run_failed_and_says_why_of_each() -> No
     ],
     ids=["turned", "cropped", "covered"],
 )
-def test_a_number_that_stands_for_another_face_by_now_is_refused(
-    moved: list[dict[str, Any]], numbers: list[int]
-) -> None:
+def test_a_number_that_now_means_another_face_is_refused(moved: list[dict[str, Any]], numbers: list[int]) -> None:
     known = [{"number": 1, "box": [0, 0, 40, 40]}, {"number": 2, "box": [70, 0, 100, 40]}]
 
     class FakeJob:

@@ -92,7 +92,7 @@ def detect(
 # Faces
 
 
-def test_the_selection_is_requested_by_the_workers_word() -> None:
+def test_the_selection_setting_has_the_workers_name() -> None:
     assert detect("selection", [make_face(1)], [1])["choose"] == "selected"
     assert detect([2], [make_face(2)], [2])["choose"] == [2]
 
@@ -107,14 +107,12 @@ def test_the_selection_is_requested_by_the_workers_word() -> None:
         ([2], [make_face(1)], "protected-faces-gone"),
     ],
 )
-def test_without_a_face_to_protect_one_sentence_says_why(
-    choice: Any, detected: list[dict[str, Any]], code: str
-) -> None:
+def test_without_a_face_to_protect_one_error_says_why(choice: Any, detected: list[dict[str, Any]], code: str) -> None:
     with raising(Refused, code):
         detect(choice, detected, [])
 
 
-def test_a_selection_beside_every_face_and_a_missing_one_are_told_apart() -> None:
+def test_a_selection_beside_every_face_and_a_missing_one_have_different_errors() -> None:
     with raising(Refused, "selection-beside-faces"):
         detect("all", [make_face(1, 0.0)], [1])
     with raising(Refused, "nothing-selected"):
@@ -143,7 +141,7 @@ def test_a_face_whose_middle_is_cut_off_is_left_out() -> None:
 @pytest.mark.parametrize(
     ("choice", "numbers"), [("all", [1, 3, 5]), ("selection", [1, 3]), ("largest", [1]), ([2, 3], [3])]
 )
-def test_faces_that_were_wanted_and_cannot_be_protected_are_listed(choice: Any, numbers: list[int]) -> None:
+def test_requested_faces_that_cannot_be_protected_are_listed(choice: Any, numbers: list[int]) -> None:
     detected = [
         make_face(1, skipped=TOO_SMALL),
         make_face(2),
@@ -164,7 +162,7 @@ def test_defaults_presets_and_priors_are_those_of_the_library() -> None:
     assert tuple(value for value, _ in settings.PRIORS) == PRIORS
 
 
-def test_locks_are_those_of_the_library_and_a_search_with_others_is_another() -> None:
+def test_locks_are_those_of_the_library_and_are_part_of_a_searchs_settings() -> None:
     assert tuple(part for _, part, _ in settings.LOCKS) == get_args(Part)
     locked = {**SETTINGS, "lock_brows": True, "lock_nose": False, "lock_jaw": True}
     assert settings.make_job_header(locked)["locks"] == ["brows", "jaw"]
@@ -181,7 +179,7 @@ def test_unset_settings_are_left_to_the_worker() -> None:
     }
 
 
-def test_a_layer_keeps_what_strengthen_needs() -> None:
+def test_a_layer_records_what_strengthen_needs() -> None:
     record = make_run_record(5, [2], left_out=[1])
     assert record["source"] == 5 and record["wishes"] == SETTINGS
     assert (
@@ -196,13 +194,13 @@ def test_the_faces_of_every_run_on_a_photo_are_strengthened() -> None:
     ) == [1, 3]
 
 
-def test_in_a_photo_of_another_size_the_old_numbers_mean_no_face() -> None:
+def test_in_a_photo_of_another_size_old_face_numbers_are_void() -> None:
     assert settings.list_protected_faces([make_run_record(5, [1])], 5, (10, 15)) == "all"
     older = {name: value for name, value in make_run_record(5, [1]).items() if name != "size"}
     assert settings.list_protected_faces([older], 5, (10, 20)) == "all"
 
 
-def test_a_result_is_strengthened_by_all_of_what_is_found_whatever_amount_was_applied() -> None:
+def test_a_result_is_strengthened_in_full_whatever_amount_was_applied() -> None:
     earlier = SETTINGS | {"output": "products", "steps": 9, "amount": 40, "shape": 0}
     strengthened = settings.make_strengthen_settings(earlier, 5)
     assert strengthened.items() >= {"amount": 100, "shape": 100, "light": 100, "makeup": 100, "steps": 5}.items()
@@ -251,7 +249,7 @@ def test_a_layer_of_an_older_version_knows_its_source() -> None:
 @pytest.mark.parametrize(
     "pixels", [7, {}, {"rects": 1}, {"rects": [[1, 2, 3]]}, {"rects": [[0, 0, 9, "9"]]}, {"rects": [[-1, 0, 9, 9]]}]
 )
-def test_malformed_pixels_are_none(pixels: Any) -> None:
+def test_malformed_pixels_are_ignored(pixels: Any) -> None:
     record = settings.unpack_run_record(json.dumps({"source": 5, "wishes": {}, "pixels": pixels}), 7)
     assert record is not None and record["pixels"] is None
 
@@ -259,7 +257,7 @@ def test_malformed_pixels_are_none(pixels: Any) -> None:
 @pytest.mark.parametrize(
     "text", ["", "\0", "[]", "7", '{"source": 1}', '{"source": "1", "wishes": {}}', '{"wishes": {}}']
 )
-def test_a_damaged_record_is_none(text: str) -> None:
+def test_a_damaged_record_is_ignored(text: str) -> None:
     assert settings.unpack_run_record(text.encode(), 1) is None
 
 
@@ -275,7 +273,7 @@ def test_each_changed_rectangle_has_its_own_mask() -> None:
     assert [(part.x, mask) for part, mask in results.pair_with_masks(pictures)] == [(0, b"\0\xff"), (9, b"\0\xff")]
 
 
-def test_a_mask_shows_what_changed_whatever_is_selected() -> None:
+def test_a_mask_marks_every_changed_pixel_however_faintly_selected() -> None:
     selection = results.pack_selection((3, 4, 2, 2), [bytes([0, 1]), bytes([128, 255])])
     assert (selection.name, results.get_bounds(selection), b"".join(selection.strips)) == (
         "selection",
@@ -286,7 +284,7 @@ def test_a_mask_shows_what_changed_whatever_is_selected() -> None:
     assert results.read_masks([mask]) == {(3, 4, 2, 2): bytes([255, 0, 255, 255])}
 
 
-def test_pixels_are_recognised_by_their_values_and_their_place() -> None:
+def test_pixels_are_recognised_by_their_values_and_positions() -> None:
     digests = {
         results.digest_pictures([Picture(name, x, 0, 2, 1, 1, "u8", strips=iter(strips))])
         for name, x, strips in (
@@ -309,7 +307,7 @@ def test_when_nothing_changed_the_user_is_told_to_raise_the_strength() -> None:
         results.pair_with_masks([])
 
 
-def test_products_keep_their_order_and_an_unknown_one_its_name() -> None:
+def test_products_keep_their_order_and_an_unknown_one_keeps_its_name() -> None:
     pictures = [
         make_picture("skin", product="Reshaped skin"),
         make_picture("product", product="Glitter"),
@@ -391,14 +389,14 @@ def test_nothing_is_called_protected_where_the_worker_missed_a_face() -> None:
     assert report.choose_title(make_result(LOST) | {"warnings": [missed.described()]}) == "Not every face is protected"
 
 
-def test_a_face_that_nobody_chose_is_not_reported_as_left_out() -> None:
+def test_a_face_that_was_not_chosen_is_not_reported_as_left_out() -> None:
     other = make_face(2, skipped=Message("face-not-chosen").described()) | {"similarities": []}
     result = make_result(LOST)
     result["faces"].append(other)
     assert report.describe_left_out(result) == [] and report.choose_title(result) == "Protected"
 
 
-def test_of_many_faces_that_were_left_out_the_rest_are_counted() -> None:
+def test_of_many_faces_left_out_the_first_are_named_and_the_rest_counted() -> None:
     lines = report.describe_skipped([make_face(number, skipped=TOO_SMALL) for number in range(1, 6)])
     assert len(lines) == 4 and lines[0].startswith("Face 1 was left out") and lines[3] == "2 more faces were left out."
 
@@ -414,7 +412,7 @@ def test_without_figures_of_other_photos_only_this_same_photo_is_reported() -> N
     assert report.describe_other_photos(unknown) == "not measured"
 
 
-def test_more_strength_is_one_line_where_it_is_known_and_somebody_may_still_match() -> None:
+def test_the_effect_of_more_strength_is_one_line_if_it_is_known_and_somebody_may_still_match() -> None:
     (line,) = [
         line
         for line in report.summarise_result(make_result(MAY_MATCH, stronger=STRONGER)).splitlines()
@@ -439,18 +437,18 @@ def test_a_text_report_has_the_verdict_of_the_meter_above_its_figures() -> None:
     assert answers == ["likely.", "no."] and lines[2].startswith(report.get_question())
 
 
-def test_a_report_that_cannot_be_written_is_a_sentence(tmp_path: Path) -> None:
+def test_a_report_that_cannot_be_written_is_an_error_with_a_code(tmp_path: Path) -> None:
     with raising(Refused, "report-not-written", path=str(tmp_path / "missing" / "report.txt")):
         report.write_report(str(tmp_path / "missing" / "report.txt"), "words")
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no full device")
-def test_a_full_disk_is_a_sentence_too() -> None:
+def test_a_full_disk_has_an_error_of_its_own() -> None:
     with raising(Refused, "report-not-written", path="/dev/full", reason="No space left on device"):
         report.write_report("/dev/full", "words")
 
 
-def test_on_windows_a_path_of_gimp_210_becomes_text(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_on_windows_a_path_from_gimp_210_becomes_text(monkeypatch: pytest.MonkeyPatch) -> None:
     opened: list[str | bytes] = []
     monkeypatch.setattr(text_files, "os", SimpleNamespace(name="nt"))
     monkeypatch.setattr(
@@ -470,7 +468,7 @@ def test_an_unexpected_error_goes_into_a_log(tmp_path: Path) -> None:
     assert "unheard" in log.read_text()
 
 
-def test_the_workers_state_is_reported_with_what_is_missing() -> None:
+def test_the_workers_status_lists_missing_models() -> None:
     alone = Message("checkpoint-alone", file="a.pt", folder="/m", missing="encoder", endings=[".pt"])
     hello = {
         "version": "1",
@@ -483,12 +481,12 @@ def test_the_workers_state_is_reported_with_what_is_missing() -> None:
     assert "500 MB" in text and "Missing: b (3 MB)." in text and text.endswith(alone.text())
 
 
-def test_where_no_model_is_missing_the_answer_to_fetching_is_that_there_is_nothing_to_fetch() -> None:
+def test_fetching_without_a_missing_model_answers_that_there_is_nothing_to_fetch() -> None:
     text = service.describe(service.FETCH, {"present": ["a", "b"], "missing": []})
     assert text == "There is nothing to fetch: the models are here."
 
 
-def test_a_model_of_the_installation_that_is_missing_is_no_case_for_fetching() -> None:
+def test_a_missing_model_of_the_installation_is_not_offered_for_fetching() -> None:
     missing = {"name": "b", "size": 3_000_000, "can_be_fetched": False}
     lines = service.describe(service.FETCH, {"present": ["a"], "missing": [missing]}).splitlines()
     assert lines == ["Missing: b (3 MB).", Message("installed-models-missing").text()]

@@ -87,7 +87,7 @@ def test_german_presets_mean_what_the_english_ones_mean(german: gettext.GNUTrans
         assert choose_makeup(translated, random.Random(1)) == choose_makeup(preset, random.Random(1))
 
 
-def test_no_translation_is_of_a_text_that_has_gone(german: gettext.GNUTranslations) -> None:
+def test_no_translation_is_left_of_a_removed_text(german: gettext.GNUTranslations) -> None:
     assert list_translated(german) - {text[0] for text in collect_texts()} == set()
 
 
@@ -141,7 +141,7 @@ def test_an_unknown_code_of_a_later_worker_is_shown_in_english(
     assert texts_of_plugins.to_sentence(later) == "What nobody ever wrote; try it."
 
 
-def test_what_the_worker_computes_on_is_its_card_or_its_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_device_of_the_worker_is_its_card_or_its_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     assert texts_of_plugins.describe_device({"device_name": "RTX", "cores": 8}) == "RTX"
     assert "8" in texts_of_plugins.describe_device({"device_name": None, "cores": 8})
 
@@ -154,18 +154,16 @@ def test_what_the_worker_computes_on_is_its_card_or_its_cores(monkeypatch: pytes
         (Message("profile-auto-full", device="a card"), ENGLISH["profile-auto-full"].format(device="a card")),
     ],
 )
-def test_the_line_on_the_profile_is_the_workers_reason(why: Message, words: str) -> None:
+def test_the_line_on_the_profile_gives_the_workers_reason(why: Message, words: str) -> None:
     hello = {"profile": {"name": "full", "why": why.described()}}
     assert texts_of_plugins.describe_profile(hello) == words
 
 
-def test_a_worker_of_before_has_no_line_on_the_profile() -> None:
+def test_an_older_worker_has_no_line_on_the_profile() -> None:
     assert texts_of_plugins.describe_profile({"device": "cpu"}) == ""
 
 
-def test_bytes_of_python_2_are_looked_up_as_the_text_that_they_spell(
-    monkeypatch: pytest.MonkeyPatch, gimpfu: ModuleType
-) -> None:
+def test_byte_strings_of_python_2_are_translated_as_text(monkeypatch: pytest.MonkeyPatch, gimpfu: ModuleType) -> None:
     import gimp2_texts
 
     monkeypatch.setattr(texts_of_plugins, "_", {"…or one of these": "…oder einer davon"}.get)

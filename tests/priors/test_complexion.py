@@ -28,11 +28,11 @@ def test_shade_is_warm_and_not_coloured() -> None:
     assert red < green < blue < 1.4 * red
 
 
-def test_small_changes_pass_as_they_are() -> None:
+def test_small_changes_are_not_compressed() -> None:
     assert skin_density(torch.tensor([[0.005]]), LIMITS)[1].item() == pytest.approx(0.005, abs=1e-5)
 
 
-def test_the_learned_model_is_whole(store: ModelStore) -> None:
+def test_the_learned_model_has_every_part(store: ModelStore) -> None:
     basis = load_basis(store.path("complexion"))
     assert basis.components.shape[1:] == (3, 96, 96)
     assert torch.isfinite(basis.components).all()

@@ -53,7 +53,7 @@ def darkened(astronaut_canvas: CanvasFace) -> CanvasFace:
     return replace(astronaut_canvas, pixels=linear_to_srgb(1.2 * linear), original=astronaut_canvas)
 
 
-def test_earlier_tone_is_told_from_edits_of_the_whole_photo_and_of_a_place(darkened: CanvasFace) -> None:
+def test_earlier_tone_is_distinguished_from_global_and_local_edits(darkened: CanvasFace) -> None:
     assert darkened.original is not None
     earlier = find_earlier_change(darkened, darkened.original, 0.02)
     assert float(earlier.tone[150, 90]) == pytest.approx(0.25, abs=0.06)
@@ -75,7 +75,7 @@ def test_tone_of_both_runs_together_stays_within_the_limit() -> None:
         assert added.flatten().tolist() == pytest.approx([given] * added.numel(), abs=1e-4)
 
 
-def test_a_face_that_is_strengthened_wears_its_look_and_its_shape_already(
+def test_a_face_to_be_strengthened_already_has_its_look_and_its_shape(
     darkened: CanvasFace, astronaut_canvas: CanvasFace, store: ModelStore
 ) -> None:
     bent = replace(darkened, original=replace(astronaut_canvas, mesh=astronaut_canvas.mesh + 2.0))

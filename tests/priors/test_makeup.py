@@ -59,9 +59,7 @@ def test_the_start_has_the_look(made_up: tuple[MakeupFace, Code], astronaut_canv
     assert float(lips[0] - lips[1]) > 0.02
 
 
-def test_without_a_look_nothing_is_painted_however_the_code_moves(
-    astronaut_canvas: CanvasFace, prior: MakeupPrior
-) -> None:
+def test_without_a_look_no_code_paints_anything(astronaut_canvas: CanvasFace, prior: MakeupPrior) -> None:
     face = prior.invert(astronaut_canvas, 0.7).with_look(bare_code())
     start = face.start()
     far = {**start, "products": 9.0 * heavy(start)["products"]}
@@ -70,7 +68,7 @@ def test_without_a_look_nothing_is_painted_however_the_code_moves(
     assert float(change.paint(change.maps).abs().max()) == 0.0
 
 
-def test_a_face_in_another_look_has_nothing_of_the_first_and_leaves_the_first_face_as_it_is(
+def test_giving_a_face_another_look_does_not_change_the_first_face(
     made_up: tuple[MakeupFace, Code], astronaut_canvas: CanvasFace
 ) -> None:
     face, start = made_up
@@ -157,7 +155,7 @@ def test_texture_spares_brows(face: MakeupFace, astronaut_canvas: CanvasFace, ga
 
 
 @pytest.mark.parametrize("strength", [0.7, 1.0])
-def test_texture_is_smoothed_away_at_most_and_never_turned_inside_out(
+def test_texture_is_at_most_smoothed_away_and_never_inverted(
     astronaut_canvas: CanvasFace, prior: MakeupPrior, strength: float
 ) -> None:
     face = prior.invert(astronaut_canvas, strength)
@@ -167,7 +165,7 @@ def test_texture_is_smoothed_away_at_most_and_never_turned_inside_out(
 
 
 @pytest.mark.parametrize(("amplitude", "least", "most"), [(0.02, 0.0, 0.1), (0.5, 0.3, 1.0)])
-def test_faint_spots_on_even_skin_are_hardly_deepened_and_plain_ones_are(
+def test_faint_spots_on_even_skin_are_hardly_deepened_but_clear_ones_are(
     astronaut_canvas: CanvasFace, prior: MakeupPrior, amplitude: float, least: float, most: float
 ) -> None:
     """Blocks of JPEG, which nobody sees until they are deepened, became stains."""
@@ -236,7 +234,7 @@ def grainy(face: MakeupFace) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("strength", [0.5, 1.0])
-def test_grain_hides_where_the_face_is_rough_and_leaves_smooth_skin_alone(
+def test_grain_lies_where_the_face_is_rough_and_leaves_smooth_skin_alone(
     astronaut_canvas: CanvasFace, prior: MakeupPrior, strength: float
 ) -> None:
     rough, smooth = (
@@ -276,7 +274,7 @@ def test_tone_never_reaches_the_brows(astronaut_canvas: CanvasFace, prior: Makeu
         assert density[brows > 8].max() > 0.1
 
 
-def test_a_black_and_white_photo_stays_one(astronaut_canvas: CanvasFace, prior: MakeupPrior) -> None:
+def test_a_black_and_white_photo_stays_black_and_white(astronaut_canvas: CanvasFace, prior: MakeupPrior) -> None:
     grey = (astronaut_canvas.pixels * torch.tensor([0.3, 0.6, 0.1])[:, None, None]).sum(0).expand(3, -1, -1)
     face = prior.invert(replace(astronaut_canvas, pixels=grey), 0.7).with_look(lipstick())
     code = heavy(face.start())

@@ -91,7 +91,7 @@ def request(prior: str, **more: object) -> ProtectRequest:
     return ProtectRequest(photo, prior=prior, recognisers=("mobileface",), steps=4, device="cpu", **more)  # type: ignore[arg-type]
 
 
-def test_a_photo_is_protected_with_it(shape: str) -> None:
+def test_a_photo_is_protected_with_an_added_prior(shape: str) -> None:
     protect_request = request(shape)
     result = protect(protect_request, store=ModelStore(offline=True))
     changed = (result.photo.pixels != protect_request.photo.pixels).any(2)
@@ -100,7 +100,7 @@ def test_a_photo_is_protected_with_it(shape: str) -> None:
     assert similarity.after < similarity.before
 
 
-def test_its_face_can_wear_a_look(shape: str) -> None:
+def test_a_face_of_an_added_prior_can_have_a_look(shape: str) -> None:
     lips = request(shape, prompt="red lipstick", layers=True)
     assert "Lipstick" in {layer.name for layer in protect(lips, store=ModelStore(offline=True)).layers}
 
@@ -123,14 +123,14 @@ def run_command(folder: Path, *arguments: str) -> str:
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
 
 
-def test_the_command_lists_it(tmp_path: Path) -> None:
+def test_the_command_lists_an_added_prior(tmp_path: Path) -> None:
     assert "How faces are changed: makeup, stylegan2, shape." in " ".join(
         run_command(tmp_path, "protect", "--help").split()
     )
 
 
 @pytest.mark.slow
-def test_the_command_protects_with_it(tmp_path: Path) -> None:
+def test_the_command_protects_with_an_added_prior(tmp_path: Path) -> None:
     io.imsave(tmp_path / "me.png", skimage.data.astronaut())
     options = ["--prior", "shape", "--recognisers", "mobileface", "--steps", "4", "--device", "cpu"]
     run_command(tmp_path, "protect", str(tmp_path / "me.png"), "-o", str(tmp_path / "out.png"), *options)

@@ -363,7 +363,7 @@ class Hostile:
 # Layouts.
 
 
-def test_the_official_layouts_are_the_ones_written_down() -> None:
+def test_the_official_layouts_equal_the_recorded_ones() -> None:
     with torch.device("meta"):
         dtypes = {name: kind_of(value) for name, value in Generator(FFHQ).state_dict().items()}
 
@@ -375,14 +375,14 @@ def test_the_official_layouts_are_the_ones_written_down() -> None:
     assert lines(checkpoints.nvidia_layout(FFHQ)) == set(layout("nvidia-1024.txt"))
 
 
-def test_the_official_encoder_has_the_layout_written_down() -> None:
+def test_the_official_encoder_has_the_recorded_layout() -> None:
     with torch.device("meta"):
         state = Encoder(EncoderShape()).state_dict()
     assert tuple(state.pop("latent_avg").shape) == (18, 512)
     assert lines_of(state) == set(layout("e4e-encoder.txt"))
 
 
-def test_our_own_files_have_the_layout_written_down(tmp_path: Path) -> None:
+def test_our_own_files_have_the_recorded_layout(tmp_path: Path) -> None:
     checkpoints.save(tmp_path / "mini.safetensors", Generator(MINI), Encoder(MINI_ENCODER))
     assert lines_of(load_file(tmp_path / "mini.safetensors")) == set(layout("ours-128.txt"))
 
@@ -551,7 +551,7 @@ def test_another_filter_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("load", "code"), [(load_generator, "checkpoint-no-generator"), (load_encoder, "checkpoint-no-encoder")]
 )
-def test_a_file_of_something_else_is_refused(load: Callable[[Path], object], code: str, tmp_path: Path) -> None:
+def test_a_file_with_other_content_is_refused(load: Callable[[Path], object], code: str, tmp_path: Path) -> None:
     torch.save({"state_dict": {"visual.weight": torch.zeros(3)}}, tmp_path / "clip.pt")
     with raising(ModelUnavailable, code, file="clip.pt"):
         load(tmp_path / "clip.pt")
@@ -571,7 +571,7 @@ def test_a_damaged_file_is_refused(name: str, code: str, tmp_path: Path) -> None
         load_generator(tmp_path / name)
 
 
-def test_a_hostile_pickle_is_refused_and_nothing_of_it_runs(tmp_path: Path) -> None:
+def test_a_hostile_pickle_is_refused_without_running_anything(tmp_path: Path) -> None:
     trace = tmp_path / "ran"
     write_nvidia(tmp_path / "generator.pkl", {"synthesis.b4.const": torch.zeros(4, 4, 4)}, extra=Hostile(trace))
     with raising(ModelUnavailable, "pickle-unsafe", reason=re.compile(r"(posix|nt)\.system")):
@@ -591,7 +591,7 @@ def test_a_hostile_pickle_is_refused_and_nothing_of_it_runs(tmp_path: Path) -> N
     ],
     ids=["function", "class", "a table of 2^31 entries"],
 )
-def test_a_pickle_cant_change_its_reader_or_make_it_reserve_memory(program: bytes, code: str, tmp_path: Path) -> None:
+def test_a_pickle_cannot_change_its_reader_or_make_it_reserve_memory(program: bytes, code: str, tmp_path: Path) -> None:
     (tmp_path / "generator.pkl").write_bytes(b"\x80\x02" + program)
     with raising(ModelUnavailable, code, file="generator.pkl"):
         load_generator(tmp_path / "generator.pkl")
@@ -613,7 +613,7 @@ def test_a_hostile_pickle_inside_a_tensor_is_refused_and_does_not_run(tmp_path: 
     assert not trace.exists()
 
 
-def test_numbers_that_are_loaded_again_and_again_are_refused(tmp_path: Path) -> None:
+def test_loading_the_same_numbers_again_and_again_is_refused(tmp_path: Path) -> None:
     numbers = io.BytesIO()
     torch.save(torch.zeros(1 << 18), numbers, _use_new_zipfile_serialization=False)
     loads = b"ctorch.storage\n_load_from_bytes\nh\x05\x85R"

@@ -445,7 +445,7 @@ def test_networks_are_placed_as_a_card_prefers_them(store: ModelStore, monkeypat
     assert sorted(placed) == [("Encoder", CPU), ("Faceres", CPU), ("Generator", CPU)]
 
 
-def test_with_their_channels_last_the_networks_give_the_same(networks: Networks, store: ModelStore) -> None:
+def test_networks_give_the_same_result_with_channels_last(networks: Networks, store: ModelStore) -> None:
     codes = torch.randn(1, SHAPE.codes, SHAPE.style, generator=torch.Generator().manual_seed(0))
     picture = torch.rand(1, 3, SHAPE.size, SHAPE.size, generator=torch.Generator().manual_seed(1))
 
@@ -498,13 +498,13 @@ def test_checkpoints_added_between_runs_are_used(user_store: ModelStore, network
 
 
 @pytest.mark.parametrize(("there", "missing"), [("generator", "encoder"), ("encoder", "generator")])
-def test_one_network_without_the_other_is_refused(user_store: ModelStore, there: str, missing: str) -> None:
+def test_a_generator_or_an_encoder_alone_is_refused(user_store: ModelStore, there: str, missing: str) -> None:
     (user_store.root / FOLDER / f"{there}.pt").touch()
     with raising(ModelUnavailable, "checkpoint-alone", file=f"{there}.pt", missing=missing):
         load_networks(user_store, CPU)
 
 
-def test_an_encoder_of_the_users_meets_the_generator_that_was_fetched(tmp_path: Path, networks: Networks) -> None:
+def test_the_users_encoder_is_used_with_the_fetched_generator(tmp_path: Path, networks: Networks) -> None:
     fetched = tmp_path / "stylegan2-ffhq" / GENERATORS["stylegan2-ffhq"]
     fetched.parent.mkdir()
     weights = networks.generator.state_dict()
@@ -537,7 +537,7 @@ def test_a_generator_and_an_encoder_of_different_sizes_are_refused(user_store: M
         load_networks(user_store, CPU)
 
 
-def test_swapped_files_are_refused(user_store: ModelStore, networks: Networks) -> None:
+def test_swapped_generator_and_encoder_files_are_refused(user_store: ModelStore, networks: Networks) -> None:
     from safetensors.torch import save_file
 
     for slot, network, prefix in (
@@ -551,7 +551,7 @@ def test_swapped_files_are_refused(user_store: ModelStore, networks: Networks) -
 
 
 @pytest.mark.slow
-def test_the_generator_of_the_program_meets_a_face_that_it_never_saw(
+def test_the_shipped_generator_inverts_a_face_outside_its_training_data(
     user_store: ModelStore, mean_face: np.ndarray, astronaut_canvas: CanvasFace, tmp_path: Path
 ) -> None:
     shipped = load_networks(user_store, CPU)

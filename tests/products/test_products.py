@@ -66,7 +66,7 @@ def test_without_products_nothing_changes_at_all(face: Face) -> None:
     assert torch.equal(paint_prepared(bare_code(), face.paint_inputs), torch.zeros(len(PRODUCTS), 3, CANVAS, CANVAS))
 
 
-def test_only_the_product_that_is_there_paints(face: Face) -> None:
+def test_only_products_in_the_code_are_painted(face: Face) -> None:
     painted = paint_prepared(code_of("blush"), face.paint_inputs).abs().amax((1, 2, 3))
     assert [name for name, strength in zip(PRODUCTS, painted, strict=True) if strength > 0] == ["blush"]
 
@@ -156,7 +156,7 @@ def test_teeth_that_the_mesh_takes_for_a_lip_stay_white(face: Face) -> None:
     assert float(maps.gate[LIPS][missed].mean()) < 0.1
 
 
-def test_lips_without_an_edge_end_where_the_mesh_has_them(face: Face) -> None:
+def test_lips_without_a_visible_edge_end_where_the_mesh_ends(face: Face) -> None:
     plain = torch.full((3, CANVAS, CANVAS), 0.4)
     actual = geometry.build_product_maps(face.mesh, CANVAS, CANVAS_EYE_DISTANCE, plain)
     expected = geometry.build_product_maps(face.mesh, CANVAS, CANVAS_EYE_DISTANCE)
@@ -208,7 +208,7 @@ def test_density_change_is_bounded_for_any_code(face: Face, seed: int) -> None:
 
 
 @given(st.integers(0, 10_000))
-def test_skin_and_brows_take_natural_pigments_only(seed: int) -> None:
+def test_skin_and_brows_get_natural_pigments_only(seed: int) -> None:
     decoded = decode(any_code(seed))
     for name in ("blush", "brow"):
         red, green, blue = decoded.pigment[PRODUCTS.index(name)].tolist()
@@ -218,7 +218,7 @@ def test_skin_and_brows_take_natural_pigments_only(seed: int) -> None:
 
 
 @pytest.mark.parametrize("colour", [RED, (0.1, 0.6, 0.3), (0.9, 0.9, 0.9), (0.05, 0.05, 0.05)])
-def test_free_colours_survive_the_code(colour: tuple[float, float, float]) -> None:
+def test_freely_chosen_colours_survive_encoding(colour: tuple[float, float, float]) -> None:
     pigment = decode(code_of("lips", colour)).pigment[LIPS]
     assert torch.allclose(pigment, srgb_to_linear(torch.tensor(colour)), atol=0.02)
 
@@ -243,7 +243,7 @@ def test_gradients_are_those_of_finite_differences(face: Face) -> None:
     assert float((code.grad * towards).sum()) == pytest.approx(float(ahead - behind) / 2e-5, rel=1e-4)
 
 
-def test_strips_of_a_face_are_painted_as_the_whole(face: Face) -> None:
+def test_painting_in_strips_equals_painting_the_whole_face(face: Face) -> None:
     code = code_of("lips", RED)
     strip = paint_prepared(code, face.paint_inputs.with_maps(face.paint_inputs.maps[:, 150:200]))
     assert torch.allclose(strip, paint_prepared(code, face.paint_inputs)[:, :, 150:200], atol=1e-6)
@@ -262,7 +262,7 @@ def test_enlarged_maps_paint_the_same_as_larger_maps(face: Face) -> None:
 
 
 @pytest.mark.parametrize("lens", [0.003, 0.05])
-def test_sunglasses_take_no_eyeliner_in_bright_light_and_in_shadow(face: Face, lens: float) -> None:
+def test_sunglasses_get_no_eyeliner_in_bright_light_or_in_shadow(face: Face, lens: float) -> None:
     row, _ = face.at(33, 263)
     linear = face.linear.clone()
     linear[:, row - 30 : row + 30] = lens

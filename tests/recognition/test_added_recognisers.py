@@ -49,26 +49,26 @@ def store(tmp_path: Path) -> ModelStore:
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
-def test_its_thresholds_are_those_that_were_published(name: str, store: ModelStore) -> None:
+def test_an_added_recogniser_has_its_published_thresholds(name: str, store: ModelStore) -> None:
     default = store.entry(name).default
     assert default is not None and (default.threshold, default.far01) == PUBLISHED[name]
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
-def test_its_module_can_make_its_network(name: str, store: ModelStore) -> None:
+def test_the_module_of_an_added_recogniser_makes_its_network(name: str, store: ModelStore) -> None:
     architecture = load_architecture(store.entry(name))
     assert (architecture.make is None) != (architecture.load is None)
     assert architecture.template.size == SIDES.get(name, 112)
 
 
-def test_none_is_used_unless_it_is_named(store: ModelStore) -> None:
+def test_an_added_recogniser_is_used_only_by_name(store: ModelStore) -> None:
     assert store.is_present("mobileface-amt")
     assert not set(PUBLISHED) & set(list_recognisers(store))
     assert set(PUBLISHED) <= set(list_known_recognisers(store))
     assert not set(PUBLISHED) & {r.name for r in load_recognisers("auto", store, CPU)}
 
 
-def test_one_that_is_named_has_the_published_thresholds_and_a_warning(store: ModelStore) -> None:
+def test_a_named_recogniser_has_the_published_thresholds_and_a_warning(store: ModelStore) -> None:
     (recogniser,) = load_recognisers(["mobileface-amt"], store, CPU)
     assert (recogniser.far1, recogniser.far01, recogniser.measured_by) == (0.301611, 0.380878, "vendor")
     assert list_unmeasured_warnings([recogniser]) == [Message("recogniser-measured-by-vendor", name="mobileface-amt")]

@@ -83,7 +83,7 @@ def test_gradients_reach_the_picture(cache: Path) -> None:
     assert not any(weight.requires_grad for weight in loaded.network.parameters())
 
 
-def test_it_is_one_more_recogniser_with_thresholds_of_its_weights(cache: Path) -> None:
+def test_an_frbench_model_is_one_more_recogniser_with_thresholds_of_its_weights(cache: Path) -> None:
     store = ModelStore(cache / "store", offline=True)
     with raising(ModelUnavailable, "brought-without-threshold", name=f"frbench:{MODEL}"):
         load_recognisers([f"frbench:{MODEL}"], store, CPU)
@@ -113,7 +113,7 @@ def test_damaged_weights_are_refused_and_not_run(cache: Path) -> None:
         Frbench(MODEL, offline=True)
 
 
-def test_its_networks_keep_the_layout_that_their_code_takes_for_granted(
+def test_frbench_networks_keep_the_memory_layout_that_their_code_assumes(
     cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     foreign_flags: list[bool] = []

@@ -289,14 +289,14 @@ def test_operators_newer_than_their_functions_are_not_guessed(tmp_path: Path, mo
     assert refusal(model([node("Relu")], {}), tmp_path) == ("Relu of version 14",)
 
 
-def test_models_from_before_the_present_rules_of_broadcasting_are_not_converted(tmp_path: Path) -> None:
+def test_models_with_the_older_broadcasting_rules_are_not_converted(tmp_path: Path) -> None:
     assert refusal(model([node("Relu")], {}, opset=6), tmp_path) == ("opset 6",)
 
 
 @pytest.mark.parametrize(
     "error", [MemoryError(), torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("MPS backend out of memory")]
 )
-def test_too_little_memory_says_nothing_of_a_network(
+def test_too_little_memory_does_not_mark_a_network_as_unconvertible(
     error: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def run_out(x: torch.Tensor) -> torch.Tensor:
@@ -308,12 +308,12 @@ def test_too_little_memory_says_nothing_of_a_network(
     assert caught.value is error
 
 
-def test_weights_that_are_listed_as_inputs_too_are_weights(tmp_path: Path) -> None:
+def test_weights_that_are_also_listed_as_inputs_are_weights(tmp_path: Path) -> None:
     onnx_model = model([node("Conv", "w")], weights(w=(4, 3, 3, 3)), stored_as_inputs=True)
     assert convert(onnx_model, tmp_path).rehearse(torch.zeros(1, 3, 112, 112)).shape == (1, 4, 110, 110)
 
 
-def test_half_precision_is_computed_in_single(tmp_path: Path) -> None:
+def test_half_precision_models_are_computed_in_single_precision(tmp_path: Path) -> None:
     nodes = [
         helper.make_node("Cast", ["x"], ["h"], to=10),
         helper.make_node("Mul", ["h", "k"], ["z"]),
@@ -330,7 +330,7 @@ def test_gradients_are_exact(tmp_path: Path) -> None:
     assert torch.autograd.gradcheck(network, (x,))
 
 
-def test_all_that_is_computed_moves_to_the_device_of_the_picture(tmp_path: Path) -> None:
+def test_all_tensors_move_to_the_device_of_the_picture(tmp_path: Path) -> None:
     """torch's device of mere shapes stands in for a graphics card: it does not mix with the processor either."""
     nodes = [
         helper.make_node("Shape", ["x"], ["extents"]),

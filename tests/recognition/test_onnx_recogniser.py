@@ -76,13 +76,13 @@ def test_onnxruntime_judges_and_torch_has_the_gradients(file: Path) -> None:
     assert float(gradient.abs().min(1).values.mean()) > 0 and network.judges_only is None
 
 
-def test_values_and_order_of_the_colours_are_what_the_name_says(file: Path) -> None:
+def test_range_and_channel_order_follow_the_options_in_the_name(file: Path) -> None:
     network = load_onnx(file, OnnxInput(low=0.0, high=255.0, order="bgr"))
     expected = run(onnx.load(file), chips().flip(1).numpy() * np.float32(255))
     np.testing.assert_allclose(no_gradients(network, chips()).numpy(), expected, rtol=1e-5)
 
 
-def test_a_model_with_the_colours_last_gets_them_last(tmp_path: Path) -> None:
+def test_a_model_with_channels_last_gets_them_last(tmp_path: Path) -> None:
     onnx_model = recogniser(shape=("n", 112, 112, 3))
     onnx_model.graph.node[0].input[0] = "t"
     onnx_model.graph.node.insert(0, helper.make_node("Transpose", ["x"], ["t"], perm=[0, 3, 1, 2]))
@@ -93,7 +93,7 @@ def test_a_model_with_the_colours_last_gets_them_last(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("fixed", [True, False], ids=["said by the input", "only inside"])
-def test_a_model_for_one_picture_gets_a_batch_one_by_one(fixed: bool, tmp_path: Path) -> None:
+def test_a_model_for_one_picture_gets_a_batch_one_picture_at_a_time(fixed: bool, tmp_path: Path) -> None:
     onnx_model = recogniser(shape=(1 if fixed else "n", 3, 112, 112))
     flatten = next(node for node in onnx_model.graph.node if node.op_type == "Flatten")
     flatten.op_type = "Reshape"
@@ -106,7 +106,7 @@ def test_a_model_for_one_picture_gets_a_batch_one_by_one(fixed: bool, tmp_path: 
     torch.testing.assert_close(network(chips(3).requires_grad_()), expected, atol=1e-4, rtol=1e-4)
 
 
-def test_the_size_is_the_models_the_users_or_the_usual_one(tmp_path: Path) -> None:
+def test_the_picture_size_is_the_models_the_users_or_the_default(tmp_path: Path) -> None:
     assert load_onnx(save(recogniser(96), tmp_path / "a.onnx"), OnnxInput()).size == 96
     free = save(recogniser(112, ("n", 3, "h", "w")), tmp_path / "b.onnx")
     assert load_onnx(free, OnnxInput()).size == 112
@@ -124,7 +124,7 @@ def test_a_model_with_an_operator_that_does_not_convert_judges_only(tmp_path: Pa
     np.testing.assert_array_equal(network(pictures).numpy(), run(onnx_model, (pictures.detach() * 2 - 1).numpy()))
 
 
-def test_a_conversion_that_computes_something_else_is_not_used(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_conversion_with_different_results_is_not_used(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     wrong = replace(OPERATORS["PRelu"], make=lambda node: lambda x, slope: x.abs())
     monkeypatch.setitem(OPERATORS, "PRelu", wrong)
     network = load_onnx(file, OnnxInput())
@@ -214,13 +214,13 @@ def grown(extents: list[int]) -> onnx.ModelProto:
     return onnx_model
 
 
-def test_tensors_that_would_become_too_large_are_refused_before_anything_runs(tmp_path: Path) -> None:
+def test_tensors_that_would_become_too_large_are_refused_before_the_model_runs(tmp_path: Path) -> None:
     with raising(ModelUnavailable, "onnx-tensor-too-large", name="large"):
         load_onnx(save(grown([1 << 20, 1 << 20]), tmp_path / "m.onnx"), OnnxInput())
     assert load_onnx(save(grown([4, 4]), tmp_path / "n.onnx"), OnnxInput()).judges_only is None
 
 
-def test_a_stored_tensor_that_claims_more_than_it_has_is_refused(tmp_path: Path) -> None:
+def test_a_stored_tensor_larger_than_its_data_is_refused(tmp_path: Path) -> None:
     onnx_model = recogniser()
     onnx_model.graph.initializer[0].dims[0] = 1 << 40
     with raising(ModelUnavailable, "onnx-tensor-too-large", name="w"):
@@ -247,7 +247,7 @@ def refused(onnx_model: onnx.ModelProto, tmp_path: Path, code: str, **fields: An
 
 
 @pytest.mark.parametrize("more", [{"offset": str(1 << 70)}, {"offset": "-1"}, {"length": str(1 << 70)}])
-def test_positions_in_other_files_that_no_file_has_are_refused(more: dict[str, str], tmp_path: Path) -> None:
+def test_impossible_offsets_into_other_files_are_refused(more: dict[str, str], tmp_path: Path) -> None:
     (tmp_path / "data.bin").write_bytes(bytes(100))
     refused(external(recogniser(), "data.bin", **more), tmp_path, "onnx-too-large", path=str(tmp_path / "m.onnx"))
 
@@ -297,7 +297,7 @@ def test_functions_of_a_model_are_converted(tmp_path: Path) -> None:
     np.testing.assert_allclose(no_gradients(network, chips()).numpy(), expected, rtol=1e-5)
 
 
-def test_functions_that_grow_when_they_are_called_are_refused(tmp_path: Path) -> None:
+def test_functions_that_grow_exponentially_when_inlined_are_refused(tmp_path: Path) -> None:
     # Each calls the next one twice: 2^40 operators of 80.
     calls = {f"n{level}": [call(f"n{level + 1}", "a", "c"), call(f"n{level + 1}", "c", "b")] for level in range(40)}
     calls["n40"] = [helper.make_node("Identity", ["a"], ["b"])]
@@ -309,7 +309,7 @@ def test_a_function_that_calls_itself_is_refused(tmp_path: Path) -> None:
     refused(onnx_model, tmp_path, "onnx-too-many-operators")
 
 
-def test_a_function_whose_weights_would_be_there_many_times_is_refused(
+def test_a_function_that_would_repeat_its_weights_many_times_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     weight = helper.make_node("Constant", [], ["w"], value=numpy_helper.from_array(np.ones(1 << 18, np.float32)))
@@ -341,7 +341,7 @@ def test_a_function_that_uses_a_tensor_argument_is_refused_before_inlining(
     refused(onnx_model, tmp_path, "onnx-function-takes-parts", path=str(tmp_path / "m.onnx"))
 
 
-def test_numbers_that_a_function_uses_many_times_count_as_often(
+def test_an_attribute_that_a_function_uses_many_times_counts_each_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kind = onnx.AttributeProto.FLOATS
@@ -366,7 +366,7 @@ def test_a_function_named_if_must_not_take_a_graph(domain: str, code: str, tmp_p
     refused(onnx_model, tmp_path, code, path=str(tmp_path / "m.onnx"))
 
 
-def test_functions_in_the_domain_of_onnx_are_counted_under_both_of_its_names(tmp_path: Path) -> None:
+def test_functions_in_the_onnx_domain_are_counted_under_both_of_its_names(tmp_path: Path) -> None:
     body = [helper.make_node("n", ["a"], ["b"], domain="ai.onnx")]
     onnx_model = with_functions({"n": body}, [helper.make_node("n", ["f"], ["h"], domain="ai.onnx")])
     onnx_model.functions[0].domain = ""
@@ -380,7 +380,7 @@ def test_inlined_functions_are_checked_like_the_model(tmp_path: Path, monkeypatc
     refused(onnx_model, tmp_path, "onnx-loops", operator="Loop")
 
 
-def test_parts_that_are_no_operators_are_bounded_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_model_parts_other_than_operators_are_bounded_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(onnx_file, "MOST_PARTS", 10)
     refused(recogniser(), tmp_path, "onnx-too-many-parts", limit=10)
 
@@ -401,7 +401,7 @@ def test_a_tensor_too_large_within_a_function_is_refused(tmp_path: Path) -> None
     refused(onnx_model, tmp_path, "onnx-tensor-too-large", name=re.compile("large"))
 
 
-def test_a_function_that_can_not_stand_where_it_is_called_is_refused(tmp_path: Path) -> None:
+def test_a_function_that_cannot_be_inlined_is_refused(tmp_path: Path) -> None:
     onnx_model = with_functions({"n": large("a", "b")}, [call("n", "f", "h")])
     next(entry for entry in onnx_model.functions[0].opset_import if not entry.domain).version = 16
     refused(onnx_model, tmp_path, "onnx-functions-differ", path=str(tmp_path / "m.onnx"))
@@ -420,7 +420,7 @@ def test_a_tensor_too_large_in_one_of_two_branches_is_refused(tmp_path: Path) ->
     refused(onnx_model, tmp_path, "onnx-tensor-too-large", name="large")
 
 
-def test_an_extent_of_nothing_hides_no_other(tmp_path: Path) -> None:
+def test_a_zero_extent_does_not_hide_another_one(tmp_path: Path) -> None:
     onnx_model = recogniser()
     onnx_model.graph.initializer[0].dims[:] = [0, 1 << 60]
     refused(onnx_model, tmp_path, "onnx-tensor-too-large", name="w")
@@ -442,7 +442,7 @@ def test_external_data_outside_of_the_folder_is_refused_in_any_part_of_the_model
 
 
 @pytest.mark.parametrize("data", [b"", b"no model", os.urandom(1000), b"\x0a\xff\xff\xff\xff\x0f"])
-def test_a_file_that_is_no_model_is_refused(data: bytes, tmp_path: Path) -> None:
+def test_a_file_without_a_model_is_refused(data: bytes, tmp_path: Path) -> None:
     (tmp_path / "m.onnx").write_bytes(data)
     with raising(ModelUnavailable, "onnx-unreadable", path=str(tmp_path / "m.onnx")):
         load_onnx(tmp_path / "m.onnx", OnnxInput())
@@ -451,7 +451,9 @@ def test_a_file_that_is_no_model_is_refused(data: bytes, tmp_path: Path) -> None
 @pytest.mark.parametrize(
     "shape", [("n", 1, 112, 112), ("n", 3, 112, 96), (3, 112, 112), ("n", 3, 8, 8), ("n", 3, 4096, 4096)]
 )
-def test_a_model_that_takes_no_square_picture_in_colour_is_refused(shape: tuple[Any, ...], tmp_path: Path) -> None:
+def test_a_model_with_another_input_than_a_square_colour_picture_is_refused(
+    shape: tuple[Any, ...], tmp_path: Path
+) -> None:
     onnx_model = model([helper.make_node("Flatten", ["x"], ["y"])], {}, shape)
     with raising(ModelUnavailable, "onnx-input-wrong"):
         load_onnx(save(onnx_model, tmp_path / "m.onnx"), OnnxInput())
@@ -472,7 +474,7 @@ def test_a_model_without_a_descriptor_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", [onnx.TensorProto.STRING, onnx.TensorProto.BOOL])
-def test_a_model_whose_descriptors_are_no_fractions_is_refused(kind: int, tmp_path: Path) -> None:
+def test_a_model_with_integer_descriptors_is_refused(kind: int, tmp_path: Path) -> None:
     onnx_model = recogniser()
     onnx_model.graph.node[-1].output[0] = "g"
     onnx_model.graph.node.append(helper.make_node("Cast", ["g"], ["y"], to=kind))
@@ -480,7 +482,7 @@ def test_a_model_whose_descriptors_are_no_fractions_is_refused(kind: int, tmp_pa
     refused(onnx_model, tmp_path, "onnx-output-type-wrong", type=re.compile("tensor"))
 
 
-def test_a_model_that_onnxruntime_can_not_run_is_refused_with_its_reason(tmp_path: Path) -> None:
+def test_a_model_that_onnxruntime_cannot_run_is_refused_with_the_reason(tmp_path: Path) -> None:
     onnx_model = recogniser(more=[helper.make_node("Identity", ["nowhere"], ["h"])])
     with raising(ModelUnavailable, "onnx-failed", path=str(tmp_path / "m.onnx")):
         load_onnx(save(onnx_model, tmp_path / "m.onnx"), OnnxInput())
@@ -493,13 +495,13 @@ def load(store: ModelStore, *names: str) -> tuple[Recogniser, ...]:
     return load_recognisers(names, store, CPU)
 
 
-def test_without_a_threshold_it_is_refused_with_instructions(file: Path, store: ModelStore) -> None:
+def test_without_a_threshold_a_model_is_refused_with_instructions(file: Path, store: ModelStore) -> None:
     name = f"onnx:{file}"
     with raising(ModelUnavailable, "brought-without-threshold", given=name):
         load(store, name)
 
 
-def test_its_name_depends_on_the_file_and_the_input_options(file: Path, store: ModelStore) -> None:
+def test_the_name_of_a_model_depends_on_the_file_and_the_input_options(file: Path, store: ModelStore) -> None:
     rgb, bgr = load(store, f"onnx:{file}?threshold=0.3", f"onnx:{file}?order=bgr&threshold=0.4")
     assert rgb.name.startswith("onnx:tiny-") and bgr.name.startswith("onnx:tiny-") and rgb.name != bgr.name
     assert (rgb.family, rgb.far1, rgb.far01, rgb.measured_by) == ("tiny", 0.3, 0.3, "vendor")
@@ -532,7 +534,7 @@ def astronaut() -> Photo:
     return Photo(skimage.data.astronaut()[:256, 96:352])
 
 
-def test_a_photo_is_protected_from_it_and_another_one_judges(file: Path, store: ModelStore) -> None:
+def test_a_photo_is_protected_from_an_onnx_model_and_another_one_judges(file: Path, store: ModelStore) -> None:
     judge = save(recogniser(more=STRANGE), file.parent / "judge.onnx")
     names = (f"onnx:{file}?threshold=0.9", f"onnx:{judge}?threshold=0.9&range=0..255")
     result = protect(ProtectRequest(astronaut(), recognisers=names, steps=4, device="cpu"), store=store)
@@ -544,7 +546,7 @@ def test_a_photo_is_protected_from_it_and_another_one_judges(file: Path, store: 
     assert "nothing-left-to-hold-out" not in {warning.code for warning in result.warnings}
 
 
-def test_the_one_to_hold_out_may_be_brought_too(file: Path, store: ModelStore) -> None:
+def test_an_onnx_model_may_be_held_out(file: Path, store: ModelStore) -> None:
     held_out = f"onnx:{file}?threshold=0.9"
     request = ProtectRequest(astronaut(), recognisers=("mobileface",), hold_out=held_out)
     recognisers, _ = get_recognisers(name_recognisers(request), store, CPU, WarmModels())
@@ -562,7 +564,7 @@ def test_a_judge_leaves_the_usual_recogniser_held_out_too(tmp_path: Path, store:
     assert [r.name for r in split_hold_out(recognisers, request, [])] == ["mobilenet"]
 
 
-def test_judges_alone_can_not_be_searched(tmp_path: Path, store: ModelStore) -> None:
+def test_judging_recognisers_alone_cannot_guide_a_search(tmp_path: Path, store: ModelStore) -> None:
     judge = save(recogniser(more=STRANGE), tmp_path / "judge.onnx")
     request = ProtectRequest(astronaut(), recognisers=(f"onnx:{judge}?threshold=0.9",))
     recognisers = load(store, *request.recognisers)
@@ -570,7 +572,7 @@ def test_judges_alone_can_not_be_searched(tmp_path: Path, store: ModelStore) -> 
         split_hold_out(recognisers, request, [])
 
 
-def test_check_compares_with_it_too(file: Path, store: ModelStore) -> None:
+def test_check_compares_with_an_onnx_model_too(file: Path, store: ModelStore) -> None:
     names = ("mobileface", f"onnx:{file}?threshold=0.9")
     (face,) = check(astronaut(), astronaut(), store=store, device="cpu", recognisers=names)
     assert [s.family for s in face.similarities] == ["mobileface", "tiny"]
@@ -584,7 +586,7 @@ def command(store: ModelStore, *arguments: str) -> tuple[int, str]:
     return result.exit_code, result.output
 
 
-def test_the_command_measures_its_thresholds_for_later_runs(
+def test_the_command_measures_thresholds_of_an_onnx_model_for_later_runs(
     file: Path, store: ModelStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     faces = tmp_path / "faces"
@@ -621,7 +623,7 @@ def test_the_command_measures_its_thresholds_for_later_runs(
     ],
 )
 @pytest.mark.parametrize("option", ["--recogniser", "--hold-out"])
-def test_a_name_without_meaning_is_refused_before_any_photo_is_read(
+def test_an_invalid_name_is_refused_before_any_photo_is_read(
     name: str, code: str, option: str, file: Path, store: ModelStore, tmp_path: Path
 ) -> None:
     Image.fromarray(skimage.data.astronaut()).save(tmp_path / "a.png")
@@ -634,7 +636,7 @@ def test_options_in_the_name_describe_the_models_input(file: Path) -> None:
     assert parse_user_recogniser(name) == OnnxName(name, file, OnnxInput(96, 0.0, 255.0, "bgr"), 0.9, 0.3)
 
 
-def test_it_is_placed_on_a_device_like_those_that_ship(
+def test_an_onnx_model_is_placed_on_a_device_like_the_shipped_ones(
     file: Path, store: ModelStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     placed: list[torch.device] = []

@@ -21,7 +21,7 @@ from c2p_core.models.manifest import Default
 from c2p_core.models.store import ModelStore
 from c2p_core.profiles import choose_profile
 from c2p_core.recognition import list_recognisers, load_recognisers
-from c2p_core.recognition.impostors import Impostors, group_photos_by_person, save_own_thresholds
+from c2p_core.recognition.impostors import ENOUGH, Impostors, group_photos_by_person, save_own_thresholds
 from c2p_core.recognition.thresholds import Thresholds, choose_limits
 from tests.error_assertions import raising, sentence
 from tests.toy_recogniser_files import DEFAULT, install_toy, list_toy
@@ -36,7 +36,7 @@ def models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return install_toy(tmp_path, monkeypatch)
 
 
-def test_a_photo_is_protected_from_it_with_one_warning_that_it_is_unmeasured(models: Path) -> None:
+def test_a_photo_is_protected_from_an_added_recogniser_with_one_warning_that_it_is_unmeasured(models: Path) -> None:
     store, warm, photo = ModelStore(models, offline=True), WarmModels(), Photo(skimage.data.astronaut())
     request = ProtectRequest(photo, recognisers=("mobileface", "toy"), hold_out="mobileface", steps=6, device="cpu")
     result = protect(request, store=store, warm=warm)
@@ -62,7 +62,7 @@ def test_decoys_without_its_embedding_are_used_for_the_others_with_a_warning(mod
     assert [w.code for w in result.warnings].count("recogniser-without-decoys") == 1
 
 
-def test_check_uses_it(models: Path) -> None:
+def test_check_uses_an_added_recogniser(models: Path) -> None:
     photo, messages = Photo(skimage.data.astronaut()), list[Message]()
     (face,) = check(photo, photo, store=ModelStore(models, offline=True), device="cpu", warnings=messages)
     assert face.similarities[-1].recogniser == "toy"
@@ -72,7 +72,7 @@ def test_check_uses_it(models: Path) -> None:
 RESEARCH = f'{DEFAULT}\nuse = "research"'
 
 
-def test_one_for_research_only_is_never_used_unless_it_is_named(models: Path) -> None:
+def test_a_research_only_recogniser_is_used_only_by_name(models: Path) -> None:
     list_toy(models, extra=RESEARCH)
     photo, messages = Photo(skimage.data.astronaut()), list[Message]()
     store, warm = ModelStore(models, offline=True), WarmModels()
@@ -95,7 +95,7 @@ def test_a_report_mentions_research_only_models(models: Path, extra: str, told: 
     assert ("research-models-used" in {warning["code"] for warning in reported}) == told
 
 
-def test_it_is_listed_last_by_library_and_command(models: Path) -> None:
+def test_an_added_recogniser_is_listed_last_by_library_and_command(models: Path) -> None:
     assert list_recognisers(ModelStore(models))[-2:] == ("mobilenet", "toy")
     listed = CliRunner().invoke(cli.c2p, ["--models", str(models), "models", "list", "--json"]).output
     assert json.loads(listed)[-1]["module"] == "toy_recogniser"
@@ -109,7 +109,7 @@ def test_a_network_that_loads_its_own_weights_needs_no_file(models: Path) -> Non
     assert [r.name for r in load_recognisers(["toy"], store, CPU)] == ["toy"]
 
 
-def test_it_is_left_out_with_a_warning_without_any_threshold(models: Path) -> None:
+def test_without_any_threshold_an_added_recogniser_is_left_out_with_a_warning(models: Path) -> None:
     list_toy(models, extra="")
     warnings: list[Message] = []
     recognisers = load_recognisers("auto", ModelStore(models, offline=True), CPU, warnings)
@@ -239,7 +239,7 @@ def test_pairs_of_the_same_person_are_left_out(models: Path, tmp_path: Path) -> 
     assert table["recognisers"]["toy"]["far1"] is None
 
 
-def test_thresholds_of_one_for_research_only_say_so(models: Path, tmp_path: Path) -> None:
+def test_measuring_a_research_only_recogniser_gives_a_warning(models: Path, tmp_path: Path) -> None:
     list_toy(models, extra=RESEARCH)
     photos(tmp_path / "people", "anna.png", "bob.png")
     warnings = json.loads(thresholds(models, tmp_path / "people", "--json")[1])["warnings"]
@@ -252,10 +252,17 @@ def test_thresholds_of_one_for_research_only_say_so(models: Path, tmp_path: Path
 def test_unidentified_faces_count_as_different_people(models: Path, tmp_path: Path) -> None:
     photos(tmp_path / "faces", "a.png", "b.png", "c.png")
     (tmp_path / "faces" / "d.png").write_bytes(b"no picture")
-    code, output = thresholds(models, tmp_path / "faces")
-    assert code == 0
-    assert "3 pairs of different people from 3 faces (each counted as another person)" in output
-    assert "d.png" in output and "1 % 500, 0.1 % 5000" in output
+    code, output = thresholds(models, tmp_path / "faces", "--json")
+    table = json.loads(output)
+    assert (code, table["people"], table["recognisers"]["toy"]["pairs"]) == (0, None, 3)
+    assert [(warning["code"], warning["fields"]["path"]) for warning in table["warnings"]] == [
+        ("image-format-unknown", str(tmp_path / "faces" / "d.png"))
+    ]
+
+
+def test_the_table_says_how_many_pairs_a_rate_needs_if_there_are_fewer(models: Path, tmp_path: Path) -> None:
+    photos(tmp_path / "faces", "a.png", "b.png")
+    assert f"1 % {100 * ENOUGH}, 0.1 % {1000 * ENOUGH}" in thresholds(models, tmp_path / "faces")[1]
 
 
 def test_people_are_named_by_folder_or_by_file_name_without_number(tmp_path: Path) -> None:

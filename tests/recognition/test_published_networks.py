@@ -334,7 +334,7 @@ def test_code_in_a_checkpoint_is_not_run(tmp_path: Path, monkeypatch: pytest.Mon
 @pytest.mark.parametrize(
     "content", [{"state_dict": {}}, [1, 2], {"a": 3}, {"a": torch.zeros(1, dtype=torch.complex64)}]
 )
-def test_a_file_that_is_no_table_of_tensors_is_refused(content: object, tmp_path: Path) -> None:
+def test_a_file_without_a_table_of_tensors_is_refused(content: object, tmp_path: Path) -> None:
     with raising(ModelUnavailable, "checkpoint-no-network", file="other.pth"):
         load(content, tmp_path / "other.pth")
 
@@ -346,7 +346,7 @@ def test_a_tensor_that_is_larger_than_its_file_is_refused(state: State, tmp_path
         load(state, tmp_path / "few.pth")
 
 
-def test_an_archive_that_grows_when_it_is_unpacked_is_refused_and_not_unpacked(
+def test_an_archive_that_would_expand_too_much_is_refused_and_not_unpacked(
     state: State, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     torch.save(dict.fromkeys(state, torch.zeros(1 << 18)), tmp_path / "plain.pth")

@@ -163,7 +163,7 @@ def test_a_recogniser_without_decoy_embeddings_is_named_and_ignored(tmp_path: Pa
     assert torch.equal(nearest_decoy(embeddings, decoys)["mobileface"], embeddings["mobileface"])
 
 
-def test_without_any_decoys_there_is_none_to_go_to(tmp_path: Path) -> None:
+def test_without_any_decoys_there_is_no_nearest_decoy(tmp_path: Path) -> None:
     save_file({"another": torch.eye(3)}, tmp_path / "decoys.safetensors")
     decoys = load_decoys(tmp_path / "decoys.safetensors", [recogniser("dlib-resnet")], CPU)
     assert nearest_decoy({"dlib-resnet": torch.ones(2)}, decoys) == {}

@@ -188,7 +188,7 @@ def test_faces_inside_the_selection_are_told_apart(jobs: Jobs) -> None:
 
 
 @pytest.mark.parametrize("half", [0, 512])
-def test_the_largest_is_one_of_those_with_something_selected(jobs: Jobs, half: int) -> None:
+def test_the_largest_face_is_one_that_is_partly_selected(jobs: Jobs, half: int) -> None:
     pair = np.concatenate([ASTRONAUT, ASTRONAUT[:, ::-1]], 1)
     selection = np.zeros((512, 1024, 1), np.uint8)
     selection[:, half : half + 512] = 255
@@ -203,14 +203,14 @@ def test_regions_that_overlap_become_one(jobs: Jobs) -> None:
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 4000), (15, 15)])
-def test_a_layer_too_small_for_a_face_has_none(jobs: Jobs, shape: tuple[int, int]) -> None:
+def test_a_layer_too_small_for_a_face_has_no_faces(jobs: Jobs, shape: tuple[int, int]) -> None:
     tiny = np.zeros((*shape, 3), np.uint8)
     assert run(jobs, "find", [at(tiny, 0, 0)])[0]["faces"] == []
     with raising(NoFace, "layer-too-small"):
         run(jobs, "protect", [at(tiny, 0, 0)])
 
 
-def test_the_client_reduces_a_layer_as_far_as_the_search_for_faces_does() -> None:
+def test_the_client_reduces_a_layer_to_the_size_that_detection_uses() -> None:
     assert SEARCH_SIDE == detect.UPRIGHT_SIDE and SHRINK == detect.SHRINK_LIMIT
 
 
@@ -251,7 +251,7 @@ def real_worker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[worker_cli
 
 
 @pytest.mark.slow
-def test_what_comes_through_the_socket_is_what_the_library_makes_byte_for_byte(
+def test_the_worker_returns_the_librarys_result_byte_for_byte(
     real_worker: worker_client.Worker, direct: ProtectResult
 ) -> None:
     sent = worker_client.Picture("photo", 0, 0, 512, 512, 3, "u8", b"", (row.tobytes() for row in ASTRONAUT))
@@ -279,7 +279,7 @@ def test_what_comes_through_the_socket_is_what_the_library_makes_byte_for_byte(
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux" or torch.version.cuda is not None, reason="torch for CUDA alone is larger")
-def test_with_its_models_loaded_it_holds_at_most_730_mb_when_a_large_job_is_done(
+def test_with_models_loaded_the_worker_uses_at_most_730_mb_after_a_large_job(
     real_worker: worker_client.Worker, large: np.ndarray
 ) -> None:
     """Both processes right after one short job of 12 MP; docs/gimp.md has them after a session of jobs up to 50 MP."""
@@ -289,7 +289,7 @@ def test_with_its_models_loaded_it_holds_at_most_730_mb_when_a_large_job_is_done
 
 
 @pytest.mark.slow
-def test_a_face_is_protected_from_its_neighbourhood_alone(jobs: Jobs, large: np.ndarray, reduced: np.ndarray) -> None:
+def test_a_face_is_protected_using_only_its_surroundings(jobs: Jobs, large: np.ndarray, reduced: np.ndarray) -> None:
     found, _, _ = run(jobs, "find", [at(reduced, 0, 0)], full=[4000, 3000])
     part = region_of(large, found["regions"][0])
     faces = [{**found["faces"][0], "number": 7}]
@@ -318,7 +318,7 @@ def test_a_face_is_protected_from_its_neighbourhood_alone(jobs: Jobs, large: np.
 @pytest.mark.slow
 @pytest.mark.parametrize("dtype", [np.uint16, np.float32])
 @pytest.mark.parametrize("channels", [1, 2, 4])
-def test_every_kind_of_pixels_comes_back_as_it_went(jobs: Jobs, dtype: Any, channels: int) -> None:
+def test_every_kind_of_pixels_comes_back_in_its_own_format(jobs: Jobs, dtype: Any, channels: int) -> None:
     unit = ASTRONAUT[..., :1] / 255 if channels < 3 else ASTRONAUT / 255
     if channels in (2, 4):
         unit = np.concatenate([unit, np.tile(np.linspace(0, 1, 512)[None, :, None], (512, 1, 1))], 2)
@@ -334,7 +334,7 @@ def test_every_kind_of_pixels_comes_back_as_it_went(jobs: Jobs, dtype: Any, chan
 
 
 @pytest.mark.slow
-def test_the_selection_limits_the_mask_and_the_figures_are_of_what_is_seen(jobs: Jobs) -> None:
+def test_the_selection_limits_the_mask_and_the_figures_apply_to_the_visible_result(jobs: Jobs) -> None:
     selection = np.zeros((512, 512, 1), np.uint8)
     selection[:, :225] = 255
     selection[:, 225:235] = 128
@@ -403,7 +403,7 @@ def test_under_a_selection_figures_are_of_the_profile_of_the_run(
 
 
 @pytest.mark.parametrize("reason", ["the selection hides it", "the face is gone"])
-def test_a_region_that_comes_to_nothing_does_not_take_the_others_with_it(
+def test_a_region_without_a_result_does_not_affect_the_others(
     jobs: Jobs, monkeypatch: pytest.MonkeyPatch, reason: str
 ) -> None:
     sent = [at(ASTRONAUT, 0, 0, size=(100, 90)), at(ASTRONAUT, 200, 0, size=(80, 90))]
@@ -426,7 +426,7 @@ def test_a_region_that_comes_to_nothing_does_not_take_the_others_with_it(
     assert response["warnings"] == [errors.Message("not-every-face", why=errors.Message(code)).described()]
 
 
-def test_verdicts_on_other_photos_and_what_more_strength_brings_reach_the_client(
+def test_verdicts_on_other_photos_and_the_gain_from_more_strength_reach_the_client(
     jobs: Jobs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lost = Similarity("lost", "a", True, 1.0, 0.4, 0.3, 0.6, other_photos_up_to=0.45)
@@ -456,7 +456,7 @@ def test_verdicts_on_other_photos_and_what_more_strength_brings_reach_the_client
 
 
 @pytest.mark.slow
-def test_of_faces_of_one_region_those_that_are_still_there_are_protected(jobs: Jobs) -> None:
+def test_the_faces_of_a_region_that_are_still_there_are_protected(jobs: Jobs) -> None:
     photo = at(ASTRONAUT, 0, 0)
     there = run(jobs, "find", [photo])[0]["faces"][0]
     gone = {"number": 2, "box": [400, 400, 480, 480]}
@@ -466,7 +466,7 @@ def test_of_faces_of_one_region_those_that_are_still_there_are_protected(jobs: J
 
 
 @pytest.mark.slow
-def test_a_face_at_the_limit_is_not_refused_for_what_reducing_the_layer_costs(jobs: Jobs) -> None:
+def test_a_face_of_the_smallest_size_is_not_refused_because_the_layer_was_reduced(jobs: Jobs) -> None:
     side = 473  # the eyes are 40.2 px apart, in the reduced layer less
     layer = np.full((1800, 2400, 3), 90, np.uint8)
     layer[300 : 300 + side, 500 : 500 + side] = transform.resize(ASTRONAUT, (side, side), anti_aliasing=True) * 255
@@ -483,7 +483,7 @@ def test_a_face_at_the_limit_is_not_refused_for_what_reducing_the_layer_costs(jo
 
 
 @pytest.mark.slow
-def test_a_card_that_gets_full_after_the_search_costs_no_protection(
+def test_full_gpu_memory_after_the_search_does_not_lose_the_protection(
     jobs: Jobs, left_half: Picture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     similarities, asked = verify.measure_similarities, []
@@ -501,7 +501,7 @@ def test_a_card_that_gets_full_after_the_search_costs_no_protection(
 
 
 @pytest.mark.slow
-def test_layers_of_products_lie_in_order_with_their_face_and_mode(jobs: Jobs) -> None:
+def test_product_layers_are_in_order_and_have_their_face_and_mode(jobs: Jobs) -> None:
     box = run(jobs, "find", [at(ASTRONAUT, 0, 0)])[0]["faces"][0]["box"]
     faces = [{"number": 4, "box": box}]
     _, pictures, _ = run(
@@ -575,14 +575,14 @@ def rendered(jobs: Jobs, search: str, **header: Any) -> tuple[np.ndarray, np.nda
     return before.pixels.astype(int), after.pixels.astype(int)
 
 
-def test_a_search_that_is_applied_as_it_was_found_is_what_protect_makes(jobs: Jobs, kept: dict[str, Any]) -> None:
+def test_applying_a_search_in_full_gives_the_result_of_protect(jobs: Jobs, kept: dict[str, Any]) -> None:
     applied, pictures, _ = run(jobs, "apply", [], search=kept["search"])
     response, whole, _ = run(jobs, "protect", [at(ASTRONAUT, 0, 0)], **LOOK)
     assert np.array_equal(pasted(ASTRONAUT, pictures), pasted(ASTRONAUT, whole))
     assert applied["settings"] == response["settings"] and applied["faces"][0]["similarities"]
 
 
-def test_an_amount_in_a_run_is_the_same_amount_of_its_search(jobs: Jobs, kept: dict[str, Any]) -> None:
+def test_an_amount_in_a_run_equals_applying_that_amount_of_its_search(jobs: Jobs, kept: dict[str, Any]) -> None:
     amounts = {"amount": 0.5, "makeup": 0.8}
     applied, pictures, _ = run(jobs, "apply", [], search=kept["search"], **amounts)
     response, whole, _ = run(jobs, "protect", [at(ASTRONAUT, 0, 0)], **LOOK, **amounts)
@@ -590,7 +590,7 @@ def test_an_amount_in_a_run_is_the_same_amount_of_its_search(jobs: Jobs, kept: d
     assert response["settings"] == applied["settings"] and response["settings"].items() >= amounts.items()
 
 
-def test_what_is_drawn_is_what_is_applied(jobs: Jobs, kept: dict[str, Any]) -> None:
+def test_a_drawing_equals_the_applied_result(jobs: Jobs, kept: dict[str, Any]) -> None:
     x, y, width, height = AREA
     part = slice(y, y + height), slice(x, x + width)
     for amounts in ({}, {"amount": 0.5}, {"makeup": 0.0}):
@@ -600,7 +600,7 @@ def test_what_is_drawn_is_what_is_applied(jobs: Jobs, kept: dict[str, Any]) -> N
         assert np.abs(after - pasted(ASTRONAUT, pictures)[part]).mean() < 0.1
 
 
-def test_more_of_an_amount_changes_more_and_none_changes_nothing(jobs: Jobs, kept: dict[str, Any]) -> None:
+def test_a_larger_amount_changes_more_and_zero_changes_nothing(jobs: Jobs, kept: dict[str, Any]) -> None:
     changes = []
     for amount in (0.0, 0.4, 0.8, 1.2):
         before, after = rendered(jobs, kept["search"], amount=amount)
@@ -608,14 +608,14 @@ def test_more_of_an_amount_changes_more_and_none_changes_nothing(jobs: Jobs, kep
     assert changes[0] == 0.0 and changes == sorted(set(changes))
 
 
-def test_a_part_that_is_drawn_smaller_shows_the_same(jobs: Jobs, kept: dict[str, Any]) -> None:
+def test_a_part_drawn_at_a_smaller_size_shows_the_same(jobs: Jobs, kept: dict[str, Any]) -> None:
     _, after = rendered(jobs, kept["search"])
     _, small = rendered(jobs, kept["search"], size=[45, 55])
     assert small.shape == (55, 45, 3)
     assert np.abs(small - after.reshape(55, 2, 45, 2, 3).mean((1, 3))).mean() < 3
 
 
-def test_recognisers_are_asked_anew_for_every_amount(jobs: Jobs, kept: dict[str, Any]) -> None:
+def test_similarities_are_measured_anew_for_every_amount(jobs: Jobs, kept: dict[str, Any]) -> None:
     def alike(**amounts: float) -> np.ndarray:
         response, _, _ = run(jobs, "measure", [], search=kept["search"], **amounts)
         return np.array([row["after"] for row in response["faces"][0]["similarities"]])
@@ -627,14 +627,14 @@ def test_recognisers_are_asked_anew_for_every_amount(jobs: Jobs, kept: dict[str,
     assert alike() == pytest.approx([row["after"] for row in applied["faces"][0]["similarities"]], abs=0.02)
 
 
-def test_what_is_not_selected_stays_as_it_is_in_what_is_drawn(jobs: Jobs, left_half: Picture) -> None:
+def test_unselected_pixels_are_unchanged_in_a_drawing(jobs: Jobs, left_half: Picture) -> None:
     response, _, _ = run(jobs, "search", [at(ASTRONAUT, 0, 0), left_half], **LOOK)
     before, after = rendered(jobs, response["search"])
     changed = (before != after).any(2)
     assert changed[:, : 225 - AREA[0]].any() and not changed[:, 225 - AREA[0] :].any()
 
 
-def test_a_search_outlives_a_card_that_gets_full_and_goes_on_on_the_processor(
+def test_a_search_survives_full_gpu_memory_and_continues_on_the_processor(
     jobs: Jobs, kept: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     find, embed, card = pipeline.find_direction, verify.embed_face, torch.device("cuda")
@@ -665,7 +665,7 @@ def test_a_search_outlives_a_card_that_gets_full_and_goes_on_on_the_processor(
     assert as_found[0] == as_found[1] and pictures
 
 
-def test_a_search_that_was_dropped_is_not_kept(jobs: Jobs) -> None:
+def test_a_dropped_search_is_gone(jobs: Jobs) -> None:
     search = run(jobs, "search", [at(ASTRONAUT, 0, 0)], **LOOK)[0]["search"]
     run(jobs, "drop", [], searches=[search])
     for kind in ("render", "measure", "apply"):
@@ -674,7 +674,7 @@ def test_a_search_that_was_dropped_is_not_kept(jobs: Jobs) -> None:
 
 
 @pytest.mark.slow
-def test_two_looks_for_a_large_photo_are_not_two_large_photos(
+def test_two_searches_of_a_large_photo_count_its_pixels_once(
     jobs: Jobs, large: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     deep = large.astype(np.uint16) * np.uint16(257)
@@ -685,19 +685,19 @@ def test_two_looks_for_a_large_photo_are_not_two_large_photos(
     run(jobs, "drop", [], searches=[first, second])
 
 
-def test_a_part_outside_of_what_was_searched_is_refused(jobs: Jobs, kept: dict[str, Any]) -> None:
+def test_a_part_outside_the_searched_regions_is_refused(jobs: Jobs, kept: dict[str, Any]) -> None:
     with raising(BadRequest, "area-outside-regions"):
         run(jobs, "render", [], search=kept["search"], area=[600, 600, 50, 50])
 
 
-def test_the_photo_is_shown_with_its_faces_where_that_is_wanted(jobs: Jobs) -> None:
+def test_the_photo_is_shown_with_its_faces_on_request(jobs: Jobs) -> None:
     _, (preview,), _ = run(jobs, "find", [at(ASTRONAUT, 0, 0)], show=[256, 300])
     assert preview.name == "shown" and preview.pixels.shape == (256, 256, 3)
     assert np.abs(preview.pixels - ASTRONAUT.reshape(256, 2, 256, 2, 3).mean((1, 3))).mean() < 3
 
 
 @pytest.mark.slow
-def test_settings_tell_all_that_decided_the_result(jobs: Jobs) -> None:
+def test_settings_contain_everything_that_determined_the_result(jobs: Jobs) -> None:
     response, _, _ = run(jobs, "protect", [at(ASTRONAUT, 0, 0)], steps=1, strength=0.4, prompt="red lipstick", seed=5)
     settings = response["settings"]
     wanted = {"prompt": "red lipstick", "strength": 0.4, "mode": "dodge", "prior": "makeup", "steps": 1, "seed": 5}
@@ -713,7 +713,7 @@ def test_settings_tell_all_that_decided_the_result(jobs: Jobs) -> None:
 @pytest.mark.parametrize(
     ("header", "kept"), [({}, True), ({"keep_expression": True}, True), ({"keep_expression": False}, False)]
 )
-def test_the_expression_is_kept_unless_the_header_says_otherwise_and_the_settings_tell(
+def test_the_expression_is_kept_unless_the_header_says_otherwise_and_the_settings_record_it(
     jobs: Jobs, monkeypatch: pytest.MonkeyPatch, header: dict[str, Any], kept: bool
 ) -> None:
     asked: list[bool] = []
@@ -731,7 +731,7 @@ def test_the_expression_is_kept_unless_the_header_says_otherwise_and_the_setting
 @pytest.mark.parametrize(
     ("header", "locks"), [({}, ()), ({"locks": []}, ()), ({"locks": ["nose", "brows", "nose"]}, ("brows", "nose"))]
 )
-def test_locks_reach_the_search_and_the_settings_tell(
+def test_locks_reach_the_search_and_are_recorded_in_the_settings(
     jobs: Jobs, monkeypatch: pytest.MonkeyPatch, header: dict[str, Any], locks: tuple[str, ...]
 ) -> None:
     asked: list[tuple[str, ...]] = []
@@ -773,17 +773,17 @@ def test_locks_reach_the_search_and_the_settings_tell(
         ({"locks": ["nose"] * 5}, "setting-unclear"),
     ],
 )
-def test_a_header_without_meaning_is_refused(jobs: Jobs, wrong: dict[str, Any], code: str) -> None:
+def test_an_invalid_header_is_refused(jobs: Jobs, wrong: dict[str, Any], code: str) -> None:
     with raising(BadRequest, code):
         run(jobs, "protect", [at(ASTRONAUT, 0, 0)], **wrong)
 
 
-def test_a_face_that_is_not_there_any_more_is_said_so(jobs: Jobs) -> None:
+def test_a_face_that_is_no_longer_there_is_reported(jobs: Jobs) -> None:
     with raising(NoFace, "face-gone"):
         run(jobs, "protect", [at(ASTRONAUT, 0, 0)], faces=[{"number": 1, "box": [400, 400, 480, 480]}])
 
 
-def test_pictures_that_do_not_belong_together_are_refused(jobs: Jobs) -> None:
+def test_pictures_that_do_not_fit_together_are_refused(jobs: Jobs) -> None:
     photo = at(ASTRONAUT, 0, 0)
     narrow = np.zeros((512, 500, 1), np.uint8)
     for sent, code in (
@@ -800,7 +800,7 @@ def test_pictures_that_do_not_belong_together_are_refused(jobs: Jobs) -> None:
 # Check
 
 
-def test_check_says_what_the_library_says(jobs: Jobs, store: ModelStore) -> None:
+def test_check_returns_the_librarys_figures(jobs: Jobs, store: ModelStore) -> None:
     darker = (ASTRONAUT * 0.8).astype(np.uint8)
     sent = [at(ASTRONAUT, 0, 0, "original"), at(darker, 0, 0, "current")]
     response, _, _ = run(jobs, "check", sent, upload=True)
@@ -814,7 +814,7 @@ def test_check_says_what_the_library_says(jobs: Jobs, store: ModelStore) -> None
     assert 0 < max(differences) < 0.2
 
 
-def test_a_check_of_regions_counts_in_layer_pixels_and_the_clients_numbers(jobs: Jobs) -> None:
+def test_a_check_of_regions_uses_layer_pixels_and_the_clients_numbers(jobs: Jobs) -> None:
     box = run(jobs, "find", [at(ASTRONAUT, 0, 0)])[0]["faces"][0]["box"]
     darker = (ASTRONAUT * 0.9).astype(np.uint8)
     sent = [at(ASTRONAUT, 100, 20, "original", (260, 220)), at(darker, 100, 20, "current", (260, 220))]
@@ -841,7 +841,7 @@ def test_models_are_listed_with_licence_and_size(jobs: Jobs) -> None:
     assert description["parts"] == ["brows", "mouth", "nose", "jaw"]
 
 
-def test_on_a_full_card_the_worker_gets_ready_with_the_processor(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_with_a_full_card_the_worker_starts_on_the_processor(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
 
     def full(store: ModelStore, device: str, warm: loaded.WarmModels) -> None:
@@ -861,20 +861,20 @@ def bare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Jobs:
     return Jobs(ModelStore(tmp_path / "fetched", offline=True))
 
 
-def test_a_missing_model_is_offered_and_not_fetched_behind_the_users_back(bare: Jobs, tmp_path: Path) -> None:
+def test_a_missing_model_is_offered_and_not_fetched_unasked(bare: Jobs, tmp_path: Path) -> None:
     missing = {entry["name"]: entry for entry in run(bare, "models", [])[0]["missing"]}
     assert missing.keys() == {"one", "two"}
     assert missing["one"]["can_be_fetched"] and missing["one"]["size"] == SIZE
     assert not (tmp_path / "fetched").exists()
 
 
-def test_a_damaged_model_is_offered_as_a_missing_one(bare: Jobs, tmp_path: Path) -> None:
+def test_a_damaged_model_is_offered_like_a_missing_one(bare: Jobs, tmp_path: Path) -> None:
     (tmp_path / "fetched/one").mkdir(parents=True)
     (tmp_path / "fetched/one/one.bin").write_bytes(bytes(SIZE))
     assert "one" in {entry["name"] for entry in run(bare, "models", [])[0]["missing"]}
 
 
-def test_fetching_all_leaves_out_what_only_an_installation_brings(bare: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fetching_all_skips_models_that_only_an_installation_has(bare: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
     fetched: list[str] = []
     monkeypatch.setattr(ModelStore, "is_intact", lambda self, name: name not in ("face-mesh", "one"))
     monkeypatch.setattr(ModelStore, "fetch", lambda self, name, progress: fetched.append(name))
@@ -887,7 +887,7 @@ def test_fetching_all_leaves_out_what_only_an_installation_brings(bare: Jobs, mo
 
 
 @pytest.mark.parametrize("name", ["e4e-ffhq", "clip-openai", "ir152"])
-def test_a_model_whose_licence_is_to_be_accepted_is_not_fetched_by_the_worker(
+def test_a_model_whose_licence_must_be_accepted_is_not_fetched_by_the_worker(
     name: str, bare: Jobs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ModelStore, "fetch", lambda *_: pytest.fail("something was fetched"))
@@ -903,7 +903,7 @@ def test_every_word_of_every_preset_is_known() -> None:
 # The mask
 
 
-def test_the_mask_has_no_speckles_where_pixels_happened_to_keep_their_value() -> None:
+def test_the_mask_has_no_holes_where_pixels_happened_to_keep_their_value() -> None:
     before = np.zeros((60, 60, 3), np.uint8)
     after = before.copy()
     after[20:40, 20:40] = 9
@@ -917,7 +917,7 @@ def test_the_mask_has_no_speckles_where_pixels_happened_to_keep_their_value() ->
     assert pack_result(Picture("photo", 0, 0, before), replace(result, photo=Photo(before)), None, {}) == []
 
 
-def test_figures_of_what_the_selection_leaves_are_of_the_recognisers_that_were_asked() -> None:
+def test_figures_under_a_selection_are_those_of_the_requested_recognisers() -> None:
     box = (20.0, 20.0, 40.0, 40.0)
     asked, other = (Similarity(name, name, False, 1.0, 0.1, 0.3, 0.4) for name in ("asked", "other"))
     seen = FaceReport(1, box, 10.0, similarities=(replace(asked, after=0.2), other))
@@ -926,7 +926,7 @@ def test_figures_of_what_the_selection_leaves_are_of_the_recognisers_that_were_a
 
 
 @pytest.mark.slow
-def test_previews_begin_with_the_face_as_it_is(store: ModelStore) -> None:
+def test_previews_start_from_the_current_face(store: ModelStore) -> None:
     seen: list[Preview] = []
     pipeline.protect(ProtectRequest(Photo(ASTRONAUT), steps=STEPS), store=store, preview=seen.append)
     assert [preview.step for preview in seen] == [0, STEPS]

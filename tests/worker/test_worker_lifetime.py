@@ -92,7 +92,7 @@ def test_the_worker_shares_nothing_with_the_plug_in_that_started_it(
     os.close(ours)
 
 
-def test_of_two_that_start_at_once_one_serves_both(make_location: MakeLocation) -> None:
+def test_of_two_workers_started_at_once_one_serves_both_clients(make_location: MakeLocation) -> None:
     location = make_location()
     pids: list[int] = []
 
@@ -121,7 +121,7 @@ def test_only_the_user_may_enter_the_folder_and_open_the_socket(make_location: M
         assert stat.S_IMODE((log / "worker.log").stat().st_mode) == 0o600
 
 
-def test_an_endpoint_that_others_could_have_written_is_not_believed(make_location: MakeLocation) -> None:
+def test_an_endpoint_file_that_others_could_have_written_is_not_trusted(make_location: MakeLocation) -> None:
     location = make_location()
     with worker_client.connect(location=location):
         assert read_endpoint(location.run_folder) is not None
@@ -160,7 +160,7 @@ def test_a_socket_whose_temporary_folder_was_cleaned_away_can_be_closed(tmp_path
     listener.close()
 
 
-def test_loopback_tcp_serves_who_knows_the_token(make_location: MakeLocation) -> None:
+def test_loopback_tcp_serves_clients_that_know_the_token(make_location: MakeLocation) -> None:
     location = make_location("--tcp")
     with worker_client.connect(location=location) as worker:
         endpoint = read_endpoint(location.run_folder)
@@ -171,7 +171,7 @@ def test_loopback_tcp_serves_who_knows_the_token(make_location: MakeLocation) ->
 
 
 @pytest.mark.parametrize("when", ["idle", "working", "waiting for its turn"])
-def test_when_the_worker_is_killed_the_user_reads_one_sentence_and_the_next_call_starts_another(
+def test_a_killed_worker_is_reported_in_one_sentence_and_the_next_call_starts_another(
     make_location: MakeLocation, when: str
 ) -> None:
     location = make_location()
@@ -194,7 +194,7 @@ def test_when_the_worker_is_killed_the_user_reads_one_sentence_and_the_next_call
 
 
 @pytest.mark.slow
-def test_killed_at_any_moment_it_leaves_nothing_that_stops_the_next(make_location: MakeLocation) -> None:
+def test_a_worker_killed_at_any_moment_leaves_nothing_that_stops_the_next(make_location: MakeLocation) -> None:
     location = make_location()
     for delay in (0.0, 0.05, 0.15, 0.3, 0.45, 0.6):
         process = start(location)
@@ -220,7 +220,7 @@ def test_a_stale_socket_and_endpoint_are_replaced(make_location: MakeLocation) -
         assert worker.hello["pid"] != first
 
 
-def test_how_fast_each_prior_was_is_told_to_the_next_client_even_after_a_restart(make_location: MakeLocation) -> None:
+def test_the_speed_of_each_prior_is_sent_to_the_next_client_even_after_a_restart(make_location: MakeLocation) -> None:
     location = make_location()
     with worker_client.connect(location=location) as worker:
         assert worker.hello["seconds_per_face"] == {}
@@ -231,7 +231,7 @@ def test_how_fast_each_prior_was_is_told_to_the_next_client_even_after_a_restart
         assert worker.hello["seconds_per_face"] == {"makeup": 12.5, "stylegan2": 80}
 
 
-def test_only_priors_whose_weights_are_there_are_offered_at_each_hello(make_location: MakeLocation) -> None:
+def test_each_hello_offers_only_priors_whose_weights_are_present(make_location: MakeLocation) -> None:
     location = make_location()
     with worker_client.connect(location=location) as worker:
         assert worker.hello["priors"] == ["makeup", "stylegan2"] and worker.hello["missing_priors"] == {}
@@ -244,14 +244,14 @@ def test_only_priors_whose_weights_are_there_are_offered_at_each_hello(make_loca
         assert (missing["code"], missing["fields"]["missing"]) == ("checkpoint-alone", "encoder")
 
 
-def test_a_disk_that_takes_nothing_costs_no_result(make_location: MakeLocation) -> None:
+def test_a_full_disk_does_not_lose_the_result(make_location: MakeLocation) -> None:
     location = make_location()
     with worker_client.connect(location=location) as worker:
         (Path(location.run_folder) / "speed.json").mkdir()
         assert ask(worker, speed=12.5, prior="makeup").kind == "result"
 
 
-def test_it_ends_when_nobody_needs_it(make_location: MakeLocation) -> None:
+def test_an_idle_worker_ends(make_location: MakeLocation) -> None:
     location = make_location("--idle", "0.5")
     with worker_client.connect(location=location) as worker:
         ask(worker)
@@ -262,7 +262,7 @@ def test_it_ends_when_nobody_needs_it(make_location: MakeLocation) -> None:
 
 
 @pytest.mark.parametrize(("asked", "waits"), [(None, 600.0), ("5", 5.0)])
-def test_the_environment_says_how_long_a_worker_waits(
+def test_an_environment_variable_sets_how_long_an_idle_worker_stays(
     monkeypatch: pytest.MonkeyPatch, asked: str | None, waits: float
 ) -> None:
     seen = []
@@ -274,7 +274,7 @@ def test_the_environment_says_how_long_a_worker_waits(
     assert seen == [waits]
 
 
-def test_with_a_client_connected_it_drops_its_models_and_stays(make_location: MakeLocation) -> None:
+def test_with_a_client_connected_an_idle_worker_unloads_its_models_and_stays(make_location: MakeLocation) -> None:
     location = make_location("--idle", "0.5")
     with worker_client.connect(location=location) as worker:
         ask(worker)
@@ -282,14 +282,14 @@ def test_with_a_client_connected_it_drops_its_models_and_stays(make_location: Ma
         assert ask(worker, text="awake").header["said"] == "awake"
 
 
-def test_it_drops_its_models_earlier_when_memory_is_short(make_location: MakeLocation) -> None:
+def test_an_idle_worker_unloads_its_models_earlier_when_memory_is_low(make_location: MakeLocation) -> None:
     location = make_location(tune={"_LOW_MEMORY": 1 << 60, "_LOW_MEMORY_IDLE_SECONDS": 0.3})
     with worker_client.connect(location=location) as worker:
         ask(worker)
         until(lambda: not status(worker)["computing"])
 
 
-def test_it_stops_on_request_and_cancels_what_it_does(make_location: MakeLocation) -> None:
+def test_a_worker_stops_on_request_and_cancels_its_job(make_location: MakeLocation) -> None:
     location = make_location()
     with worker_client.connect(location=location) as worker:
         processes = family(location)
@@ -301,7 +301,7 @@ def test_it_stops_on_request_and_cancels_what_it_does(make_location: MakeLocatio
     assert worker_client.stop(location) is False
 
 
-def test_a_signal_ends_it_cleanly(make_location: MakeLocation) -> None:
+def test_a_signal_ends_a_worker_cleanly(make_location: MakeLocation) -> None:
     location = make_location()
     with worker_client.connect(location=location):
         processes = family(location)
@@ -310,7 +310,7 @@ def test_a_signal_ends_it_cleanly(make_location: MakeLocation) -> None:
     assert read_endpoint(location.run_folder) is None
 
 
-def test_the_command_line_asks_and_stops_it(make_location: MakeLocation) -> None:
+def test_the_command_line_shows_its_status_and_stops_it(make_location: MakeLocation) -> None:
     location = make_location()
     folder = Path(location.run_folder)
     with raising(control.NoWorker, "no-worker"):
@@ -348,7 +348,7 @@ def test_a_hung_worker_whose_queue_is_full_is_not_waited_for(tmp_path: Path, mon
             control.status(tmp_path)
 
 
-def test_the_client_stops_one_that_hangs_too_and_says_so(
+def test_the_client_also_stops_a_hung_worker_and_reports_it(
     make_location: MakeLocation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(client, "ANSWER_SECONDS", 0.3)
@@ -362,7 +362,7 @@ def test_the_client_stops_one_that_hangs_too_and_says_so(
     assert worker_client.stop(location) is False
 
 
-def test_where_a_killed_one_left_its_endpoint_none_runs(make_location: MakeLocation) -> None:
+def test_an_endpoint_left_by_a_killed_worker_counts_as_none_running(make_location: MakeLocation) -> None:
     location = make_location()
     with worker_client.connect(location=location):
         os.kill(pid(location), signal.SIGKILL)
@@ -371,7 +371,7 @@ def test_where_a_killed_one_left_its_endpoint_none_runs(make_location: MakeLocat
     assert worker_client.stop(location) is False
 
 
-def test_one_that_hangs_and_can_not_be_ended_is_a_problem(
+def test_a_hung_worker_that_cannot_be_ended_is_reported(
     make_location: MakeLocation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(client, "ANSWER_SECONDS", 0.3)
@@ -385,7 +385,7 @@ def test_one_that_hangs_and_can_not_be_ended_is_a_problem(
 
 
 @pytest.mark.slow
-def test_while_a_job_waits_for_a_new_worker_the_host_may_breathe(make_location: MakeLocation) -> None:
+def test_a_job_that_waits_for_a_new_worker_lets_the_host_process_its_events(make_location: MakeLocation) -> None:
     location = make_location("--slow")
     waited: list[float] = []
     with worker_client.connect(waited.append, location=location) as worker:
@@ -405,7 +405,7 @@ def test_a_worker_of_another_version_is_refused(make_location: MakeLocation) -> 
             worker_client.connect(location=location)
 
 
-def test_something_else_behind_the_socket_gets_no_picture(make_location: MakeLocation) -> None:
+def test_another_program_behind_the_socket_gets_no_picture(make_location: MakeLocation) -> None:
     location = make_location()
     with worker_client.connect(location=location):
         path = Path(location.run_folder) / "worker.json"
@@ -415,7 +415,7 @@ def test_something_else_behind_the_socket_gets_no_picture(make_location: MakeLoc
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a Unix socket")
-def test_the_command_line_reads_no_pixels_from_who_has_proved_nothing(tmp_path: Path) -> None:
+def test_the_command_line_reads_no_pixels_from_an_unauthenticated_worker(tmp_path: Path) -> None:
     path = str(tmp_path / "s")
     pixels = protocol.pack({"challenge": "00"}, [protocol.Picture("p", 0, 0, np.zeros((9, 9, 3), np.uint8))])
     with socket.socket(socket.AF_UNIX) as stranger:
@@ -447,21 +447,21 @@ def test_the_command_line_reads_no_pixels_from_who_has_proved_nothing(tmp_path: 
         ),
     ],
 )
-def test_a_worker_that_can_not_start_says_why(
+def test_a_worker_that_cannot_start_says_why(
     tmp_path: Path, command: list[str], code: str, name: str, words: str
 ) -> None:
     with raising(WorkerProblem, code, **{name: re.compile(words)}):
         worker_client.connect(location=WorkerLocation("test", command, str(tmp_path / "run"), {}))
 
 
-def test_a_worker_that_can_not_compute_says_why_and_tries_again(make_location: MakeLocation) -> None:
+def test_a_worker_that_cannot_compute_says_why_and_tries_again(make_location: MakeLocation) -> None:
     location = make_location("--broken")
     for _ in range(2):
         with raising(WorkerProblem, "worker-cannot-compute", why=re.compile("No module named torch")):
             worker_client.connect(location=location)
 
 
-def test_who_gives_up_waiting_leaves_no_trace(make_location: MakeLocation) -> None:
+def test_a_client_that_gives_up_waiting_leaves_no_trace(make_location: MakeLocation) -> None:
     location = make_location()
 
     def give_up(seconds: float) -> None:
@@ -473,7 +473,7 @@ def test_who_gives_up_waiting_leaves_no_trace(make_location: MakeLocation) -> No
         assert status(worker)["connections"] == 1
 
 
-def test_the_log_begins_a_new_file_before_it_grows_too_large(tmp_path: Path) -> None:
+def test_the_log_is_rotated_before_it_grows_too_large(tmp_path: Path) -> None:
     path = open_log(tmp_path)
     try:
         for _ in range(400):
@@ -522,7 +522,7 @@ def test_a_second_worker_in_the_same_folder_does_not_start(make_location: MakeLo
         assert second.returncode == 0 and "another one runs" in second.stderr
 
 
-def test_the_command_line_promises_nothing_while_another_worker_serves(
+def test_the_command_line_does_not_claim_to_serve_while_another_worker_does(
     make_location: MakeLocation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     location = make_location()
@@ -543,7 +543,7 @@ def test_the_command_line_says_when_plug_ins_can_use_it(tmp_path: Path, monkeypa
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there a current folder can't be deleted")
-def test_a_worker_that_is_started_in_a_folder_that_is_gone_works_in_one_that_is_there(
+def test_a_worker_started_in_a_deleted_folder_moves_to_one_that_exists(
     make_location: MakeLocation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     location = make_location()

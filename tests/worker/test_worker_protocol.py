@@ -66,7 +66,7 @@ def arrays(draw: st.DrawFn) -> np.ndarray:
 
 @SETTINGS
 @given(headers, st.lists(arrays(), max_size=3), st.binary(max_size=20))
-def test_what_the_worker_says_the_client_hears(header: dict[str, Any], made: list[np.ndarray], icc: bytes) -> None:
+def test_the_client_reads_what_the_worker_writes(header: dict[str, Any], made: list[np.ndarray], icc: bytes) -> None:
     stream = Bytes()
     sent = [worker.Picture("photo", 3, -4, pixels, icc or None, {"mode": "normal"}) for pixels in made]
     worker.write(stream, worker.pack(header, sent))
@@ -80,7 +80,7 @@ def test_what_the_worker_says_the_client_hears(header: dict[str, Any], made: lis
 
 @SETTINGS
 @given(headers, st.lists(arrays(), max_size=3), st.binary(max_size=20))
-def test_what_the_client_says_the_worker_hears(header: dict[str, Any], made: list[np.ndarray], icc: bytes) -> None:
+def test_the_worker_reads_what_the_client_writes(header: dict[str, Any], made: list[np.ndarray], icc: bytes) -> None:
     stream = Bytes()
     depths = {np.dtype(dtype): name for name, dtype in DTYPES.items()}
     sent = [
@@ -129,14 +129,14 @@ messages = st.one_of(
 
 @SETTINGS
 @given(messages)
-def test_any_bytes_are_a_message_or_an_error_for_the_worker(data: bytes) -> None:
+def test_any_bytes_give_the_worker_a_message_or_an_error(data: bytes) -> None:
     with contextlib.suppress(client.ProtocolError, client.StreamClosed):
         worker.unpack(worker.read(Bytes(data)))
 
 
 @SETTINGS
 @given(messages)
-def test_any_bytes_are_a_message_or_an_error_for_the_client(data: bytes) -> None:
+def test_any_bytes_give_the_client_a_message_or_an_error(data: bytes) -> None:
     with contextlib.suppress(client.ProtocolError, client.StreamClosed):
         client.read_message(Bytes(data))
 
@@ -151,7 +151,7 @@ keys = ["prompt", "strength", "steps", "full", "faces", "choose", "fetch", "uplo
         json_values | st.lists(st.fixed_dictionaries({"number": json_values, "box": json_values}), max_size=2),
     )
 )
-def test_any_header_is_understood_or_refused_in_words(header: dict[str, Any]) -> None:
+def test_any_header_is_understood_or_refused_with_an_error(header: dict[str, Any]) -> None:
     header_values = JobHeader(header)
     for read in (
         lambda: header_values.read_text("prompt", ""),
@@ -171,7 +171,7 @@ def test_any_header_is_understood_or_refused_in_words(header: dict[str, Any]) ->
             assert str(refusal).endswith(".")
 
 
-def test_both_sides_understand_each_other_over_the_connections_that_windows_needs() -> None:
+def test_both_sides_understand_each_other_over_windows_connections() -> None:
     first, second = multiprocessing.Pipe()
     ours, theirs = server_side.ClientPipe(first), client_side.PipeStream(second)
     pixels = np.arange(3_000_000, dtype=np.uint8).reshape(1000, 1000, 3)
@@ -191,7 +191,7 @@ def test_both_sides_understand_each_other_over_the_connections_that_windows_need
         worker.read(ours)
 
 
-def test_a_message_of_another_protocol_is_known_as_such() -> None:
+def test_a_message_of_another_protocol_version_is_recognised() -> None:
     data = framed(b"what a future header looks like nobody knows", b"", version=7)
     with pytest.raises(client.OtherVersion):
         worker.read(Bytes(data))
@@ -200,7 +200,7 @@ def test_a_message_of_another_protocol_is_known_as_such() -> None:
     assert caught.value.version == 7
 
 
-def test_a_proof_is_good_for_one_side_only() -> None:
+def test_a_proof_is_valid_for_one_side_only() -> None:
     assert client.compute_proof("t", "client", "a", "b") != client.compute_proof("t", "worker", "a", "b")
 
 
@@ -209,7 +209,7 @@ def test_a_message_may_hold_the_largest_photo_that_the_library_reads() -> None:
 
 
 @pytest.mark.parametrize("read", [worker.read, client.read_message])
-def test_as_many_pictures_as_a_large_group_has_and_no_more(read: Callable[[Any], object]) -> None:
+def test_a_message_holds_as_many_pictures_as_a_large_group_needs_and_no_more(read: Callable[[Any], object]) -> None:
     entry = {"name": "p", "x": 0, "y": 0, "width": 1, "height": 1, "channels": 1, "depth": "u8", "icc": 0}
 
     def frame(count: int) -> bytes:
@@ -229,7 +229,7 @@ def test_nan_and_infinity_are_rejected() -> None:
         client.read_message(Bytes(framed(b'{"strength": NaN}', b"")))
 
 
-def test_a_stranger_gets_the_client_to_read_no_pixels_and_to_believe_no_proof() -> None:
+def test_the_client_reads_no_pixels_from_a_stranger_and_accepts_no_false_proof() -> None:
     entry = {"name": "p", "x": 0, "y": 0, "width": 1, "height": 1, "channels": 1, "depth": "u8", "icc": 0}
     greeting = {"kind": "greeting", "challenge": "00", "pictures": [entry]}
     stream: Any = Bytes(framed(json.dumps(greeting).encode(), b"x"))

@@ -58,7 +58,7 @@ def test_strips_may_come_from_a_generator_and_come_back_in_whole_rows(worker: wo
     assert len(strips) > 1 and all(len(strip) % wide.row_bytes == 0 for strip in strips)
 
 
-def test_a_picture_of_another_size_than_it_says_is_a_problem_and_not_a_hang(location: WorkerLocation) -> None:
+def test_a_picture_of_a_wrong_size_is_an_error_and_does_not_hang(location: WorkerLocation) -> None:
     with worker_client.connect(location=location) as worker:
         short = picture()
         short.strips = [b"x"]
@@ -68,7 +68,7 @@ def test_a_picture_of_another_size_than_it_says_is_a_problem_and_not_a_hang(loca
         assert ask(again).kind == "result"
 
 
-def test_jobs_of_several_clients_run_in_the_order_they_came_and_know_their_place(
+def test_jobs_of_several_clients_run_in_order_of_arrival_and_know_their_position(
     location: WorkerLocation, worker: worker_client.Worker
 ) -> None:
     with (
@@ -95,7 +95,7 @@ def test_a_second_job_on_the_same_connection_is_refused(worker: worker_client.Wo
 
 
 @pytest.mark.slow
-def test_cancel_is_answered_before_the_step_ends_and_the_work_ends_with_it(
+def test_cancelling_is_answered_at_once_and_the_work_ends_after_its_step(
     make_location: Callable[..., WorkerLocation],
 ) -> None:
     with worker_client.connect(location=make_location()) as worker:
@@ -112,7 +112,7 @@ def test_cancel_is_answered_before_the_step_ends_and_the_work_ends_with_it(
         assert psutil.Process(worker.hello["pid"]).children() == computing, "it was ended by force"
 
 
-def test_pixels_of_a_result_may_come_while_they_are_used(worker: worker_client.Worker) -> None:
+def test_pixels_of_a_result_can_be_used_while_they_arrive(worker: worker_client.Worker) -> None:
     rows = [bytes([number]) * 30_000 for number in range(250)]
     sent = [worker_client.Picture(name, 0, 0, 10_000, 250, 3, "u8", b"icc", rows) for name in "ab"]
     result = worker.submit("protect", {}, sent).result(lambda _event: None, lazily=True)
@@ -124,7 +124,7 @@ def test_pixels_of_a_result_may_come_while_they_are_used(worker: worker_client.W
     assert ask(worker, text="next").header["said"] == "next"
 
 
-def test_a_client_that_leaves_amid_its_result_holds_up_nobody(
+def test_a_client_that_disconnects_during_its_result_delays_nobody(
     location: WorkerLocation, worker: worker_client.Worker
 ) -> None:
     with worker_client.connect(location=location) as leaving:
@@ -140,7 +140,7 @@ def large(strips: Iterable[bytes] = (bytes(30_000),) * 1000) -> Picture:
 
 
 @pytest.mark.parametrize("when", ["sending", "receiving"])
-def test_a_worker_that_pauses_amid_a_message_is_not_taken_for_dead(
+def test_a_worker_that_pauses_within_a_message_is_not_taken_for_dead(
     make_location: Callable[..., WorkerLocation], monkeypatch: pytest.MonkeyPatch, when: str
 ) -> None:
     monkeypatch.setattr(worker_client.transport, "STALL_SECONDS", 0.2)
@@ -168,14 +168,14 @@ def paused(strips: Iterable[bytes]) -> Iterator[bytes]:
         time.sleep(0 if number else 1)
 
 
-def test_a_client_that_pauses_amid_a_message_is_waited_for(make_location: Callable[..., WorkerLocation]) -> None:
+def test_a_client_that_pauses_within_a_message_is_waited_for(make_location: Callable[..., WorkerLocation]) -> None:
     with worker_client.connect(location=make_location(tune={"STALL_SECONDS": 0.2})) as worker:
         sent = large(paused([bytes(30_000)] * 1000))
         (back,) = worker.submit("protect", {}, [sent]).result(lambda _event: None, lazily=True).pictures
         assert sum(map(len, paused(back.strips))) == back.size
 
 
-def test_a_client_that_pauses_for_too_long_does_not_keep_the_others_from_their_turn(
+def test_a_client_that_pauses_for_too_long_does_not_block_the_others(
     make_location: Callable[..., WorkerLocation],
 ) -> None:
     location = make_location(tune={"_PAUSE_SECONDS": 0.5})
@@ -197,7 +197,7 @@ def test_a_job_that_waits_can_be_cancelled_too(location: WorkerLocation, worker:
     assert events(running)[-1].kind == "result"
 
 
-def test_a_client_that_goes_away_takes_its_job_with_it(location: WorkerLocation, worker: worker_client.Worker) -> None:
+def test_disconnecting_a_client_cancels_its_job(location: WorkerLocation, worker: worker_client.Worker) -> None:
     leaving = worker_client.connect(location=location)
     job = leaving.submit("protect", {"does": "count", "steps": 1000, "seconds": 0.05})
     next(event for event in job.events() if event.kind == "progress")
@@ -205,7 +205,7 @@ def test_a_client_that_goes_away_takes_its_job_with_it(location: WorkerLocation,
     until(lambda: status(worker)["queue"] == 0)
 
 
-def test_work_that_does_not_listen_is_ended_by_force(worker: worker_client.Worker) -> None:
+def test_work_that_ignores_a_cancellation_is_ended_by_force(worker: worker_client.Worker) -> None:
     job = worker.submit("protect", {"does": "not listen", "seconds": 60})
     next(event for event in job.events() if event.kind == "progress")
     job.cancel()
@@ -213,7 +213,7 @@ def test_work_that_does_not_listen_is_ended_by_force(worker: worker_client.Worke
     assert ask(worker, text="next").header["said"] == "next"
 
 
-def test_a_cancellation_that_overtakes_its_job_holds() -> None:
+def test_a_cancellation_that_arrives_before_its_job_still_counts() -> None:
     compute = Compute([sys.executable, "-I", "-u", str(Path(__file__).with_name("fake_compute.py"))])
     try:
         compute.wait_until_ready()
@@ -227,7 +227,7 @@ def test_a_cancellation_that_overtakes_its_job_holds() -> None:
 @pytest.mark.parametrize(
     "death", [{"does": "die", "signal": "SIGKILL"}, {"does": "die", "signal": "SIGSEGV"}, {"does": "exit"}]
 )
-def test_a_job_that_crashes_takes_neither_the_queue_nor_the_next_job_with_it(
+def test_a_crashed_job_affects_neither_the_queue_nor_the_next_job(
     location: WorkerLocation, worker: worker_client.Worker, death: dict[str, str]
 ) -> None:
     with worker_client.connect(location=location) as other:
@@ -295,7 +295,7 @@ def test_an_error_in_a_job_is_a_code_with_fields_and_a_sentence_and_the_next_job
     assert ask(worker).kind == "result"
 
 
-def test_what_libraries_print_does_not_disturb_the_conversation(worker: worker_client.Worker) -> None:
+def test_output_of_libraries_does_not_corrupt_the_protocol(worker: worker_client.Worker) -> None:
     assert ask(worker, does="print").kind == "result"
 
 
@@ -304,7 +304,7 @@ def test_an_unknown_job_is_named(worker: worker_client.Worker) -> None:
     assert (answer.header["code"], answer.header["fields"]) == ("job-unknown", {"job": "paint"})
 
 
-def test_status_tells_what_runs(worker: worker_client.Worker) -> None:
+def test_status_describes_the_running_job(worker: worker_client.Worker) -> None:
     ask(worker)
     # The answer is out a moment before its job is off the queue.
     until(lambda: status(worker)["queue"] == 0)
@@ -353,7 +353,7 @@ def is_cut_off(stream: ClientSocket) -> bool:
         return "timed out" not in str(end) and "slow" not in str(end)
 
 
-def test_without_the_token_nothing_is_said(location: WorkerLocation, worker: worker_client.Worker) -> None:
+def test_without_the_token_nothing_is_revealed(location: WorkerLocation, worker: worker_client.Worker) -> None:
     stream, _ = dial(location)
     protocol.write(stream, protocol.Message({"kind": "hello", "challenge": "00", "proof": "0" * 64}))
     answer = protocol.read(stream).header
@@ -421,7 +421,9 @@ def test_nonsense_after_the_hello_ends_the_connection_and_nothing_else(
     assert ask(worker).kind == "result"
 
 
-def test_slow_bytes_end_with_the_time_of_the_handshake(location: WorkerLocation, worker: worker_client.Worker) -> None:
+def test_slowly_sent_bytes_end_with_the_handshakes_time_limit(
+    location: WorkerLocation, worker: worker_client.Worker
+) -> None:
     stream, _ = dial(location)
     began = time.monotonic()
     with pytest.raises(StreamClosed):
@@ -432,7 +434,7 @@ def test_slow_bytes_end_with_the_time_of_the_handshake(location: WorkerLocation,
     assert ask(worker).kind == "result"
 
 
-def test_pixels_on_their_way_count_as_pixels_that_wait(make_location: Callable[..., WorkerLocation]) -> None:
+def test_pixels_in_transit_count_as_waiting(make_location: Callable[..., WorkerLocation]) -> None:
     location = make_location(tune={"_WAITING_BYTES_LIMIT": 5_000_000})
     shape = {"name": "p", "x": 0, "y": 0, "width": 1000, "height": 1000, "channels": 4, "depth": "u8", "icc": 0}
     header = json.dumps({"kind": "protect", "job": 1, "pictures": [shape]}).encode()
@@ -451,7 +453,7 @@ def test_pixels_on_their_way_count_as_pixels_that_wait(make_location: Callable[.
 
 
 @pytest.mark.parametrize("height", [20, 3000], ids=["sent whole", "cut off while sending"])
-def test_the_plug_in_hears_why_its_pixels_were_refused(
+def test_the_plug_in_is_told_why_its_pixels_were_refused(
     make_location: Callable[..., WorkerLocation], height: int
 ) -> None:
     location = make_location(tune={"_WAITING_BYTES_LIMIT": 10_000})
@@ -462,7 +464,9 @@ def test_the_plug_in_hears_why_its_pixels_were_refused(
         worker.submit("protect", {}, [picture(width=1000, height=height)]).result(lambda event: None)
 
 
-def test_half_a_frame_and_the_end_leaves_nothing_behind(location: WorkerLocation, worker: worker_client.Worker) -> None:
+def test_a_connection_closed_within_a_frame_leaves_nothing_behind(
+    location: WorkerLocation, worker: worker_client.Worker
+) -> None:
     stream = intrude(location)
     shape = {"name": "p", "x": 0, "y": 0, "width": 1000, "height": 1000, "channels": 4, "depth": "u8", "icc": 0}
     header = json.dumps({"kind": "protect", "job": 1, "pictures": [shape]}).encode()
@@ -473,7 +477,7 @@ def test_half_a_frame_and_the_end_leaves_nothing_behind(location: WorkerLocation
     assert status(worker)["queue"] == 0
 
 
-def test_another_version_of_the_plug_in_is_told_so(location: WorkerLocation, worker: worker_client.Worker) -> None:
+def test_a_plug_in_of_another_version_is_told_so(location: WorkerLocation, worker: worker_client.Worker) -> None:
     stream, _ = dial(location)
     stream.write(frame(b'{"kind": "hello"}', version=PROTOCOL + 1))
     answer = protocol.read(stream).header
@@ -483,7 +487,7 @@ def test_another_version_of_the_plug_in_is_told_so(location: WorkerLocation, wor
     )
 
 
-def test_many_connections_are_refused_and_not_piled_up(make_location: Callable[..., WorkerLocation]) -> None:
+def test_too_many_connections_are_refused_and_not_queued(make_location: Callable[..., WorkerLocation]) -> None:
     location = make_location()
     with worker_client.connect(location=location) as worker:
         endpoint = read_endpoint(location.run_folder)
