@@ -16,7 +16,7 @@ def describe(attempt: Attempt) -> str:
     return " ".join(part for part in parts if part)
 
 
-def said(attempts: tuple[Attempt, ...]) -> list[str | None]:
+def list_notices(attempts: tuple[Attempt, ...]) -> list[str | None]:
     return [None if attempt.notice is None else attempt.notice.code for attempt in attempts]
 
 
@@ -29,17 +29,23 @@ def test_on_cuda_each_step_takes_less_memory_and_the_last_none() -> None:
         "cuda 1 lean",
         "cpu 1",
     ]
-    assert said(attempts) == [None, "faces-in-turns", "search-without-graphs", "search-in-turns", "photo-on-processor"]
+    assert list_notices(attempts) == [
+        None,
+        "faces-in-turns",
+        "search-without-graphs",
+        "search-in-turns",
+        "photo-on-processor",
+    ]
 
 
 def test_mps_has_the_same_steps_but_nothing_is_recorded() -> None:
     attempts = plan_attempts(MPS, faces=2)
     assert [describe(attempt) for attempt in attempts] == ["mps 2", "mps 1", "mps 1 lean", "cpu 1"]
-    assert said(attempts) == [None, "faces-in-turns", "search-in-turns", "photo-on-processor"]
+    assert list_notices(attempts) == [None, "faces-in-turns", "search-in-turns", "photo-on-processor"]
 
 
 def test_a_single_face_is_not_tried_twice_in_the_same_way() -> None:
-    assert "faces-in-turns" not in said(plan_attempts(CUDA, faces=1))
+    assert "faces-in-turns" not in list_notices(plan_attempts(CUDA, faces=1))
 
 
 def test_a_crowd_is_searched_in_groups() -> None:

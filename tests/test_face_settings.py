@@ -111,11 +111,11 @@ def test_faces_of_one_photo_get_looks_of_their_own(pair: Photo, looked: ProtectR
     redder = looked.photo.pixels.astype(int) - pair.pixels
     redder = redder[..., 0] - redder[..., 1]
 
-    def most(box: tuple[float, float, float, float]) -> int:
+    def find_strongest(box: tuple[float, float, float, float]) -> int:
         x0, y0, x1, y1 = map(int, box)
         return int(redder[y0:y1, x0:x1].max())
 
-    assert most(first.box) > 25 > most(second.box)
+    assert find_strongest(first.box) > 25 > find_strongest(second.box)
 
 
 @pytest.mark.slow

@@ -100,11 +100,11 @@ def png(*chunks: tuple[bytes, bytes], late: tuple[bytes, bytes] | None = None, d
     Image.fromarray(PORTRAIT).save(stream, "PNG")
     file = stream.getvalue()
 
-    def made(kind: bytes, body: bytes) -> bytes:
+    def make_chunk(kind: bytes, body: bytes) -> bytes:
         return struct.pack(">L", len(body)) + kind + body + struct.pack(">L", zlib.crc32(kind + body) ^ damaged)
 
-    early = b"".join(made(*chunk) for chunk in chunks)
-    return file[:33] + early + file[33:-12] + (made(*late) if late else b"") + file[-12:]
+    early = b"".join(make_chunk(*chunk) for chunk in chunks)
+    return file[:33] + early + file[33:-12] + (make_chunk(*late) if late else b"") + file[-12:]
 
 
 def tiff() -> bytes:
@@ -120,7 +120,7 @@ def posters() -> NDArray[np.uint8]:
     return np.concatenate([PORTRAIT, stripes], 1)
 
 
-def masked() -> NDArray[np.uint8]:
+def make_mask() -> NDArray[np.uint8]:
     picture = Image.fromarray(PORTRAIT)
     ImageDraw.Draw(picture).polygon(MASK, fill=(165, 200, 222))
     return np.asarray(picture)
@@ -154,7 +154,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     }
     for name_, content in files.items():
         (field / name_).write_bytes(content)
-    Image.fromarray(masked()).save(field / "masked.png")
+    Image.fromarray(make_mask()).save(field / "masked.png")
     Image.fromarray(SEPIA[np.asarray(Image.fromarray(PORTRAIT).convert("L"))]).save(field / "sepia.png")
     protect(*files, "masked.png", "sepia.png", "-o", "out", "--report", "report.json", cwd=field)
     return field
@@ -176,7 +176,7 @@ def pixels(file: bytes) -> NDArray[np.uint8]:
 def test_makeup_stays_off_a_mask(folder: Path) -> None:
     mask = Image.new("1", PORTRAIT.shape[1::-1])
     ImageDraw.Draw(mask).polygon(MASK, fill=1)
-    changed = np.abs(pixels(result(folder, "masked.png")).astype(int) - masked()).max(-1) > 2
+    changed = np.abs(pixels(result(folder, "masked.png")).astype(int) - make_mask()).max(-1) > 2
     assert changed[np.asarray(mask)].mean() <= 0.02 and changed.any()
 
 

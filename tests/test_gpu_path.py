@@ -111,13 +111,13 @@ def test_a_run_uses_less_memory_each_time_the_card_is_full_and_reports_it(
 ) -> None:
     tried: list[tuple[str, int, bool]] = []
 
-    def scarce(faces: Sequence[FaceSearch], *arguments: Any) -> list[SearchResult]:
+    def run_out_of_memory(faces: Sequence[FaceSearch], *arguments: Any) -> list[SearchResult]:
         tried.append((faces[0].face.pixels.device.type, len(faces), faces[0].settings.one_recogniser_per_step))
         if len(tried) <= failures:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
         return search(faces, *arguments)
 
-    monkeypatch.setattr(face_search, "search", scarce)
+    monkeypatch.setattr(face_search, "search", run_out_of_memory)
     request = replace(REQUEST, photo=pair, steps=1, recognisers=("mobileface",))
     direction = find_direction(request, store=store)
     steps = [("fakegpu", 2, False), ("fakegpu", 1, False), ("fakegpu", 1, True), ("cpu", 1, False)]
@@ -157,12 +157,14 @@ def test_a_search_is_applied_on_the_processor_if_the_card_gets_full(
     direction = replace(direction, changes=(replace(face, references=(reference,)),))
     expected = apply_direction(direction, AS_FOUND)
 
-    def scarce(canvas: CanvasFace, recognisers: Sequence[Recogniser], device: torch.device) -> verify.Embeddings:
+    def run_out_of_memory(
+        canvas: CanvasFace, recognisers: Sequence[Recogniser], device: torch.device
+    ) -> verify.Embeddings:
         if device == card:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
         return embed(canvas, recognisers, device)
 
-    monkeypatch.setattr(verify, "embed_face", scarce)
+    monkeypatch.setattr(verify, "embed_face", run_out_of_memory)
     result = work_where_it_fits(direction, WarmModels(), lambda direction: apply_direction(direction, AS_FOUND))
     assert result.warnings == (*expected.warnings, Message("measured-on-processor"))
     assert differ(result.photo, expected.photo) == 0

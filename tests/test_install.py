@@ -74,12 +74,12 @@ def find_installed_mo(installation: Installation) -> Path:
     return installation.venv / ("Lib" if sys.platform == "win32" else "lib/python3.99") / "site-packages" / MO
 
 
-def installed(calls: list[list[str]]) -> list[str]:
+def list_installed(calls: list[list[str]]) -> list[str]:
     """What pip was asked to install, call by call: a package, an extra of ours, or a list."""
     return [Path(call[-1]).name for call in calls if call[0] == "install"]
 
 
-def quiet(text: str) -> None:
+def ignore(text: str) -> None:
     pass
 
 
@@ -125,7 +125,7 @@ def test_a_folder_with_somebody_elses_files_is_left_alone(installation: Installa
     (installation.venv / "thesis.txt").write_text("mine")
     assert not folders.claim(installation.venv)
     with pytest.raises(Stop) as stopped:
-        environment.prepare(installation, tests=False, offline=True, say=quiet)
+        environment.prepare(installation, tests=False, offline=True, say=ignore)
     assert (stopped.value.code, stopped.value.exit_code) == ("folder-not-ours", 2)
     assert [entry.name for entry in installation.venv.iterdir()] == ["thesis.txt"]
 
@@ -143,10 +143,10 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
 def test_the_first_run_installs_and_the_second_does_nothing(
     installation: Installation, pip_calls: list[list[str]]
 ) -> None:
-    environment.prepare(installation, tests=False, offline=False, say=quiet)
+    environment.prepare(installation, tests=False, offline=False, say=ignore)
     first = list(pip_calls)
-    environment.prepare(installation, tests=False, offline=False, say=quiet)
-    assert installed(first) == ALL and pip_calls == first
+    environment.prepare(installation, tests=False, offline=False, say=ignore)
+    assert list_installed(first) == ALL and pip_calls == first
     tool, build, own, packages = first
     assert build[0] == "wheel" and build[-1] == str(ROOT) and "--no-build-isolation" in build
     assert "--no-deps" in own and "--no-deps" not in packages
@@ -155,45 +155,45 @@ def test_the_first_run_installs_and_the_second_does_nothing(
 
 
 def test_test_tools_are_added_to_what_is_there(installation: Installation, pip_calls: list[list[str]]) -> None:
-    environment.prepare(installation, tests=False, offline=False, say=quiet)
+    environment.prepare(installation, tests=False, offline=False, say=ignore)
     pip_calls.clear()
-    environment.prepare(installation, tests=True, offline=False, say=quiet)
-    assert installed(pip_calls) == [f"{WHEEL}[test]"]
+    environment.prepare(installation, tests=True, offline=False, say=ignore)
+    assert list_installed(pip_calls) == [f"{WHEEL}[test]"]
 
 
 def test_an_interrupted_installation_is_continued(
     installation: Installation, pip_calls: list[list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def killed(*arguments: Any, **options: Any) -> None:
+    def kill_pip(*arguments: Any, **options: Any) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(environment, "run_pip", killed)
+        patched.setattr(environment, "run_pip", kill_pip)
         with pytest.raises(KeyboardInterrupt):
-            environment.prepare(installation, tests=False, offline=False, say=quiet)
-    environment.prepare(installation, tests=False, offline=False, say=quiet)
-    assert installed(pip_calls) == ALL
+            environment.prepare(installation, tests=False, offline=False, say=ignore)
+    environment.prepare(installation, tests=False, offline=False, say=ignore)
+    assert list_installed(pip_calls) == ALL
     assert not list(installation.venv.glob("wheel-*"))
 
 
 def test_changed_requirements_are_installed_and_other_parts_are_left_alone(
     installation: Installation, pip_calls: list[list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    environment.prepare(installation, tests=False, offline=False, say=quiet)
+    environment.prepare(installation, tests=False, offline=False, say=ignore)
     known = folders.read_marker(installation.venv)
     folders.write_marker(installation.venv, known | {"packages": "of another time"})
     pip_calls.clear()
-    environment.prepare(installation, tests=False, offline=False, say=quiet)
-    assert installed(pip_calls) == [environment.BUILD_TOOLS[-1], WHEEL]
+    environment.prepare(installation, tests=False, offline=False, say=ignore)
+    assert list_installed(pip_calls) == [environment.BUILD_TOOLS[-1], WHEEL]
 
 
 def test_a_working_environment_is_kept_whichever_python_runs_the_installer(
     installation: Installation, pip_calls: list[list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    environment.prepare(installation, tests=False, offline=False, say=quiet)
+    environment.prepare(installation, tests=False, offline=False, say=ignore)
     pip_calls.clear()
     monkeypatch.setattr("platform.python_version", lambda: "3.99.0")
-    environment.prepare(installation, tests=False, offline=True, say=quiet)
+    environment.prepare(installation, tests=False, offline=True, say=ignore)
     assert pip_calls == []
 
 
@@ -210,14 +210,14 @@ def test_a_new_environment_is_made_by_a_python_outside_of_it_and_nothing_counts_
 
     monkeypatch.setattr(sys, "executable", str(installation.python))
     monkeypatch.setattr(subprocess, "run", record)
-    environment.make_environment(installation.venv, quiet)
+    environment.make_environment(installation.venv, ignore)
     assert calls == [(environment.find_base_python(), {})]
 
 
 def test_a_damaged_environment_is_made_anew(
     installation: Installation, pip_calls: list[list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    environment.prepare(installation, tests=False, offline=False, say=quiet)
+    environment.prepare(installation, tests=False, offline=False, say=ignore)
     pip_calls.clear()
     monkeypatch.setattr(
         environment,
@@ -230,11 +230,11 @@ def test_a_damaged_environment_is_made_anew(
         lambda folder, say: pip_calls.append(["make"]) or folders.write_marker(folder, {}),
     )
     with pytest.raises(Stop) as stopped:
-        environment.prepare(installation, tests=False, offline=True, say=quiet)
+        environment.prepare(installation, tests=False, offline=True, say=ignore)
     assert stopped.value.code == "environment-damaged-offline"
     assert stopped.value.fields == {"reason": "No module named 'torch'"} and pip_calls == []
-    environment.prepare(installation, tests=False, offline=False, say=quiet)
-    assert pip_calls[0] == ["make"] and installed(pip_calls) == ALL
+    environment.prepare(installation, tests=False, offline=False, say=ignore)
+    assert pip_calls[0] == ["make"] and list_installed(pip_calls) == ALL
 
 
 def test_a_folder_that_microsofts_store_hides_from_gimp_is_refused(
@@ -244,29 +244,29 @@ def test_a_folder_that_microsofts_store_hides_from_gimp_is_refused(
     monkeypatch.setattr(sys, "platform", "win32")
     monkeypatch.setattr(os.path, "realpath", lambda path: hidden)
     with pytest.raises(Stop) as stopped:
-        environment.prepare(installation, tests=False, offline=False, say=quiet)
+        environment.prepare(installation, tests=False, offline=False, say=ignore)
     assert stopped.value.code == "folder-hidden-by-store" and pip_calls == []
 
 
 def test_a_missing_command_is_installed_again(
     installation: Installation, pip_calls: list[list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    environment.prepare(installation, tests=False, offline=False, say=quiet)
+    environment.prepare(installation, tests=False, offline=False, say=ignore)
     pip_calls.clear()
     fails_for = [installation.c2p, "--help"]
     monkeypatch.setattr(
         environment, "run_program", lambda command: subprocess.CompletedProcess(command, command == fails_for)
     )
-    environment.prepare(installation, tests=False, offline=True, say=quiet)
-    assert installed(pip_calls) == [WHEEL] and "--force-reinstall" in pip_calls[-1]
+    environment.prepare(installation, tests=False, offline=True, say=ignore)
+    assert list_installed(pip_calls) == [WHEEL] and "--force-reinstall" in pip_calls[-1]
 
 
 def test_missing_translations_are_installed_again(installation: Installation, pip_calls: list[list[str]]) -> None:
-    environment.prepare(installation, tests=False, offline=False, say=quiet)
+    environment.prepare(installation, tests=False, offline=False, say=ignore)
     find_installed_mo(installation).unlink()
     pip_calls.clear()
-    environment.prepare(installation, tests=False, offline=True, say=quiet)
-    assert installed(pip_calls) == [WHEEL] and "--force-reinstall" in pip_calls[-1]
+    environment.prepare(installation, tests=False, offline=True, say=ignore)
+    assert list_installed(pip_calls) == [WHEEL] and "--force-reinstall" in pip_calls[-1]
     assert list(environment.read_compiled_files(installation)) == [MO.removeprefix("worker_client/")]
 
 
@@ -275,9 +275,9 @@ def test_a_checkout_without_translations_is_reported_as_incomplete(
 ) -> None:
     monkeypatch.setattr(environment, "read_compiled_files", lambda installation: {})
     with pytest.raises(Stop) as stopped:
-        environment.prepare(installation, tests=False, offline=False, say=quiet)
+        environment.prepare(installation, tests=False, offline=False, say=ignore)
     assert (stopped.value.code, stopped.value.exit_code) == ("translations-missing", 6)
-    assert installed(pip_calls) == ALL
+    assert list_installed(pip_calls) == ALL
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs symbolic links")
@@ -300,7 +300,7 @@ def test_a_failure_of_our_own_package_is_not_reported_as_a_network_failure(
         fake_install(installation, job, arguments)
 
     monkeypatch.setattr(environment, "run_pip", pip)
-    environment.prepare(installation, tests=False, offline=offline, say=quiet)
+    environment.prepare(installation, tests=False, offline=offline, say=ignore)
     own = [(arguments, forbidden) for arguments, forbidden in calls if "--no-deps" in arguments][:2]
     assert len(own) == 2 and all("--no-index" in arguments and not forbidden for arguments, forbidden in own)
 
@@ -310,10 +310,10 @@ def test_disk_space_is_checked_only_for_a_new_environment(
 ) -> None:
     asked: list[Path] = []
     monkeypatch.setattr(environment, "check_space", asked.append)
-    environment.prepare(installation, tests=True, offline=False, say=quiet)
+    environment.prepare(installation, tests=True, offline=False, say=ignore)
     folders.write_marker(installation.venv, folders.read_marker(installation.venv) | {"packages": "of another time"})
-    environment.prepare(installation, tests=True, offline=False, say=quiet)
-    assert asked == [installation.venv] and installed(pip_calls).count(environment.BUILD_TOOLS[-1]) == 2
+    environment.prepare(installation, tests=True, offline=False, say=ignore)
+    assert asked == [installation.venv] and list_installed(pip_calls).count(environment.BUILD_TOOLS[-1]) == 2
 
 
 def test_the_stamp_depends_on_content_and_names_but_not_on_built_files(tmp_path: Path) -> None:
@@ -353,7 +353,7 @@ def test_a_python_without_venv_is_told_what_to_install(
 ) -> None:
     monkeypatch.setattr(environment.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(Stop) as stopped:
-        environment.prepare(installation, tests=False, offline=False, say=quiet)
+        environment.prepare(installation, tests=False, offline=False, say=ignore)
     assert stopped.value.code == "venv-module-missing"
 
 
@@ -370,7 +370,7 @@ def test_a_module_is_compiled_when_it_is_first_imported_and_not_when_it_is_insta
     installation.venv.mkdir()
     target = tmp_path / "packages"
     environment.run_pip(
-        installation, "install", ["--no-deps", "--target", str(target), str(wheel)], offline=True, say=quiet
+        installation, "install", ["--no-deps", "--target", str(target), str(wheel)], offline=True, say=ignore
     )
     assert (target / "small.py").exists() and not (target / "__pycache__").exists()
     # A user's variable would have everything compiled again and again.

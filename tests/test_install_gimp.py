@@ -86,7 +86,7 @@ sys.exit({code} if "--batch-interpreter=python-fu-eval" in sys.argv else 0)
     return program
 
 
-def quiet(text: str) -> None:
+def ignore(text: str) -> None:
     pass
 
 
@@ -141,7 +141,7 @@ def test_a_folder_that_may_not_be_listed_is_reported_and_other_gimps_are_install
     make_profile(home, "3.0")
     other = make_profile(home, "3.0", "snap/gimp/current/.config/GIMP") / "plug-ins" / "protect-face"
     lock(home / ".config", monkeypatch)
-    first, second = gimp.install(installation, gimp.find_installed(), quiet)
+    first, second = gimp.install(installation, gimp.find_installed(), ignore)
     assert (first.name, first.trouble) == (str(other), "") and other.is_dir()
     assert second.name == str(home / ".config" / "GIMP")
     assert installer_sentence("not-readable", reason="Permission denied").search(second.trouble)
@@ -160,7 +160,7 @@ def test_an_unreadable_only_gimp_is_reported_before_anything_is_set_up(
         gimp.find_installed()
     assert (problem.value.code, problem.value.exit_code) == ("not-readable", 5)
     make_fake_gimp(tmp_path / "bin", "gimp-console-3.0", "3.0.4")
-    outcomes = gimp.install(installation, gimp.find_installed(), quiet)
+    outcomes = gimp.install(installation, gimp.find_installed(), ignore)
     assert installer_sentence("not-readable", reason="Permission denied").search(outcomes[0].trouble)
 
 
@@ -316,13 +316,13 @@ def test_a_killed_installation_leaves_a_mark_and_is_continued(
     (profile,) = gimps.find_profiles()
     put, left = plug_in.replace_file, iter(range(3))
 
-    def killed(*arguments: Any, **options: Any) -> None:
+    def kill_copy(*arguments: Any, **options: Any) -> None:
         if next(left, None) is None:
             raise KeyboardInterrupt
         put(*arguments, **options)
 
     with monkeypatch.context() as patched:
-        patched.setattr(plug_in, "replace_file", killed)
+        patched.setattr(plug_in, "replace_file", kill_copy)
         with pytest.raises(KeyboardInterrupt):
             plug_in.write(profile, worker.make_pointer(installation), GERMAN)
     assert "incomplete: an installation was cut short" in plug_in.find_differences(
@@ -368,14 +368,14 @@ def test_a_folder_that_cannot_be_written_is_named(home: Path, installation: Inst
 def test_one_gimp_that_fails_does_not_keep_the_others_from_it(home: Path, installation: Installation) -> None:
     (make_profile(home, "2.10") / "plug-ins" / "protect-face-gimp2" / "mine").mkdir(parents=True)
     make_profile(home, "3.0")
-    first, second = gimp.install(installation, gimp.find_installed(), quiet)
+    first, second = gimp.install(installation, gimp.find_installed(), ignore)
     assert "was not made by" in first.trouble and not second.trouble
 
 
 @POSIX
 def test_a_gimp_that_never_ran_makes_its_folder_itself(tmp_path: Path, home: Path, installation: Installation) -> None:
     make_fake_gimp(tmp_path / "bin", "gimp-console-3.0", "3.0.4")
-    folder, program = gimp.install(installation, gimp.find_installed(), quiet)
+    folder, program = gimp.install(installation, gimp.find_installed(), ignore)
     assert (home / ".config" / "GIMP" / "3.0" / "plug-ins" / "protect-face" / "protect-face.py").exists()
     assert not folder.trouble and program == gimp.Outcome("GIMP 3.0.4 (system)")
 
@@ -508,7 +508,7 @@ def test_the_diagnosis_works_before_anything_is_installed(installation: Installa
 @POSIX
 def test_the_diagnosis_says_what_each_gimp_has(tmp_path: Path, home: Path, installation: Installation) -> None:
     make_fake_gimp(tmp_path / "bin", "gimp-console-3.0", "3.0.4", knows=False)
-    gimp.install(installation, gimp.find_installed(), quiet)
+    gimp.install(installation, gimp.find_installed(), ignore)
     (home / ".config" / "GIMP" / "3.0" / "plug-ins" / "protect-face" / "part.py").unlink()
     _, output = diagnose(installation)
     assert "protect-face: part.py is missing" in output
@@ -593,7 +593,7 @@ def test_the_filter_speaks_the_languages_of_the_installed_package(
 ) -> None:
     make_fake_gimp(tmp_path / "bin", "gimp-console-3.0", "3.0.4")
     install_translations(installation)
-    gimp.install(installation, gimp.find_installed(), quiet)
+    gimp.install(installation, gimp.find_installed(), ignore)
     folder = home / ".config" / "GIMP" / "3.0" / "plug-ins" / "protect-face"
     assert (folder / "worker_client" / "locale" / "de" / "LC_MESSAGES" / "protect-face.mo").read_bytes() == b"Gesicht"
     assert "protect-face: as it should be" in diagnose(installation)[1]

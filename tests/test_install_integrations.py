@@ -50,7 +50,7 @@ def add_program(home: Path, name: str) -> None:
     program.chmod(0o755)
 
 
-def written(home: Path) -> list[str]:
+def list_written(home: Path) -> list[str]:
     return sorted(path.relative_to(home).as_posix() for path in home.rglob("*") if path.is_file())
 
 
@@ -61,7 +61,7 @@ def written(home: Path) -> list[str]:
 def test_only_programs_that_are_found_get_their_files(home: Path, name: str) -> None:
     add_program(home, name.lower())
     assert main.main(["--integrations"]) == 0
-    assert written(home) == sorted([*FILES[name], f".local/share/protect-face/{RECORD}"])
+    assert list_written(home) == sorted([*FILES[name], f".local/share/protect-face/{RECORD}"])
 
 
 def test_a_program_is_found_by_its_settings_folder(home: Path) -> None:
@@ -93,13 +93,13 @@ def test_without_any_program_nothing_is_set_up_and_watching_is_advised(
 ) -> None:
     monkeypatch.delattr(main, "set_up")
     assert main.main(["--integrations"]) == 6
-    assert installer_sentence("programs-missing").search(capsys.readouterr().err) and written(home) == []
+    assert installer_sentence("programs-missing").search(capsys.readouterr().err) and list_written(home) == []
 
 
 def test_a_program_in_a_sandbox_is_told_to_export_into_a_folder(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (home / ".local/share/flatpak/app/org.darktable.Darktable").mkdir(parents=True)
     assert main.main(["--integrations"]) == 0
-    assert "darktable from Flatpak may not start c2p" in capsys.readouterr().out and written(home) == []
+    assert "darktable from Flatpak may not start c2p" in capsys.readouterr().out and list_written(home) == []
 
 
 # What is written
@@ -110,7 +110,7 @@ def test_our_scripts_and_the_dolphin_entry_are_executable(home: Path) -> None:
     for name in FILES:
         add_program(home, name.lower())
     main.main(["--integrations"])
-    executable = {name for name in written(home) if os.access(home / name, os.X_OK)}
+    executable = {name for name in list_written(home) if os.access(home / name, os.X_OK)}
     assert executable == {name for names in FILES.values() for name in names if not name.endswith((".lua", "luarc"))}
 
 
@@ -136,10 +136,10 @@ def test_a_second_run_changes_nothing(home: Path, capsys: pytest.CaptureFixture[
     for name in FILES:
         add_program(home, name.lower())
     main.main(["--integrations"])
-    before = {name: (home / name).read_bytes() for name in written(home)}
+    before = {name: (home / name).read_bytes() for name in list_written(home)}
     capsys.readouterr()
     assert main.main(["--integrations"]) == 0
-    assert {name: (home / name).read_bytes() for name in written(home)} == before
+    assert {name: (home / name).read_bytes() for name in list_written(home)} == before
     assert "wrote" not in capsys.readouterr().out
 
 
@@ -231,7 +231,7 @@ def test_uninstall_leaves_nothing_of_it(home: Path, capsys: pytest.CaptureFixtur
     waiting.mkdir(parents=True)
     (waiting / "0.jpg").touch()
     assert main.main(["--uninstall"]) == 0
-    assert written(home) == [] and not folders.data_home().exists() and not waiting.parent.exists()
+    assert list_written(home) == [] and not folders.data_home().exists() and not waiting.parent.exists()
     assert str(home / FILES["Dolphin"][1]) in capsys.readouterr().out
 
 

@@ -25,7 +25,7 @@ SPEAKERS: dict[str, set[str]] = {
 }
 
 
-def sayings() -> Iterator[tuple[str, str, set[str]]]:
+def find_uses() -> Iterator[tuple[str, str, set[str]]]:
     """Where a code is said, the code, and the names of its fields."""
     for path in SOURCES:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
@@ -38,19 +38,23 @@ def sayings() -> Iterator[tuple[str, str, set[str]]]:
                 yield place, str(node.args[0].value), named | SPEAKERS[name]
 
 
-def gaps(text: str) -> set[str]:
+def list_placeholders(text: str) -> set[str]:
     return {name for _, name, _, _ in string.Formatter().parse(text) if name}
 
 
 def test_every_used_code_is_in_the_catalogue_with_exactly_its_fields() -> None:
-    found = list(sayings())
+    found = list(find_uses())
     assert len(found) > 100
-    wrong = [(place, code) for place, code, fields in found if code not in ENGLISH or gaps(ENGLISH[code]) != fields]
+    wrong = [
+        (place, code)
+        for place, code, fields in found
+        if code not in ENGLISH or list_placeholders(ENGLISH[code]) != fields
+    ]
     assert wrong == []
 
 
 def test_every_text_of_the_catalogue_is_used() -> None:
-    assert set(ENGLISH) - {code for _, code, _ in sayings()} == set()
+    assert set(ENGLISH) - {code for _, code, _ in find_uses()} == set()
 
 
 def test_a_code_is_hyphenated_words_and_a_text_is_one_line() -> None:

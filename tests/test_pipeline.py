@@ -143,14 +143,14 @@ def test_out_of_gpu_memory_a_check_falls_back_to_the_processor(
 ) -> None:
     failed: list[str] = []
 
-    def scarce(*_: object) -> tuple[()]:
+    def run_out_of_memory(*_: object) -> tuple[()]:
         failed.append(short)
         if len(failed) == 1:
             raise torch.cuda.OutOfMemoryError
         return ()
 
     monkeypatch.setattr(compare, "measure_robustness", lambda *_: ())
-    monkeypatch.setattr(f"c2p_core.compare.{short}", scarce)
+    monkeypatch.setattr(f"c2p_core.compare.{short}", run_out_of_memory)
     warnings: list[Message] = []
     (face,) = check(REQUEST.photo, REQUEST.photo, store=store, robustness=True, warnings=warnings)
     assert len(failed) == 2 and not face.skipped
@@ -161,14 +161,14 @@ def test_out_of_gpu_memory_a_check_falls_back_to_the_processor(
 def useless_card(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A graphics card that this PyTorch has no code for."""
 
-    def ones(*_: object, device: str) -> Tensor:
+    def return_ones(*_: object, device: str) -> Tensor:
         raise RuntimeError(
             "CUDA error: no kernel image is available for execution on the device\nCUDA kernel errors ..."
         )
 
     find_gpu_problem.cache_clear()
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch, "ones", ones)
+    monkeypatch.setattr(torch, "ones", return_ones)
     yield
     find_gpu_problem.cache_clear()
 
@@ -203,19 +203,19 @@ def test_a_prompt_that_names_no_makeup_gives_a_warning(prompt: str, count: int) 
 def test_a_recogniser_that_appears_between_runs_takes_part_in_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
     store, warm, path = ModelStore(offline=True), WarmModels(), ModelStore.path
 
-    def without(self: ModelStore, name: str) -> Path:
+    def hide_model(self: ModelStore, name: str) -> Path:
         if name == "mobileface":
             raise ModelUnavailable("model-missing", name=name, source="")
         return path(self, name)
 
-    def asked() -> list[object]:
+    def list_asked() -> list[object]:
         recognisers, missing = get_recognisers("auto", store, torch.device("cpu"), warm)
         return [*(recogniser.name for recogniser in recognisers), *missing]
 
     with monkeypatch.context() as patched:
-        patched.setattr(ModelStore, "path", without)
-        assert "mobileface" not in asked()
-    assert "mobileface" in asked()
+        patched.setattr(ModelStore, "path", hide_model)
+        assert "mobileface" not in list_asked()
+    assert "mobileface" in list_asked()
 
 
 @pytest.mark.slow

@@ -60,23 +60,23 @@ def choose_models(store: ModelStore, device: torch.device, **options: Any) -> tu
     return request.profile, request.prior, request.clip
 
 
-def why(store: ModelStore, device: torch.device, profile: Profile) -> Message:
+def explain_choice(store: ModelStore, device: torch.device, profile: Profile) -> Message:
     return choose_profile(replace(REQUEST, profile=profile), store, device).why
 
 
 def test_shipped_models_are_the_default_even_if_others_are_available(fetched: ModelStore) -> None:
     assert choose_models(fetched, CUDA) == EMBEDDED
-    assert why(fetched, CUDA, "embedded") == Message("profile-embedded")
+    assert explain_choice(fetched, CUDA, "embedded") == Message("profile-embedded")
 
 
 def test_auto_chooses_full_if_its_files_and_a_card_are_available(fetched: ModelStore) -> None:
     assert choose_models(fetched, CUDA, profile="auto") == FULL
-    assert why(fetched, CUDA, "auto") == Message("profile-auto-full", device="a card")
+    assert explain_choice(fetched, CUDA, "auto") == Message("profile-auto-full", device="a card")
 
 
 def test_auto_chooses_embedded_without_a_card(fetched: ModelStore) -> None:
     assert choose_models(fetched, CPU, profile="auto") == EMBEDDED
-    assert why(fetched, CPU, "auto") == Message("profile-auto-without-gpu")
+    assert explain_choice(fetched, CPU, "auto") == Message("profile-auto-without-gpu")
 
 
 @pytest.mark.parametrize("missing", ["e4e-ffhq", "clip-openai"])
@@ -84,12 +84,12 @@ def test_auto_chooses_embedded_if_a_file_is_missing_and_names_it(bare: ModelStor
     for name in {"e4e-ffhq", "clip-openai"} - {missing}:
         put(bare, name)
     assert choose_models(bare, CUDA, profile="auto") == EMBEDDED
-    assert why(bare, CUDA, "auto") == Message("profile-auto-incomplete", missing=[missing])
+    assert explain_choice(bare, CUDA, "auto") == Message("profile-auto-incomplete", missing=[missing])
 
 
 def test_full_runs_on_a_processor_if_it_is_requested(fetched: ModelStore) -> None:
     assert choose_models(fetched, CPU, profile="full") == FULL
-    assert why(fetched, CPU, "full") == Message("profile-full")
+    assert explain_choice(fetched, CPU, "full") == Message("profile-full")
 
 
 def test_full_without_its_files_says_what_is_missing(bare: ModelStore) -> None:

@@ -57,19 +57,21 @@ OPTIONAL = ("frbench", "full", "heif", "onnx", "ray", "remote")
 NAMED_SINGLY = {"LGPL-3.0", "LGPL-3.0-or-later", "MPL-2.0", "proprietary"}
 
 
-def declared(extra: str = "") -> list[Requirement]:
+def read_declared(extra: str = "") -> list[Requirement]:
     """What pyproject.toml says is needed: always, or for an extra, with what that extra includes."""
     lines = PROJECT["optional-dependencies"][extra] if extra else PROJECT["dependencies"]
     requirements = []
     for requirement in map(Requirement, lines):
         is_own = canonicalize_name(requirement.name) == OWN
         requirements += (
-            [nested for name in sorted(requirement.extras) for nested in declared(name)] if is_own else [requirement]
+            [nested for name in sorted(requirement.extras) for nested in read_declared(name)]
+            if is_own
+            else [requirement]
         )
     return requirements
 
 
-def written(path: Path) -> Iterator[Requirement]:
+def read_lines(path: Path) -> Iterator[Requirement]:
     """The lines of a requirements file."""
     for line in path.read_text(encoding="utf-8").splitlines():
         if words := line.partition("#")[0].strip():
@@ -80,7 +82,7 @@ def names(requirements: Iterable[Requirement]) -> set[str]:
     return {canonicalize_name(requirement.name) for requirement in requirements}
 
 
-def imported(*folders: str) -> set[str]:
+def list_imported(*folders: str) -> set[str]:
     """The distributions that the modules in these folders import, our own left out."""
     modules = set()
     for file in (file for folder in folders for file in (ROOT / folder).rglob("*.py")):
@@ -99,19 +101,19 @@ def imported(*folders: str) -> set[str]:
     } - {OWN}
 
 
-def holds(requirement: Requirement, environment: dict[str, str], extras: set[str]) -> bool:
+def applies_here(requirement: Requirement, environment: dict[str, str], extras: set[str]) -> bool:
     marker = requirement.marker
     return marker is None or any(marker.evaluate(environment | {"extra": extra}) for extra in extras | {""})
 
 
-def brought(wanted_first: Iterable[Requirement], platform: str = sys.platform) -> dict[str, list[Requirement]]:
+def resolve(wanted_first: Iterable[Requirement], platform: str = sys.platform) -> dict[str, list[Requirement]]:
     """Every package that these requirements bring to a platform, with what asked for it.
 
     The metadata of what is installed here tells; what is not installed here is listed without what it brings itself.
     """
     environment = dict(default_environment()) | PLATFORMS[platform]
     installed: dict[str, list[Requirement]] = {}
-    waiting = [current for current in wanted_first if holds(current, environment, set())]
+    waiting = [current for current in wanted_first if applies_here(current, environment, set())]
     while waiting:
         current = waiting.pop()
         name = canonicalize_name(current.name)
@@ -125,7 +127,9 @@ def brought(wanted_first: Iterable[Requirement], platform: str = sys.platform) -
         except importlib.metadata.PackageNotFoundError:
             continue
         waiting += [
-            requirement for requirement in map(Requirement, requires) if holds(requirement, environment, current.extras)
+            requirement
+            for requirement in map(Requirement, requires)
+            if applies_here(requirement, environment, current.extras)
         ]
     return installed
 
@@ -147,16 +151,16 @@ def licences(name: str) -> set[str]:
     }
 
 
-def rows(title: str) -> list[list[str]]:
+def read_rows(title: str) -> list[list[str]]:
     """The cells of the table in a section of THIRD_PARTY.md."""
     section = (ROOT / "THIRD_PARTY.md").read_text(encoding="utf-8").partition(f"## {title}\n")[2].partition("\n## ")[0]
     return [line.strip("| ").split(" | ") for line in section.splitlines() if line.startswith("| ")]
 
 
-def table() -> dict[str, str]:
+def read_table() -> dict[str, str]:
     """Licence to what has it, by THIRD_PARTY.md."""
     packages_by_licence: dict[str, str] = {}
-    for package, licences, *_ in rows("Python packages"):
+    for package, licences, *_ in read_rows("Python packages"):
         for licence in licences.split(", "):
             packages_by_licence[licence] = packages_by_licence.get(licence, "") + f" {package}"
     return packages_by_licence
@@ -165,27 +169,29 @@ def table() -> dict[str, str]:
 def test_the_product_imports_exactly_its_declared_dependencies() -> None:
     # open_clip imports torchvision; c2p_core/torchvision_ops.py readies it and says which versions it knows.
     # HEIF and recognisers that a user adds are read where somebody has installed what reads them.
-    optional = [requirement for extra in OPTIONAL for requirement in declared(extra)]
+    optional = [requirement for extra in OPTIONAL for requirement in read_declared(extra)]
     # fsspec imports s3fs for URLs of S3.
-    assert imported("c2p_core") | {"torchvision", "s3fs"} == names([*declared(), *optional])
+    assert list_imported("c2p_core") | {"torchvision", "s3fs"} == names([*read_declared(), *optional])
 
 
 def test_the_extras_have_all_that_benchmarks_import() -> None:
-    assert imported("benchmarks") <= names(declared()) | names(declared("benchmarks"))
+    assert list_imported("benchmarks") <= names(read_declared()) | names(read_declared("benchmarks"))
 
 
 def test_the_installer_fetches_the_build_dependencies() -> None:
-    assert names(map(Requirement, environment.BUILD_TOOLS)) == names(BUILD_TOOLS) <= names(declared("test"))
+    assert names(map(Requirement, environment.BUILD_TOOLS)) == names(BUILD_TOOLS) <= names(read_declared("test"))
 
 
 def test_the_tested_versions_are_exact_and_within_the_declared_ranges() -> None:
     environment = dict(default_environment())
-    pins = {canonicalize_name(pin.name): pin for pin in written(CONSTRAINTS) if holds(pin, environment, set())}
-    assert all(re.fullmatch(r"==[^,*]+", str(pin.specifier)) for pin in written(CONSTRAINTS))
+    pins = {
+        canonicalize_name(pin.name): pin for pin in read_lines(CONSTRAINTS) if applies_here(pin, environment, set())
+    }
+    assert all(re.fullmatch(r"==[^,*]+", str(pin.specifier)) for pin in read_lines(CONSTRAINTS))
     outside = [
         f"{requirement} {pin}"
-        for requirement in (*declared(), *declared("dev"))
-        if holds(requirement, environment, set())
+        for requirement in (*read_declared(), *read_declared("dev"))
+        if applies_here(requirement, environment, set())
         and not requirement.specifier.contains(str((pin := pins[canonicalize_name(requirement.name)]).specifier)[2:])
     ]
     assert outside == []
@@ -195,11 +201,11 @@ def test_the_tested_versions_are_exact_and_within_the_declared_ranges() -> None:
 @pytest.mark.parametrize("platform", PLATFORMS)
 def test_every_package_of_an_installation_is_pinned(platform: str, extra: str) -> None:
     environment = dict(default_environment()) | PLATFORMS[platform]
-    pinned = names(pin for pin in written(CONSTRAINTS) if holds(pin, environment, set()))
-    wanted_first = [*declared(), *(declared(extra) if extra else []), *BUILD_TOOLS]
+    pinned = names(pin for pin in read_lines(CONSTRAINTS) if applies_here(pin, environment, set()))
+    wanted_first = [*read_declared(), *(read_declared(extra) if extra else []), *BUILD_TOOLS]
     loose = {
         name: [str(requirement) for requirement in requirements]
-        for name, requirements in brought(wanted_first, platform).items()
+        for name, requirements in resolve(wanted_first, platform).items()
         # PyTorch pins most of NVIDIA's packages itself.
         if name not in pinned and not any(str(requirement.specifier).startswith("==") for requirement in requirements)
     }
@@ -207,10 +213,10 @@ def test_every_package_of_an_installation_is_pinned(platform: str, extra: str) -
 
 
 def test_every_licence_of_an_installed_package_is_in_third_party_md() -> None:
-    packages_by_licence = table()
+    packages_by_licence = read_table()
     unknown = []
     installed = {canonicalize_name(package.name) for package in importlib.metadata.distributions()}
-    for name in sorted(installed & brought([*declared(), *declared("dev"), *BUILD_TOOLS]).keys()):
+    for name in sorted(installed & resolve([*read_declared(), *read_declared("dev"), *BUILD_TOOLS]).keys()):
         for licence in licences(name):
             if licence not in packages_by_licence:
                 unknown.append(f"{name}: {licence}")
@@ -220,17 +226,19 @@ def test_every_licence_of_an_installed_package_is_in_third_party_md() -> None:
 
 
 def test_third_party_md_names_every_package_of_an_extra() -> None:
-    named = {canonicalize_name(name) for cell, *_ in rows("Python packages") for name in re.split(r", | ", cell)}
-    assert names(declared("dev")) - names(declared()) <= named
+    named = {canonicalize_name(name) for cell, *_ in read_rows("Python packages") for name in re.split(r", | ", cell)}
+    assert names(read_declared("dev")) - names(read_declared()) <= named
 
 
 def test_the_extra_for_developers_includes_all_others() -> None:
-    packages = names(declared("dev"))
-    assert {extra for extra in PROJECT["optional-dependencies"] if not names(declared(extra)) <= packages} == set()
+    packages = names(read_declared("dev"))
+    assert {extra for extra in PROJECT["optional-dependencies"] if not names(read_declared(extra)) <= packages} == set()
 
 
 @pytest.mark.parametrize(("title", "ships"), [("Weights", True), ("Weights that you may add", False)])
 def test_every_model_is_in_third_party_md_with_its_licence(title: str, ships: bool) -> None:
-    licences = {name: licence.partition(" (")[0] for names, _, licence, *_ in rows(title) for name in names.split(", ")}
+    licences = {
+        name: licence.partition(" (")[0] for names, _, licence, *_ in read_rows(title) for name in names.split(", ")
+    }
     models = {entry.name: entry.licence for entry in ModelStore().catalogue() if (entry.profile == "embedded") == ships}
     assert models and {name: licences.get(name) for name in models} == models

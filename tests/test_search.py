@@ -65,7 +65,7 @@ PLAIN = SearchSettings(steps=40, latent_weight=0.0)
 OWN = mean_colour(FACE.pixels[None], FACE.mesh[None])[0]
 
 
-def searched(target: Target, settings: SearchSettings = PLAIN, seed: int = 0, **more: Any) -> FaceSearch:
+def run_search(target: Target, settings: SearchSettings = PLAIN, seed: int = 0, **more: Any) -> FaceSearch:
     prior = Tint(FACE.pixels)
     return FaceSearch(prior, FACE, prior.start(), target, None, settings, seed, **more)
 
@@ -73,7 +73,7 @@ def searched(target: Target, settings: SearchSettings = PLAIN, seed: int = 0, **
 def run(
     settings: SearchSettings = PLAIN, seed: int = 0, cancel: CancelToken | None = None, **more: Any
 ) -> SearchResult:
-    return search([searched(Target({"red": OWN}, {}), settings, seed, **more)], [recogniser()], cancel)[0]
+    return search([run_search(Target({"red": OWN}, {}), settings, seed, **more)], [recogniser()], cancel)[0]
 
 
 def similarity(result: SearchResult) -> float:
@@ -102,18 +102,18 @@ def test_the_latent_loss_keeps_the_code_near_the_start() -> None:
 
 def test_the_similarity_to_the_decoy_rises() -> None:
     decoy = F.normalize(torch.tensor([1.0, -0.3, 0.1]), dim=0)
-    (result,) = search([searched(Target({"red": OWN}, {"red": decoy}))], [recogniser()])
+    (result,) = search([run_search(Target({"red": OWN}, {"red": decoy}))], [recogniser()])
     after = mean_colour(Tint(FACE.pixels).render(result.code).pixels[None], FACE.mesh[None])[0]
     assert float(after @ decoy) > float(OWN @ decoy) + 0.3
 
 
 def test_the_similarity_to_the_nearest_further_picture_falls_too() -> None:
     target = Target({"red": -OWN}, {}, {"red": torch.stack([-OWN, OWN])})
-    (result,) = search([searched(target)], [recogniser()])
+    (result,) = search([run_search(target)], [recogniser()])
     assert result.loss == 0.0
     assert similarity(result) < 0.8 - PLAIN.margin * 0.1 + 1e-4
     # Recognisers that have seen no further picture only compare with the person.
-    (without,) = search([searched(replace(target, away={}))], [recogniser()])
+    (without,) = search([run_search(replace(target, away={}))], [recogniser()])
     assert float(without.code["tint"].abs()) < 0.1 * float(result.code["tint"].abs())
 
 
@@ -145,7 +145,7 @@ def test_recognisers_align_the_face_by_detected_landmarks() -> None:
 
     spy = Recogniser("red", "colour", "CC0-1.0", far1=-2.0, far01=-1.0, impostor_std=0.1, embed=embed)
     elsewhere = FACE.mesh + 40.0
-    face = searched(Target({"red": OWN}, {}), SearchSettings(steps=17), find_landmarks=lambda pixels, mesh: elsewhere)
+    face = run_search(Target({"red": OWN}, {}), SearchSettings(steps=17), find_landmarks=lambda pixels, mesh: elsewhere)
     search([face], [spy])
     # Sixteen steps, an evaluation, one step and the last evaluation.
     evaluations, step_after = [meshes[16], meshes[18]], meshes[17]
@@ -167,10 +167,10 @@ def spy(name: str, family: str, far1: float, calls: list[str]) -> Recogniser:
 FOOLED, STUBBORN = 2.0, -2.0
 
 
-def active_in(recognisers: list[Recogniser], calls: list[str], steps: int) -> list[str]:
+def list_active(recognisers: list[Recogniser], calls: list[str], steps: int) -> list[str]:
     """The recognisers of each step, in a search too short for an evaluation before its end."""
     target = Target(dict.fromkeys((r.name for r in recognisers), OWN), {})
-    face = searched(target, SearchSettings(steps=steps))
+    face = run_search(target, SearchSettings(steps=steps))
     search([replace(face, inverted=Tint(FACE.pixels, learning_rate=0.0))], recognisers)
     return calls[: -len(recognisers)]
 
@@ -178,7 +178,7 @@ def active_in(recognisers: list[Recogniser], calls: list[str], steps: int) -> li
 def test_a_recogniser_with_zero_loss_is_active_only_every_fourth_step() -> None:
     calls: list[str] = []
     recognisers = [spy("fooled", "one", FOOLED, calls), spy("stubborn", "other", STUBBORN, calls)]
-    active = active_in(recognisers, calls, 12)
+    active = list_active(recognisers, calls, 12)
     assert active.count("stubborn") == 12
     assert active.count("fooled") == 3
     # In the steps 0, 4 and 8.
@@ -187,20 +187,20 @@ def test_a_recogniser_with_zero_loss_is_active_only_every_fourth_step() -> None:
 
 def test_one_recogniser_is_active_in_every_step_even_when_all_losses_are_zero() -> None:
     calls: list[str] = []
-    active = active_in([spy(name, name, FOOLED, calls) for name in ("first", "second")], calls, 12)
+    active = list_active([spy(name, name, FOOLED, calls) for name in ("first", "second")], calls, 12)
     assert active.count("first") == 12 and active.count("second") == 3
 
 
 def test_recognisers_of_one_family_alternate_while_they_match() -> None:
     calls: list[str] = []
-    active = active_in([spy(name, "family", STUBBORN, calls) for name in ("elder", "younger")], calls, 12)
+    active = list_active([spy(name, "family", STUBBORN, calls) for name in ("elder", "younger")], calls, 12)
     assert active == 6 * ["elder", "younger"]
 
 
 def test_both_recognisers_of_a_family_with_zero_losses_are_rechecked() -> None:
     calls: list[str] = []
     family = [spy(name, "family", FOOLED, calls) for name in ("elder", "younger")]
-    active = active_in([*family, spy("stubborn", "other", STUBBORN, calls)], calls, 15)
+    active = list_active([*family, spy("stubborn", "other", STUBBORN, calls)], calls, 15)
     assert active.count("elder") >= 2 and active.count("younger") >= 2
 
 
@@ -271,7 +271,7 @@ def blob_search(seed: int = 0, steps: int = 20, **more: Any) -> FaceSearch:
     return FaceSearch(prior, face, prior.start(), target, None, SearchSettings(steps=steps), seed, **more)
 
 
-def searched_side_by_side(threads: int, cancel: CancelToken | None = None, **more: Any) -> SearchResult:
+def search_side_by_side(threads: int, cancel: CancelToken | None = None, **more: Any) -> SearchResult:
     torch.set_num_threads(1)
     face = blob_search(**more)
     torch.set_num_threads(threads)
@@ -280,7 +280,7 @@ def searched_side_by_side(threads: int, cancel: CancelToken | None = None, **mor
 
 @pytest.mark.usefixtures("two_threads")
 def test_one_thread_and_two_find_the_same_code_bit_for_bit() -> None:
-    alone, together = searched_side_by_side(1), searched_side_by_side(2)
+    alone, together = search_side_by_side(1), search_side_by_side(2)
     assert alone.loss == together.loss and alone.steps == together.steps
     for name, part in alone.code.items():
         assert float(part.abs().max()) > 0.1
@@ -290,7 +290,7 @@ def test_one_thread_and_two_find_the_same_code_bit_for_bit() -> None:
 @pytest.mark.usefixtures("two_threads")
 def test_each_recogniser_has_one_core_and_the_thread_count_is_restored() -> None:
     during = []
-    searched_side_by_side(2, on_step=lambda step, steps: during.append(torch.get_num_threads()))
+    search_side_by_side(2, on_step=lambda step, steps: during.append(torch.get_num_threads()))
     assert set(during) == {1}
     assert torch.get_num_threads() == 2
 
@@ -299,7 +299,7 @@ def test_each_recogniser_has_one_core_and_the_thread_count_is_restored() -> None
 def test_the_thread_count_is_restored_after_cancelling() -> None:
     token = CancelToken()
     with pytest.raises(Cancelled):
-        searched_side_by_side(2, cancel=token, on_step=lambda step, steps: token.cancel())
+        search_side_by_side(2, cancel=token, on_step=lambda step, steps: token.cancel())
     assert torch.get_num_threads() == 2
 
 
@@ -310,7 +310,7 @@ def test_the_thread_count_is_restored_after_a_recogniser_fails() -> None:
 
     broken = Recogniser("red", "colour", "CC0-1.0", far1=0.8, far01=0.9, impostor_std=0.1, embed=fail)
     with pytest.raises(RuntimeError, match="out of memory"):
-        search([searched(Target({"red": OWN}, {}))], [broken])
+        search([run_search(Target({"red": OWN}, {}))], [broken])
     assert torch.get_num_threads() == 2
 
 

@@ -42,11 +42,11 @@ INKS = {name: np.rint(255 * np.clip(ink, 0, 1)).astype(np.uint8) for name, ink i
 inks = pytest.mark.parametrize("ink", INKS)
 
 
-def toned(grey: NDArray[np.uint8], ink: str) -> NDArray[np.uint8]:
+def tone(grey: NDArray[np.uint8], ink: str) -> NDArray[np.uint8]:
     return INKS[ink][grey]
 
 
-def furthest(pixels: NDArray[np.uint8], ink: str) -> int:
+def measure_furthest(pixels: NDArray[np.uint8], ink: str) -> int:
     """Levels between the ink's curve and the pixel that is furthest from it, apart from one in a thousand."""
     colours = np.unique(pixels.reshape(-1, 3), axis=0).astype(int)
     distances = np.abs(colours[:, None] - INKS[ink][None].astype(int)).max(-1).min(1)
@@ -55,7 +55,7 @@ def furthest(pixels: NDArray[np.uint8], ink: str) -> int:
 
 def astronaut(ink: str | None) -> NDArray[np.uint8]:
     picture = Image.fromarray(data.astronaut()[40:240, 120:320])
-    return np.asarray(picture) if ink is None else toned(np.asarray(picture.convert("L")), ink)
+    return np.asarray(picture) if ink is None else tone(np.asarray(picture.convert("L")), ink)
 
 
 @inks
@@ -94,7 +94,7 @@ def test_a_toned_photo_is_painted_along_its_own_curve(
     grey = np.asarray(
         Image.fromarray((astronaut_canvas.pixels.permute(1, 2, 0).numpy() * 255).astype(np.uint8)).convert("L")
     )
-    pixels = toned(grey, ink)
+    pixels = tone(grey, ink)
     canvas = replace(astronaut_canvas, pixels=torch.from_numpy(pixels).permute(2, 0, 1) / 255)
     look = bare_code()
     look[PRODUCTS.index("lips")] = product_row("lips", (0.7, 0.05, 0.1), 0.8)
@@ -102,15 +102,15 @@ def test_a_toned_photo_is_painted_along_its_own_curve(
     face = prior.invert(canvas, 0.7).with_look(look)
     after = paste(Photo(pixels), [(Alignment(np.eye(2, 3)), face.change(face.start()))]).pixels
     assert np.abs(after.astype(int) - pixels).max() > 15
-    assert furthest(after, ink) <= 3
+    assert measure_furthest(after, ink) <= 3
     shown = face.render(face.start()).pixels
-    assert furthest(np.rint(255 * shown.permute(1, 2, 0).numpy()).astype(np.uint8), ink) <= 3
+    assert measure_furthest(np.rint(255 * shown.permute(1, 2, 0).numpy()).astype(np.uint8), ink) <= 3
 
 
 def test_the_preview_of_a_finished_search_follows_the_photos_curve(
     astronaut_face: Face, astronaut_canvas: CanvasFace, store: ModelStore
 ) -> None:
-    photo = Photo(toned(np.asarray(Image.fromarray(data.astronaut()).convert("L")), "sepia"))
+    photo = Photo(tone(np.asarray(Image.fromarray(data.astronaut()).convert("L")), "sepia"))
     darker = torch.zeros(3, CANVAS, CANVAS)
     darker[:, 60:200, 60:200] = 0.4
     change = Change(
@@ -131,4 +131,4 @@ def test_the_preview_of_a_finished_search_follows_the_photos_curve(
     size = photo.width, photo.height
     before, after = Sketch(direction).render((0, 0, *size), size, AS_FOUND)
     assert (after != before).any()
-    assert furthest(after, "sepia") <= 2
+    assert measure_furthest(after, "sepia") <= 2

@@ -82,39 +82,32 @@ began = time.time()
 protect(image, image.layers[0], steps={steps})
 report(began=began, ended=time.time())
 """
-# Orders for the open dialog, see ``tests.host.test_window.DRIVER``: they note the times at which results are shown.
+# Runs before the dialog is built: notes the times at which the photo with its faces and results are shown.
 _NOTE_TIMES = """
 import time
-dialog.times = {}
-def note(place, name, key):
-    call = getattr(place, name)
-    def noted(*arguments):
+
+times = {}
+
+
+def note(kind, name, key):
+    call = getattr(kind, name)
+
+    def note_time(*arguments):
         call(*arguments)
-        dialog.times[key] = time.time()
-    setattr(place, name, noted)
-note(dialog._meter, "show_figures", "meter")
-note(dialog._preview, "show_pair", "picture")
+        times[key] = time.time()
+
+    setattr(kind, name, note_time)
+
+
+note(preview.Preview, "show_photo", "photo")
+note(preview.Preview, "show_pair", "picture")
+note(meter.Meter, "show_figures", "meter")
 """
-_BEGIN = "import time; dialog.times = {{'began': time.time()}}; "
-_QUICK = _BEGIN + "dialog._config.set_property('seed', {}); dialog._quick_button.clicked()"
-_AMOUNT = _BEGIN + "dialog._config.set_property('amount', {})"
-_TIMES = "found.update(dialog.times)"
-_FOUND = "found['shown'] = getattr(dialog, 'shown_at', 0)"
-# Added to the dialog, before the driver: notes when the photo is shown with its faces.
-_SHOWN = """
-
-import time as _time
-
-_faces_shown = ProtectDialog._show_faces
-
-
-def _shown(self, event):
-    _faces_shown(self, event)
-    self.shown_at = _time.time()
-
-
-ProtectDialog._show_faces = _shown
-"""
+# Orders for the open dialog, see ``tests/host/dialog_driver.py``.
+_BEGIN = "times.clear(); times['began'] = time.time(); "
+_QUICK = _BEGIN + "config.set_property('seed', {}); find_button('Quick preview').clicked()"
+_AMOUNT = _BEGIN + "config.set_property('amount', {})"
+_TIMES = "found.update(times)"
 
 
 @dataclass(frozen=True)
@@ -147,7 +140,7 @@ def run(results: Path, log: Callable[[str], None]) -> Path:
         _add_probe(gimp.plug_in)
         try:
             figures = list(_report_figures(_measure_gimp3(gimp, location), log))
-            if missing := test_window.missing_programs(gimp):
+            if missing := test_window.list_missing_programs(gimp):
                 log(f"The dialog is not measured: there is no {', '.join(missing)} here.")
             else:
                 figures += _report_figures(_measure_dialog(gimp, location), log)
@@ -199,20 +192,18 @@ def _measure_gimp3(gimp: Gimp, location: WorkerLocation) -> Iterator[Figure]:
 
 
 def _measure_dialog(gimp: Gimp, location: WorkerLocation) -> Iterator[Figure]:
-    with (gimp.plug_in / "dialog.py").open("a", encoding="utf-8") as module:
-        module.write(_SHOWN)
-    with test_window.opened_window(gimp, gimp.share / "astronaut-24.tif") as window:
+    with test_window.open_window(gimp, gimp.share / "astronaut-24.tif") as window:
         seconds_to_open = []
         for _ in range(_RUNS + 1):
+            window.prepare(_NOTE_TIMES)
             window.choose("Protect Face", test_window.DIALOG)
-            shown_at = window.ask_until(_FOUND, lambda found: bool(found["shown"]))["shown"]
+            shown_at = window.ask_until(_TIMES, lambda found: "photo" in found)["photo"]
             (process,) = _list_plug_ins(window)
             seconds_to_open.append(shown_at - _read_start_time(process.pid))
             if len(seconds_to_open) <= _RUNS:
                 window.dismiss()
         # The first time, GIMP and GTK fill their caches.
         yield Figure("dialog to the photo with its faces, warm, 24 MP", "s", 2, tuple(seconds_to_open[1:]))
-        window.ask(_NOTE_TIMES)
 
         def time_order(order: str, keys: set[str]) -> dict[str, float]:
             window.ask(order)
@@ -225,14 +216,11 @@ def _measure_dialog(gimp: Gimp, location: WorkerLocation) -> Iterator[Figure]:
         yield Figure("preview drawn anew by another amount", "s", 0.3, tuple(a["picture"] for a in amounts))
         yield Figure("meter of another amount", "s", 1.5, tuple(a["meter"] for a in amounts))
     for photo, label in (("astronaut-50.tif", "50 MP"), ("astronaut-face.tif", "50 MP, all of it a face")):
-        with test_window.opened_window(gimp, gimp.share / photo) as window:
+        with test_window.open_window(gimp, gimp.share / photo) as window:
             window.open_dialog()
             with _watch_memory(partial(_list_plug_ins, window)) as peaks, _watch_worker_memory(location) as worker:
-                window.ask(f"dialog._config.set_property('steps', {_STEPS}); dialog._search_button.clicked()")
-                window.ask_until(
-                    "found['meter'] = bool(dialog._current and dialog._meter.figures)",
-                    lambda found: bool(found["meter"]),
-                )
+                window.ask(f"config.set_property('steps', {_STEPS}); find_button('Search in full').clicked()")
+                window.ask_until("found['measured'] = bool(find_figures())", lambda found: bool(found["measured"]))
                 window.protect()
         yield Figure(
             f"plug-in's process with dialog, preview and result, {label}", "MB", 150, (max(peaks.values()) / 1e6,)

@@ -42,7 +42,14 @@ class Pair:
 
 
 class Preview(Gtk.Layout):
-    """Draws by hand into pictures, because not every GIMP's Python has cairo."""
+    """Draws by hand into pictures, because not every GIMP's Python has cairo.
+
+    Attributes:
+        mode: ``PHOTO``, ``FACE`` or ``PIXELS``.
+        pair: what ``FACE`` and ``PIXELS`` show; None for nothing.
+        split: the position of the line between before and after, as a share 0..1 of the width.
+        comparing: whether the whole picture is the one before.
+    """
 
     def __init__(self, on_toggle: Callable[[int], object], on_view: Callable[[], object]) -> None:
         """Args:
@@ -55,12 +62,12 @@ class Preview(Gtk.Layout):
         self._photo: tuple[GdkPixbuf.Pixbuf, tuple[int, int]] | None = None
         self._faces: list[dict[str, Any]] = []
         self._chosen: set[int] = set()
-        self._pair: Pair | None = None
         self._focus: dict[str, Any] | None = None
         self._bounds: Area = (0, 0, 1, 1)
         self._drawn: Area = (0, 0, 1, 1)
         self._centre: tuple[float, float] | None = None
         self.mode = PHOTO
+        self.pair: Pair | None = None
         self.split = 0.5
         self.comparing = False
         self._dragged: tuple[float, float] | None = None
@@ -129,7 +136,7 @@ class Preview(Gtk.Layout):
 
     def show_pair(self, pair: Pair | None) -> None:
         """Shows a part of the photo before and after; None for nothing."""
-        self._pair = pair
+        self.pair = pair
         self.draw()
 
     def compare(self, comparing: bool) -> None:
@@ -168,8 +175,8 @@ class Preview(Gtk.Layout):
             button.set_visible(self.mode == PHOTO)
         if self.mode == PHOTO:
             self._draw_photo()
-        elif self._pair is not None:
-            self._draw_pair(self._pair)
+        elif self.pair is not None:
+            self._draw_pair(self.pair)
         else:
             self._image.clear()
 
@@ -253,7 +260,7 @@ class Preview(Gtk.Layout):
             number = self._find_face_at(event.x, event.y)
             if number is not None:
                 self._on_toggle(number)
-        elif self._pair is not None:
+        elif self.pair is not None:
             left, _top, width, _height = self._drawn
             near = abs(event.x - left - self.split * width) <= _GRAB_DISTANCE
             if self.mode == PIXELS and not near:
@@ -264,7 +271,7 @@ class Preview(Gtk.Layout):
         return True
 
     def _on_moved(self, _widget: Gtk.Widget, event: Gdk.EventMotion) -> bool:
-        if not event.state & Gdk.ModifierType.BUTTON1_MASK or self._pair is None or self.mode == PHOTO:
+        if not event.state & Gdk.ModifierType.BUTTON1_MASK or self.pair is None or self.mode == PHOTO:
             return False
         if self._dragged is None:
             self.set_split((event.x - self._drawn[0]) / self._drawn[2])

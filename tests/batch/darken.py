@@ -77,7 +77,7 @@ def _darken_one(item: Item, job: Job, control: Control) -> Outcome:
     return Outcome(item, "done", digest, stamp, entry, after, thumbnails, 1, 0.5, turn=turn)
 
 
-def with_read_ahead(items: Iterable[Item], job: Job, control: Control) -> Generator[Outcome, None, None]:
+def darken_with_read_ahead(items: Iterable[Item], job: Job, control: Control) -> Generator[Outcome, None, None]:
     """Reads the next photos while it darkens one, and dies of reading photos named ``deadly``."""
     was_read: queue.SimpleQueue[Item | None] = queue.SimpleQueue()
 

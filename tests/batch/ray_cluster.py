@@ -84,7 +84,7 @@ def _start(arguments: list[str], scratch: Path) -> tuple[subprocess.Popen[bytes]
     raise RuntimeError((scratch / f"log-{_TRIES - 1}").read_text())
 
 
-def with_process(items: Iterable[Item], job: Job, control: Control) -> Generator[Outcome, None, None]:
+def darken_and_note_process(items: Iterable[Item], job: Job, control: Control) -> Generator[Outcome, None, None]:
     """Darkens and notes its process; dies of photos named ``deadly``, and once of ``once``."""
     marks = Path(job.options["marks"])
     for outcome in darken(items, job, control):
@@ -99,6 +99,6 @@ def with_process(items: Iterable[Item], job: Job, control: Control) -> Generator
         yield outcome
 
 
-def without_models(items: Iterable[Item], job: Job, control: Control) -> Generator[Outcome, None, None]:
+def fail_without_models(items: Iterable[Item], job: Job, control: Control) -> Generator[Outcome, None, None]:
     raise ModelUnavailable("model-missing", name="mtcnn", source="x")
     yield

@@ -15,20 +15,20 @@ import pytest
 from moto.server import ThreadedMotoServer
 
 
-def memory_url() -> str:
+def make_memory_url() -> str:
     """A folder in the memory of this process that nobody has used."""
     return f"memory://{uuid.uuid4().hex}"
 
 
-def objects(url: str) -> dict[str, bytes]:
+def read_objects(url: str) -> dict[str, bytes]:
     """All objects below a URL, by their names there."""
     system, root = fsspec.core.url_to_fs(url, use_listings_cache=False)
     return {path[len(root) :].lstrip("/"): system.cat_file(path) for path in system.find(root)}
 
 
-def results(url: str) -> dict[str, bytes]:
+def read_results_of_store(url: str) -> dict[str, bytes]:
     """The results among them."""
-    return {name: data for name, data in objects(url).items() if name.split("/")[0] not in (".c2p", "report")}
+    return {name: data for name, data in read_objects(url).items() if name.split("/")[0] not in (".c2p", "report")}
 
 
 def put(url: str, name: str, data: bytes) -> str:

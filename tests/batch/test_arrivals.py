@@ -45,7 +45,7 @@ def arrivals(tmp_path: Path, clock: Clock) -> Arrivals:
     return Arrivals(str(tmp_path / "in"), str(tmp_path / "in" / "out"), clock=clock)
 
 
-def ready(arrivals: Arrivals) -> list[str]:
+def take_ready(arrivals: Arrivals) -> list[str]:
     return [item.place.replace(os.sep, "/") for item in arrivals.take_ready()]
 
 
@@ -54,40 +54,40 @@ def test_a_photo_is_taken_once_when_it_has_not_changed_for_a_while(
 ) -> None:
     path = save(tmp_path / "in" / "a.png")
     arrivals.notify(str(path))
-    assert ready(arrivals) == []
+    assert take_ready(arrivals) == []
     clock.now = 1.9
     path.write_bytes(path.read_bytes() + b"more")
     clock.now = 2.1
-    assert ready(arrivals) == []  # it grew, even without an event
+    assert take_ready(arrivals) == []  # it grew, even without an event
     clock.now = 4.2
-    assert ready(arrivals) == ["a.png"]
+    assert take_ready(arrivals) == ["a.png"]
     clock.now = 9.0
-    assert ready(arrivals) == []
+    assert take_ready(arrivals) == []
 
 
 def test_an_empty_file_is_waited_for(arrivals: Arrivals, clock: Clock, tmp_path: Path) -> None:
     path = tmp_path / "in" / "a.jpg"
     path.touch()
     arrivals.notify(str(path))
-    assert ready(arrivals) == []
+    assert take_ready(arrivals) == []
     clock.now = 5.0
-    assert ready(arrivals) == []
+    assert take_ready(arrivals) == []
     path.write_bytes(b"x")
-    assert ready(arrivals) == []
+    assert take_ready(arrivals) == []
     clock.now = 10.0
-    assert ready(arrivals) == []
+    assert take_ready(arrivals) == []
     clock.now = 13.0
-    assert ready(arrivals) == ["a.jpg"]
+    assert take_ready(arrivals) == ["a.jpg"]
 
 
 def test_a_renamed_photo_is_taken_under_its_final_name(arrivals: Arrivals, clock: Clock, tmp_path: Path) -> None:
     path = save(tmp_path / "in" / "a.png")
     arrivals.notify(str(path))
-    assert ready(arrivals) == []
+    assert take_ready(arrivals) == []
     arrivals.notify(str(path.rename(path.with_name("b.png"))))
-    assert ready(arrivals) == []
+    assert take_ready(arrivals) == []
     clock.now = 3.0
-    assert ready(arrivals) == ["b.png"]
+    assert take_ready(arrivals) == ["b.png"]
 
 
 def test_photos_in_a_new_folder_are_taken_but_not_results_or_hidden_files(
@@ -97,9 +97,9 @@ def test_photos_in_a_new_folder_are_taken_but_not_results_or_hidden_files(
         save(tmp_path / "in" / name)
         arrivals.notify(str(tmp_path / "in" / name))
     arrivals.notify(str(tmp_path / "in"))
-    assert ready(arrivals) == []
+    assert take_ready(arrivals) == []
     clock.now = 3.0
-    assert sorted(ready(arrivals)) == ["day 1/a.png", "day 1/e.txt.jpg"]
+    assert sorted(take_ready(arrivals)) == ["day 1/a.png", "day 1/e.txt.jpg"]
 
 
 def test_two_photos_with_one_place_in_the_results_are_both_kept(
@@ -108,9 +108,9 @@ def test_two_photos_with_one_place_in_the_results_are_both_kept(
     for name in ("a.jpg", "a.mpo"):
         (tmp_path / "in" / name).write_bytes(b"x")
         arrivals.notify(str(tmp_path / "in" / name))
-    assert ready(arrivals) == []
+    assert take_ready(arrivals) == []
     clock.now = 3.0
-    assert sorted(ready(arrivals)) == ["a.jpg", "a.mpo.jpg"]
+    assert sorted(take_ready(arrivals)) == ["a.jpg", "a.mpo.jpg"]
 
 
 def test_results_below_the_folder_are_left_out_under_any_name(tmp_path: Path, clock: Clock) -> None:
@@ -126,7 +126,7 @@ def test_results_below_the_folder_are_left_out_under_any_name(tmp_path: Path, cl
     arrivals = Arrivals(str(folder), locate_below(link / "out", folder), clock=clock)
     arrivals.notify(str(save(folder / "out" / "a.png")))
     clock.now = 3.0
-    assert ready(arrivals) == []
+    assert take_ready(arrivals) == []
 
 
 @pytest.mark.parametrize("inner", ["", "in", "in/day 1"])

@@ -273,14 +273,14 @@ def fill_journal(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
     pending = [1]
     original = getattr(Journal, method)
 
-    def full(self: Journal, *arguments: object) -> object:
+    def fail_with_full_disk(self: Journal, *arguments: object) -> object:
         if not pending:
             return original(self, *arguments)
         pending.clear()
         with self._transaction():
             raise sqlite3.OperationalError("database or disk is full")
 
-    monkeypatch.setattr(Journal, method, full)
+    monkeypatch.setattr(Journal, method, fail_with_full_disk)
 
 
 @pytest.mark.parametrize(("method", "results"), [("write", []), ("finish", ["a.png", "a.png.xmp"])])
@@ -337,11 +337,11 @@ def test_a_damaged_journal_is_reported(shoot: Path, out: Path) -> None:
 
 
 def test_a_photo_that_vanishes_fails_alone(shoot: Path, out: Path) -> None:
-    def vanish(items: Iterable[Item], job: Job, control: Control) -> Generator[Outcome, None, None]:
+    def lose_folder(items: Iterable[Item], job: Job, control: Control) -> Generator[Outcome, None, None]:
         (shoot / "a.png").unlink()
         yield from darken(items, job, control)
 
-    summary, _ = run_batch(shoot, out, engine=vanish)
+    summary, _ = run_batch(shoot, out, engine=lose_folder)
     assert sorted(entry["error"]["code"] for entry in summary.failed) == ["image-damaged", "image-missing"]
     assert summary.protected == 2
 
@@ -386,12 +386,12 @@ def test_a_cancelled_run_keeps_finished_photos_and_the_next_does_the_rest(shoot:
 
 
 def test_a_missing_model_ends_the_batch(shoot: Path, out: Path) -> None:
-    def lack(items: Iterable[Item], job: Job, control: Control) -> Generator[Outcome, None, None]:
+    def fail_without_model(items: Iterable[Item], job: Job, control: Control) -> Generator[Outcome, None, None]:
         yield next(darken(items, job, control))
         raise ModelUnavailable("model-missing", name="mtcnn", source="x")
 
     with pytest.raises(ModelUnavailable):
-        run_batch(shoot, out, engine=lack)
+        run_batch(shoot, out, engine=fail_without_model)
     assert_consistent(out)
 
 
@@ -463,7 +463,7 @@ def test_a_file_that_appears_at_the_last_moment_stays(
 ) -> None:
     put = recorder.put_in_place
 
-    def come_first(part: Path, target: Path, *, replace: bool) -> None:
+    def write_before(part: Path, target: Path, *, replace: bool) -> None:
         if target.name == "a.png":
             target.write_bytes(b"somebody's")
         put(part, target, replace=replace)
@@ -471,7 +471,7 @@ def test_a_file_that_appears_at_the_last_moment_stays(
     def refuse(*_: object) -> None:
         raise OSError(errno.EPERM, "no links here")
 
-    monkeypatch.setattr(recorder, "put_in_place", come_first)
+    monkeypatch.setattr(recorder, "put_in_place", write_before)
     if not links:
         monkeypatch.setattr(os, "link", refuse)
     run_batch(shoot, out)

@@ -149,14 +149,14 @@ def test_if_the_next_search_fills_the_card_a_photo_is_finished_on_the_processor(
 ) -> None:
     find, apply, card, devices = pipeline.find_direction, local.apply_direction, torch.device("cuda"), list[str]()
 
-    def scarce(direction: Direction, *arguments: Any) -> ProtectResult:
+    def run_out_of_memory(direction: Direction, *arguments: Any) -> ProtectResult:
         devices.append(direction.device.type)
         if direction.device == card:
             raise torch.AcceleratorError("CUDA error: out of memory")
         return apply(direction, *arguments)
 
     monkeypatch.setattr(pipeline, "find_direction", lambda *g, **options: replace(find(*g, **options), device=card))
-    monkeypatch.setattr(local, "apply_direction", scarce)
+    monkeypatch.setattr(local, "apply_direction", run_out_of_memory)
     (outcome,) = protect_here(make_items({"face": shoot["face"]}), Job(OPTIONS), make_control(store, []))
     assert (outcome.state, devices) == ("done", ["cuda", "cpu"])
     assert Message("measured-on-processor").described() in outcome.report["warnings"]

@@ -35,7 +35,7 @@ from c2p_core.batch.store_lock import LOCK, hold_store
 from c2p_core.errors import BadRequest, CannotWrite, Message
 from tests.batch.conftest import Run
 from tests.batch.darken import JOB, SIDEWAYS_SIDECAR, SIMILARITY, TURNED_REGION, darken, save, save_sideways
-from tests.batch.stores import memory_url, objects, put, results, serve_s3
+from tests.batch.stores import make_memory_url, put, read_objects, read_results_of_store, serve_s3
 
 
 @pytest.fixture(autouse=True)
@@ -62,7 +62,7 @@ def shoot(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def out() -> str:
-    return memory_url()
+    return make_memory_url()
 
 
 def run_batch(
@@ -81,9 +81,9 @@ def run_batch(
 def test_results_are_objects_and_a_second_run_does_nothing(shoot: Path, out: str) -> None:
     summary, _ = run_batch(shoot, out)
     assert (summary.protected, summary.without_face) == (2, 1)
-    before = results(out)
+    before = read_results_of_store(out)
     assert sorted(before) == ["a.png", "day 1/b.png"]
-    assert run_batch(shoot, out)[1].pending == [] and results(out) == before
+    assert run_batch(shoot, out)[1].pending == [] and read_results_of_store(out) == before
 
 
 def test_another_machine_continues_the_batch_of_the_first(
@@ -95,7 +95,7 @@ def test_another_machine_continues_the_batch_of_the_first(
     assert [Path(item.path).name for item in run_batch(shoot, out)[1].pending] == ["new.png"]
     monkeypatch.setenv("C2P_HOME", str(tmp_path / "home"))
     assert run_batch(shoot, out)[1].pending == []
-    assert sorted(results(out)) == ["a.png", "day 1/b.png", "new.png"]
+    assert sorted(read_results_of_store(out)) == ["a.png", "day 1/b.png", "new.png"]
 
 
 def test_a_result_whose_row_is_lost_with_its_machine_is_not_kept_twice(
@@ -107,7 +107,7 @@ def test_a_result_whose_row_is_lost_with_its_machine_is_not_kept_twice(
         store.remove(name)
     monkeypatch.setenv("C2P_HOME", str(tmp_path / "other"))
     run_batch(shoot, out)
-    assert sorted(results(out)) == ["a.png", "day 1/b.png"]
+    assert sorted(read_results_of_store(out)) == ["a.png", "day 1/b.png"]
     assert run_batch(shoot, out)[1].pending == []
 
 
@@ -166,7 +166,7 @@ def test_a_run_killed_while_it_writes_is_recovered(
         with pytest.raises(Killed):
             run_batch(shoot, out)
     summary, plan = run_batch(shoot, out)
-    assert sorted(results(out)) == ["a.png", "day 1/b.png"]
+    assert sorted(read_results_of_store(out)) == ["a.png", "day 1/b.png"]
     assert summary.protected == len(plan.pending) == (0 if after else 1)
 
 
@@ -177,10 +177,10 @@ def test_other_settings_and_foreign_objects_get_numbers_and_overwriting_keeps_fo
     run_batch(shoot, out)
     other = replace(JOB, options={**JOB.options, "prompt": "other"})
     run_batch(shoot, out, job=other)
-    assert sorted(results(out)) == ["a-2.png", "a-3.png", "a.png", "day 1/b-2.png", "day 1/b.png"]
+    assert sorted(read_results_of_store(out)) == ["a-2.png", "a-3.png", "a.png", "day 1/b-2.png", "day 1/b.png"]
     save(shoot / "day 1" / "b.png", 60)
     run_batch(shoot, out, overwrite=True)
-    assert results(out)["a.png"] == b"somebody's" and "day 1/b-3.png" not in results(out)
+    assert read_results_of_store(out)["a.png"] == b"somebody's" and "day 1/b-3.png" not in read_results_of_store(out)
 
 
 def test_an_edited_result_stays_and_a_deleted_one_is_made_again(shoot: Path, out: str) -> None:
@@ -189,7 +189,7 @@ def test_an_edited_result_stays_and_a_deleted_one_is_made_again(shoot: Path, out
     open_store(out).remove("day 1/b.png")
     _, plan = run_batch(shoot, out)
     assert plan.changed == ["a.png"] and [Path(item.path).name for item in plan.pending] == ["b.png"]
-    assert results(out)["a.png"] == b"edited" and "day 1/b.png" in results(out)
+    assert read_results_of_store(out)["a.png"] == b"edited" and "day 1/b.png" in read_results_of_store(out)
 
 
 def test_foreign_objects_are_not_fetched_to_find_a_free_name(
@@ -200,7 +200,7 @@ def test_foreign_objects_are_not_fetched_to_find_a_free_name(
     fetch = Store.fetch
     monkeypatch.setattr(Store, "fetch", lambda self, name: fetched.append(name) or fetch(self, name))
     run_batch(shoot, out)
-    assert "a-2.png" in results(out) and "a.png" not in fetched
+    assert "a-2.png" in read_results_of_store(out) and "a.png" not in fetched
 
 
 def test_a_request_repeated_by_the_driver_shares_the_rows_once(
@@ -208,12 +208,12 @@ def test_a_request_repeated_by_the_driver_shares_the_rows_once(
 ) -> None:
     put_new = Store.put_new
 
-    def twice(self: Store, name: str, data: bytes) -> None:
+    def send_twice(self: Store, name: str, data: bytes) -> None:
         put_new(self, name, data)
         if name.startswith(ROWS):
             put_new(self, name, data)
 
-    monkeypatch.setattr(Store, "put_new", twice)
+    monkeypatch.setattr(Store, "put_new", send_twice)
     run_batch(shoot, out)
     assert len(open_store(out).list_all(ROWS)) == 1 and run_batch(shoot, out)[1].pending == []
 
@@ -223,14 +223,17 @@ def test_an_object_that_appears_at_the_last_moment_stays(
 ) -> None:
     put_new = Store.put_new
 
-    def come_first(self: Store, name: str, data: bytes) -> None:
+    def write_before(self: Store, name: str, data: bytes) -> None:
         if name == "a.png":
             put(out, name, b"somebody's")
         put_new(self, name, data)
 
-    monkeypatch.setattr(Store, "put_new", come_first)
+    monkeypatch.setattr(Store, "put_new", write_before)
     run_batch(shoot, out)
-    assert sorted(results(out)) == ["a-2.png", "a.png", "day 1/b.png"] and results(out)["a.png"] == b"somebody's"
+    assert (
+        sorted(read_results_of_store(out)) == ["a-2.png", "a.png", "day 1/b.png"]
+        and read_results_of_store(out)["a.png"] == b"somebody's"
+    )
 
 
 def test_a_failing_store_ends_the_batch_and_the_next_run_continues(
@@ -249,7 +252,7 @@ def test_a_failing_store_ends_the_batch_and_the_next_run_continues(
             run_batch(shoot, out)
         assert (error.value.code, error.value.fields["reason"]) == ("store-unusable", "no route to host")
     run_batch(shoot, out)
-    assert sorted(results(out)) == ["a.png", "day 1/b.png"]
+    assert sorted(read_results_of_store(out)) == ["a.png", "day 1/b.png"]
 
 
 @pytest.mark.parametrize(("method", "expected"), [("write", []), ("finish", ["a.png", "a.png.xmp"])])
@@ -265,10 +268,10 @@ def test_a_journal_that_cannot_be_written_ends_the_batch_and_the_next_run_makes_
         patch.setattr(Journal, method, refuse)
         with pytest.raises(CannotWrite) as error:
             run_batch(shoot, out)
-    assert error.value.code == "journal-unusable" and sorted(results(out)) == expected
+    assert error.value.code == "journal-unusable" and sorted(read_results_of_store(out)) == expected
     summary, plan = run_batch(shoot, out)
     assert (summary.protected, plan.done) == ((1, 1) if expected else (2, 0))
-    assert sorted(results(out)) == ["a.png", "a.png.xmp", "day 1/b.png"]
+    assert sorted(read_results_of_store(out)) == ["a.png", "a.png.xmp", "day 1/b.png"]
 
 
 def test_a_full_local_disk_is_reported(shoot: Path, out: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -279,7 +282,7 @@ def test_a_full_local_disk_is_reported(shoot: Path, out: str, monkeypatch: pytes
     with pytest.raises(CannotWrite) as error:
         run_batch(shoot, out)
     assert error.value.fields["why"] == Message("no-space")
-    assert results(out) == {}
+    assert read_results_of_store(out) == {}
 
 
 def test_an_undecodable_name_has_a_journal_of_its_own() -> None:
@@ -306,7 +309,7 @@ def test_a_second_batch_on_another_machine_is_refused_while_the_first_is_alive(
     with hold_store(open_store(out), "one"), pytest.raises(BadRequest) as error, hold_store(open_store(out), "two"):
         pass
     assert error.value.code == "batch-elsewhere"
-    assert LOCK not in objects(out)
+    assert LOCK not in read_objects(out)
 
 
 def test_a_stale_lock_is_taken_over_and_its_owner_notices(out: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -320,8 +323,8 @@ def test_a_stale_lock_is_taken_over_and_its_owner_notices(out: str, monkeypatch:
                 time.sleep(0.1)
         assert error.value.code == "store-lock-lost"
         lock.release()
-        assert LOCK in objects(out)
-    assert LOCK not in objects(out)
+        assert LOCK in read_objects(out)
+    assert LOCK not in read_objects(out)
 
 
 def test_the_report_of_the_machine_that_took_over_stays(shoot: Path, out: str) -> None:
@@ -332,12 +335,12 @@ def test_the_report_of_the_machine_that_took_over_stays(shoot: Path, out: str) -
         with pytest.raises(CannotWrite):
             folder.publish()
     assert error.value.code == "store-lock-lost"
-    assert results(out)["report.html"] == b"new" and objects(out)[LOCK] == b'{"token": "another"}'
+    assert read_results_of_store(out)["report.html"] == b"new" and read_objects(out)[LOCK] == b'{"token": "another"}'
 
 
 def test_nothing_is_replaced_once_another_machine_has_taken_over(shoot: Path, out: str) -> None:
     run_batch(shoot, out)
-    before = results(out)
+    before = read_results_of_store(out)
     save(shoot / "a.png", 60)
     (shoot / "a.png.xmp").write_text('<rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"/>')
 
@@ -348,7 +351,7 @@ def test_nothing_is_replaced_once_another_machine_has_taken_over(shoot: Path, ou
 
     with pytest.raises(CannotWrite) as error:
         run_batch(shoot, out, engine=slow, overwrite=True)
-    assert error.value.code == "store-lock-lost" and results(out) == before
+    assert error.value.code == "store-lock-lost" and read_results_of_store(out) == before
     with peek_store_folder(out) as (journal, _):
         assert "failed" not in [row.state for row in journal.read_rows()]
 
@@ -359,7 +362,7 @@ def hold_store_soon(out: str, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 def test_photos_from_a_store_keep_their_folders(out: str, tmp_path: Path) -> None:
-    source = memory_url()
+    source = make_memory_url()
     data = save(tmp_path / "x.png", 80).read_bytes()
     for name in (
         "a.png",
@@ -382,39 +385,39 @@ def test_photos_from_a_store_keep_their_folders(out: str, tmp_path: Path) -> Non
 
 
 def test_a_batch_from_store_to_store_recognises_its_photos(out: str, tmp_path: Path) -> None:
-    source = memory_url()
+    source = make_memory_url()
     put(source, "a.png", save(tmp_path / "x.png", 80).read_bytes())
     put(source, "b.png", b"no picture")
     summary, _ = run_batch(source, out)
     assert summary.protected == 1 and summary.failed[0]["error"]["code"] == "image-format-unknown"
     assert [item.path for item in run_batch(source, out)[1].pending] == [f"{source}/b.png"]
-    assert list(results(out)) == ["a.png"]
+    assert list(read_results_of_store(out)) == ["a.png"]
 
 
 def test_regions_in_a_sidecar_are_rotated_in_a_store_too(out: str, tmp_path: Path) -> None:
-    source = memory_url()
+    source = make_memory_url()
     put(source, "photo.png", save_sideways(tmp_path / "x.png").read_bytes())
     put(source, "photo.xmp", SIDEWAYS_SIDECAR)
     run_batch(source, out)
-    assert TURNED_REGION in results(out)["photo.xmp"]
+    assert TURNED_REGION in read_results_of_store(out)["photo.xmp"]
 
 
 @pytest.mark.parametrize(("photo", "sidecar"), [("photo.png", "photo.png.xmp"), ("photo.png", "photo.xmp")])
 def test_sidecars_are_read_from_a_store_and_written_into_one(
     out: str, tmp_path: Path, photo: str, sidecar: str
 ) -> None:
-    source, text = memory_url(), b'<rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"/>'
+    source, text = make_memory_url(), b'<rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"/>'
     put(source, photo, save(tmp_path / "x.png", 80).read_bytes())
     put(source, sidecar, text)
     run_batch(source, out)
-    assert results(out)[sidecar] == text
+    assert read_results_of_store(out)[sidecar] == text
 
 
 @pytest.mark.parametrize("size", [(64 << 20) + 1, None])
 def test_an_invalid_sidecar_is_left_out_with_a_warning(
     out: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int | None
 ) -> None:
-    source, fetch, stat = memory_url(), Store.fetch, Store.stat
+    source, fetch, stat = make_memory_url(), Store.fetch, Store.stat
     put(source, "photo.png", save(tmp_path / "x.png", 80).read_bytes())
     put(source, "photo.png.xmp", b"-")
 
@@ -428,7 +431,7 @@ def test_an_invalid_sidecar_is_left_out_with_a_warning(
 
     monkeypatch.setattr(Store, "stat", look)
     monkeypatch.setattr(Store, "fetch", refuse)
-    assert run_batch(source, out)[0].protected == 1 and list(results(out)) == ["photo.png"]
+    assert run_batch(source, out)[0].protected == 1 and list(read_results_of_store(out)) == ["photo.png"]
     with open_store_folder(out) as folder:
         (row,) = folder.journal.read_rows()
     ((part,),) = [warning["fields"]["parts"] for warning in row.report["warnings"]]
@@ -436,17 +439,17 @@ def test_an_invalid_sidecar_is_left_out_with_a_warning(
 
 
 def test_a_sidecar_is_found_by_a_name_that_is_invalid_for_files(out: str, tmp_path: Path) -> None:
-    source, text = memory_url(), b'<rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"/>'
+    source, text = make_memory_url(), b'<rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"/>'
     name = f"day\\..\\..\\{'a' * 240}.png"
     put(source, name, save(tmp_path / "x.png", 80).read_bytes())
     put(source, f"{name}.xmp", text)
     run_batch(source, out)
-    (sidecar,) = (name for name in results(out) if name.endswith(".xmp"))
-    assert results(out)[sidecar] == text and sidecar.startswith("day/aaa")
+    (sidecar,) = (name for name in read_results_of_store(out) if name.endswith(".xmp"))
+    assert read_results_of_store(out)[sidecar] == text and sidecar.startswith("day/aaa")
 
 
 def test_copies_of_sidecars_have_names_that_every_system_accepts() -> None:
-    source, name = memory_url(), 'a\\b:c?d*e"f<g>h|i.p?g'
+    source, name = make_memory_url(), 'a\\b:c?d*e"f<g>h|i.p?g'
     open_store(source).put(f"{name}.xmp", b"<x/>")
     with beside_sidecars(f"{source}/{name}") as photo:
         assert photo.name == "a_b_c_d_e_f_g_h_i.p_g"
@@ -476,7 +479,7 @@ def test_two_spellings_of_one_store_are_one_folder(monkeypatch: pytest.MonkeyPat
 def test_memory_urls_are_stores_only_in_tests(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
     with pytest.raises(BadRequest) as error:
-        urls.parse_location(memory_url())
+        urls.parse_location(make_memory_url())
     assert error.value.code == "store-unknown"
 
 
@@ -573,7 +576,7 @@ def test_damaged_rows_in_a_store_are_reported(shoot: Path, out: str) -> None:
 def test_the_command_writes_results_and_report_into_a_store(shoot: Path, out: str, run: Run) -> None:
     code, output, _ = run(shoot, "-o", out, "--json")
     assert code == 0 and json.loads(output)["report"] == f"{out}/report.html"
-    stored = objects(out)
+    stored = read_objects(out)
     pictures = [name for name in stored if name.startswith("report/") and name.endswith(".jpg")]
     assert len(pictures) == 4 and all(name in stored["report.html"].decode() for name in pictures)
     assert stored["report.csv"].count(b"\n") == 4 and LOCK not in stored
@@ -635,12 +638,14 @@ def test_a_batch_from_s3_into_s3_does_nothing_twice(shoot: Path, run: Run, jobs:
             put(f"{bucket}/shoot", path.relative_to(shoot).as_posix(), path.read_bytes())
         code, output, _ = run(f"{bucket}/shoot", "-o", f"{bucket}/out", "--json")
         assert code == 0 and json.loads(output)["protected"] == 2
-        before = objects(f"{bucket}/out")
+        before = read_objects(f"{bucket}/out")
         assert {"a.png", "day 1/b.png", "report.html"} < set(before) and LOCK not in before
         code, output, _ = run(f"{bucket}/shoot", "-o", f"{bucket}/out", "--json")
         assert (json.loads(output)["done_before"], len(jobs)) == (2, 1)
-        assert objects(f"{bucket}/out").items() >= {(name, before[name]) for name in before if name.endswith("png")}
+        assert read_objects(f"{bucket}/out").items() >= {
+            (name, before[name]) for name in before if name.endswith("png")
+        }
         put(f"{bucket}/shoot", "new.png", (shoot / "a.png").read_bytes())
         code, output, _ = run(f"{bucket}/shoot", "-o", f"{bucket}/out", "--json")
-        assert json.loads(output)["copied"] == 1 and "new.png" in results(f"{bucket}/out")
+        assert json.loads(output)["copied"] == 1 and "new.png" in read_results_of_store(f"{bucket}/out")
         assert run(f"{bucket}/shoot", "-o", "s3://nowhere/out")[0] == 5

@@ -18,10 +18,10 @@ from c2p_core.batch.layout import Item
 from c2p_core.batch.processes import protect_in_processes
 from c2p_core.errors import BadRequest, ModelUnavailable
 from c2p_core.models.store import ModelStore
-from tests.batch.darken import JOB, darken, save, with_read_ahead
+from tests.batch.darken import JOB, darken, darken_with_read_ahead, save
 
 
-def with_process(items: Iterable[Item], job: Job, control: Control) -> Generator[Outcome, None, None]:
+def darken_and_note_process(items: Iterable[Item], job: Job, control: Control) -> Generator[Outcome, None, None]:
     """Darkens and notes its process; dies of photos named ``deadly``, and once of ``once``."""
     for outcome in darken(items, job, control):
         deadly = Path(outcome.item.path)
@@ -33,19 +33,19 @@ def with_process(items: Iterable[Item], job: Job, control: Control) -> Generator
         yield outcome
 
 
-def without_models(items: Iterable[Item], job: Job, control: Control) -> Generator[Outcome, None, None]:
+def fail_without_models(items: Iterable[Item], job: Job, control: Control) -> Generator[Outcome, None, None]:
     raise ModelUnavailable("model-missing", name="mtcnn", source="x")
     yield
 
 
-def without_memory(items: Iterable[Item], job: Job, control: Control) -> Generator[Outcome, None, None]:
+def die_of_any_photo(items: Iterable[Item], job: Job, control: Control) -> Generator[Outcome, None, None]:
     """Dies of any photo."""
     for _ in items:
         os.kill(os.getpid(), signal.SIGKILL)
     yield from ()
 
 
-def until_cancelled(items: Iterable[Item], job: Job, control: Control) -> Generator[Outcome, None, None]:
+def search_until_cancelled(items: Iterable[Item], job: Job, control: Control) -> Generator[Outcome, None, None]:
     """Searches each photo until it is cancelled; after five seconds it gives up."""
     for item in items:
         control.report_progress(item, Progress("search"))
@@ -68,7 +68,7 @@ def make_control(store: ModelStore, cancel: CancelToken | None = None) -> Contro
 
 def test_photos_are_distributed_and_each_has_one_outcome(tmp_path: Path, store: ModelStore) -> None:
     items = make_items(tmp_path, *(f"{number}" for number in range(12)))
-    outcomes = list(protect_in_processes(2, with_process)(iter(items), JOB, make_control(store)))
+    outcomes = list(protect_in_processes(2, darken_and_note_process)(iter(items), JOB, make_control(store)))
     assert sorted(outcome.item.number for outcome in outcomes) == list(range(12))
     assert len({outcome.report["process"] for outcome in outcomes}) == 2
     assert os.getpid() not in {outcome.report["process"] for outcome in outcomes}
@@ -76,7 +76,9 @@ def test_photos_are_distributed_and_each_has_one_outcome(tmp_path: Path, store: 
 
 def test_a_dying_process_loses_only_the_photo_that_kills_it(tmp_path: Path, store: ModelStore) -> None:
     items = make_items(tmp_path, "a", "once", "b", "deadly", "c", "d")
-    outcomes = {o.item.place: o for o in protect_in_processes(2, with_process)(iter(items), JOB, make_control(store))}
+    outcomes = {
+        o.item.place: o for o in protect_in_processes(2, darken_and_note_process)(iter(items), JOB, make_control(store))
+    }
     assert {place: outcome.state for place, outcome in outcomes.items() if outcome.state != "done"} == {
         "deadly.png": "failed"
     }
@@ -87,7 +89,7 @@ def test_a_dying_process_loses_only_the_photo_that_kills_it(tmp_path: Path, stor
 
 def test_a_photo_beside_one_that_kills_its_process_is_protected(tmp_path: Path, store: ModelStore) -> None:
     items = make_items(tmp_path, "good", "deadly", "a", "b")
-    run = protect_in_processes(1, with_read_ahead)
+    run = protect_in_processes(1, darken_with_read_ahead)
     outcomes = [(o.item.place, o.state) for o in run(iter(items), JOB, make_control(store))]
     assert sorted(outcomes) == [("a.png", "done"), ("b.png", "done"), ("deadly.png", "failed"), ("good.png", "done")]
 
@@ -124,7 +126,7 @@ def test_concurrent_queries_get_their_own_answers(tmp_path: Path, store: ModelSt
 def test_a_cancelled_run_ends_soon(tmp_path: Path, store: ModelStore) -> None:
     items, cancel = make_items(tmp_path, *(f"{number}" for number in range(30))), CancelToken()
     outcomes = []
-    for outcome in protect_in_processes(2, with_process)(iter(items), JOB, make_control(store, cancel)):
+    for outcome in protect_in_processes(2, darken_and_note_process)(iter(items), JOB, make_control(store, cancel)):
         outcomes.append(outcome)
         cancel.cancel()
     assert 1 <= len(outcomes) < 12
@@ -133,19 +135,19 @@ def test_a_cancelled_run_ends_soon(tmp_path: Path, store: ModelStore) -> None:
 def test_cancelling_ends_the_searches_of_processes_with_full_queues(tmp_path: Path, store: ModelStore) -> None:
     items, cancel = make_items(tmp_path, "a", "b", "c", "d"), CancelToken()
     control = Control(lambda: store, cancel, report_progress=lambda item, progress: cancel.cancel())
-    assert list(protect_in_processes(2, until_cancelled)(iter(items), JOB, control)) == []
+    assert list(protect_in_processes(2, search_until_cancelled)(iter(items), JOB, control)) == []
 
 
 def test_a_missing_model_ends_the_run(tmp_path: Path, store: ModelStore) -> None:
     with pytest.raises(ModelUnavailable) as error:
-        list(protect_in_processes(1, without_models)(iter(make_items(tmp_path, "a")), JOB, make_control(store)))
+        list(protect_in_processes(1, fail_without_models)(iter(make_items(tmp_path, "a")), JOB, make_control(store)))
     assert error.value.code == "model-missing"
 
 
 def test_processes_that_die_before_they_finish_anything_end_the_run(tmp_path: Path, store: ModelStore) -> None:
     items, failed = make_items(tmp_path, *(f"{number}" for number in range(12))), []
     with pytest.raises(BadRequest) as error:
-        for outcome in protect_in_processes(3, without_memory)(iter(items), JOB, make_control(store)):
+        for outcome in protect_in_processes(3, die_of_any_photo)(iter(items), JOB, make_control(store)):
             failed.append(outcome)
     assert (error.value.code, error.value.fields) == ("processes-die", {"reason": "SIGKILL"})
     assert len(failed) <= 3, "the other photos are left for the next run"

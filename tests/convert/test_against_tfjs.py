@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.convert.published import published, script
+from tests.convert.published import find_published, import_script
 
 TFJS = "@tensorflow/tfjs@4.22.0"
 SCRIPT = Path(__file__).with_name("tfjs_reference.cjs")
@@ -48,7 +48,7 @@ def node_modules() -> Path:
 def test_outputs_are_those_of_tensorflow_js(
     name: str, node: str, size: int, offset: float, node_modules: Path, tmp_path: Path
 ) -> None:
-    model = published("mobileface" if name == "mobileface" else "faceres") / f"{name}.json"
+    model = find_published("mobileface" if name == "mobileface" else "faceres") / f"{name}.json"
     pixels = np.random.default_rng(0).uniform(0, 255, (1, size, size, 3)).astype(np.float32) + np.float32(offset)
     pixels.tofile(tmp_path / "input.f32")
     subprocess.run(
@@ -58,5 +58,5 @@ def test_outputs_are_those_of_tensorflow_js(
         timeout=300,
     )
     expected = np.fromfile(tmp_path / "output.f32", dtype=np.float32)
-    result = script("tfjs_graph").load_tfjs_graph(model, node)(torch.from_numpy(pixels))[0].numpy()
+    result = import_script("tfjs_graph").load_tfjs_graph(model, node)(torch.from_numpy(pixels))[0].numpy()
     np.testing.assert_allclose(result, expected, atol=1e-4 * np.abs(expected).max())

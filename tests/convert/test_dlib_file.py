@@ -8,9 +8,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.convert.published import script
+from tests.convert.published import import_script
 
-read_dlib_network, UnreadableNetwork = script("dlib_file").read_dlib_network, script("dlib_file").UnreadableNetwork
+read_dlib_network, UnreadableNetwork = (
+    import_script("dlib_file").read_dlib_network,
+    import_script("dlib_file").UnreadableNetwork,
+)
 
 
 @pytest.mark.parametrize("share", [0.0, 0.00001, 0.001, 0.5, 0.999999])

@@ -10,10 +10,13 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from tests.convert.published import script
+from tests.convert.published import import_script
 
-read_tfjs_graph, UnreadableGraph = script("tfjs_file").read_tfjs_graph, script("tfjs_file").UnreadableGraph
-TfjsGraph, load_tfjs_graph = script("tfjs_graph").TfjsGraph, script("tfjs_graph").load_tfjs_graph
+read_tfjs_graph, UnreadableGraph = (
+    import_script("tfjs_file").read_tfjs_graph,
+    import_script("tfjs_file").UnreadableGraph,
+)
+TfjsGraph, load_tfjs_graph = import_script("tfjs_graph").TfjsGraph, import_script("tfjs_graph").load_tfjs_graph
 
 INPUT = {"name": "x", "op": "Placeholder"}
 

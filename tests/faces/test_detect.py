@@ -18,7 +18,7 @@ from c2p_core.models.store import ModelStore
 from c2p_core.photo import Photo
 
 
-def scaled(factor: float) -> np.ndarray:
+def scale_photo(factor: float) -> np.ndarray:
     picture = Image.fromarray(data.astronaut())
     return np.asarray(picture.resize((round(512 * factor), round(512 * factor)), Image.Resampling.LANCZOS))
 
@@ -36,7 +36,7 @@ def test_a_face_of_the_smallest_size_is_found_in_a_large_photo_in_every_orientat
     store: ModelStore, quarter_turns: int
 ) -> None:
     wide = np.full((1000, 4000, 3), 120, np.uint8)
-    small = scaled(0.95)
+    small = scale_photo(0.95)
     wide[300 : 300 + len(small), 2900 : 2900 + len(small)] = small
     (face,) = find_faces(Photo(np.ascontiguousarray(np.rot90(wide, quarter_turns))), store)
     assert face.eye_distance == pytest.approx(42, abs=1) and face.skipped is None
@@ -55,7 +55,7 @@ def test_a_face_at_the_border_is_found(store: ModelStore) -> None:
 
 
 def test_a_small_face_is_listed_with_the_reason(store: ModelStore) -> None:
-    (face,) = find_faces(Photo(scaled(0.6)), store)
+    (face,) = find_faces(Photo(scale_photo(0.6)), store)
     assert face.eye_distance < MIN_EYE_DISTANCE
     assert face.skipped is not None
     assert face.skipped.code == "eyes-too-close" and face.skipped.fields["least"] == 40
@@ -70,7 +70,7 @@ def test_the_eye_distance_of_a_face_slightly_too_small_is_rounded_down() -> None
 def test_faces_are_numbered_from_the_largest(store: ModelStore) -> None:
     wide = np.zeros((768, 1200, 3), np.uint8) + 120
     wide[:512, :512] = data.astronaut()
-    wide[:, 432:] = scaled(1.5)
+    wide[:, 432:] = scale_photo(1.5)
     faces = find_faces(Photo(wide), store)
     assert [face.number for face in faces] == [1, 2]
     assert faces[0].eye_distance > faces[1].eye_distance
@@ -88,13 +88,13 @@ def test_the_weights_are_verified_before_every_use(store: ModelStore, monkeypatc
     assert set(asked) == {"mtcnn", "face-mesh"}
 
 
-def moved(face: Face, scale: float) -> Face:
+def scale_face(face: Face, scale: float) -> Face:
     return replace(face, mesh=face.mesh * np.float32(scale), eye_distance=face.eye_distance * scale)
 
 
 @pytest.mark.parametrize("factor", [0.5, 1.0, 4.0])
 def test_a_known_face_is_found_again_after_resizing(astronaut_face: Face, store: ModelStore, factor: float) -> None:
-    detected = find_again(View(Photo(scaled(factor))), moved(astronaut_face, factor), store)
+    detected = find_again(View(Photo(scale_photo(factor))), scale_face(astronaut_face, factor), store)
     assert detected is not None
     assert np.abs(detected.mesh / factor - astronaut_face.mesh).mean() < 0.03 * astronaut_face.eye_distance
 
@@ -111,7 +111,7 @@ def test_a_known_face_is_found_again_in_a_turned_picture(store: ModelStore, quar
 def test_landmarks_in_a_cutout_equal_those_in_the_photo(store: ModelStore) -> None:
     """What the search draws hangs on hundredths of a pixel, and hosts send only the neighbourhood of a face."""
     large = np.full((1600, 2400, 3), 90, np.uint8)
-    large[30:1566, 500:2036] = scaled(3)
+    large[30:1566, 500:2036] = scale_photo(3)
     (expected,) = find_faces(Photo(large), store)
     (cut,) = find_faces(Photo(np.ascontiguousarray(large[70:700, 860:1500])), store)
     assert np.abs(cut.mesh + np.float32([860, 70]) - expected.mesh).max() < 0.02
@@ -137,12 +137,12 @@ def test_a_known_face_that_has_disappeared_is_not_found_again(astronaut_face: Fa
 def test_a_known_face_in_a_thumbnail_too_small_for_the_detector_is_not_found(
     astronaut_face: Face, store: ModelStore
 ) -> None:
-    thumbnail = scaled(16 / 512)
-    assert find_again(View(Photo(thumbnail)), moved(astronaut_face, 16 / 512), store) is None
+    thumbnail = scale_photo(16 / 512)
+    assert find_again(View(Photo(thumbnail)), scale_face(astronaut_face, 16 / 512), store) is None
 
 
 def test_a_neighbour_is_not_taken_for_the_known_face(astronaut_face: Face, store: ModelStore) -> None:
-    beside = moved(astronaut_face, 1.0)
+    beside = scale_face(astronaut_face, 1.0)
     beside.mesh[:, 0] += 1.5 * astronaut_face.eye_distance
     assert find_again(View(Photo(data.astronaut())), beside, store) is None
 

@@ -22,7 +22,7 @@ _RADIUS = 27.0
 _WIRE = (30, 25, 25)
 
 
-def wearing(face: CanvasFace, width: float) -> NDArray[np.float32]:
+def draw_glasses(face: CanvasFace, width: float) -> NDArray[np.float32]:
     """(256, 256, 3): the face with round glasses whose dark wire is ``width`` canvas pixels wide."""
     mesh = face.mesh.numpy()
     image = Image.fromarray((face.pixels.permute(1, 2, 0).numpy() * 255).astype(np.uint8)).resize((256 * _SCALE,) * 2)
@@ -39,7 +39,7 @@ def wearing(face: CanvasFace, width: float) -> NDArray[np.float32]:
 @pytest.mark.parametrize("width", [1.0, 5.0])
 def test_thin_and_thick_glasses_are_found_with_their_bridge(astronaut_canvas: CanvasFace, width: float) -> None:
     mesh = astronaut_canvas.mesh.numpy()
-    mask = glasses_mask(wearing(astronaut_canvas, width), mesh)
+    mask = glasses_mask(draw_glasses(astronaut_canvas, width), mesh)
     left, right = mesh[list(LEFT_EYE)].mean(0), mesh[list(RIGHT_EYE)].mean(0)
     below = np.round(left + np.array([0.0, _RADIUS])).astype(int)
     bridge = np.round((left + right) / 2 - np.array([0.0, 6.0])).astype(int)
@@ -50,7 +50,7 @@ def test_thin_and_thick_glasses_are_found_with_their_bridge(astronaut_canvas: Ca
 
 def test_the_rim_is_traced_within_three_pixels(astronaut_canvas: CanvasFace) -> None:
     mesh = astronaut_canvas.mesh.numpy()
-    (left, _), _ = find_rims(wearing(astronaut_canvas, 2.0), mesh)
+    (left, _), _ = find_rims(draw_glasses(astronaut_canvas, 2.0), mesh)
     away = np.linalg.norm(left.points - mesh[list(LEFT_EYE)].mean(0), axis=1)
     assert abs(np.median(away) - _RADIUS) < 3.0
 
@@ -61,12 +61,14 @@ def test_a_face_without_glasses_has_an_empty_mask(astronaut_canvas: CanvasFace) 
 
 
 def test_the_search_moves_no_rim(astronaut_canvas: CanvasFace, store: ModelStore) -> None:
-    with_glasses = replace(astronaut_canvas, pixels=torch.from_numpy(wearing(astronaut_canvas, 2.0)).permute(2, 0, 1))
+    with_glasses = replace(
+        astronaut_canvas, pixels=torch.from_numpy(draw_glasses(astronaut_canvas, 2.0)).permute(2, 0, 1)
+    )
     face = MakeupPrior(load_basis(store.path("complexion")), torch.device("cpu")).invert(with_glasses, 0.7)
     generator = torch.Generator().manual_seed(0)
     code = {name: torch.randn(part.shape, generator=generator) for name, part in face.start().items()}
     moved = face.render(code).displacement.norm(dim=0).numpy()
-    rims, _ = find_rims(wearing(astronaut_canvas, 2.0), astronaut_canvas.mesh.numpy())
+    rims, _ = find_rims(draw_glasses(astronaut_canvas, 2.0), astronaut_canvas.mesh.numpy())
     for rim in rims:
         x, y = (rim.points * len(moved) / CANVAS).astype(int).T
         assert moved[y, x].max() < 0.3 < 1.0 < moved.max()

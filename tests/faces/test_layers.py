@@ -33,7 +33,7 @@ COATS = {
 AT = {"contour": 100, "highlight": 130, "lips": 120, "lip_liner": 150, "lashes": 128}
 
 
-def bump(centre: float, reach: float, cells: int = CANVAS) -> torch.Tensor:
+def make_bump(centre: float, reach: float, cells: int = CANVAS) -> torch.Tensor:
     """(cells, cells): 1 at a place on the canvas' middle line, exactly 0 from ``reach`` canvas pixels on."""
     centres = (torch.arange(cells) + 0.5) * (CANVAS / cells)
     return (1 - ((centres[:, None] - 128) ** 2 + (centres - centre) ** 2) / reach**2).clamp(min=0) ** 2
@@ -43,11 +43,11 @@ def change(strength: Mapping[str, float] | None = None, tone: float = 0.2, shift
     """A shift, a tone that darkens on one side and lightens on the other, and every product of ``COATS``."""
     shares = [(strength or {}).get(name, 1.0) for name in COATS]
     coats = torch.tensor(list(COATS.values())) * torch.tensor(shares)[:, None]
-    side = bump(100, 60, 64) - bump(150, 60, 64)
+    side = make_bump(100, 60, 64) - make_bump(150, 60, 64)
     return Change(
-        torch.stack([shift * bump(128, 70, 64), torch.zeros(64, 64)]),
+        torch.stack([shift * make_bump(128, 70, 64), torch.zeros(64, 64)]),
         tone * torch.stack([side, 0.8 * side, -side]),
-        torch.stack([bump(AT[name], 30) for name in COATS]),
+        torch.stack([make_bump(AT[name], 30) for name in COATS]),
         lambda maps: coats[:, :, None, None] * maps[:, None],
         tuple(COATS),
     )
@@ -62,7 +62,9 @@ def photo(dtype: Any = np.uint8, channels: int = 3, icc: bytes | None = None) ->
     return Photo((noise * full_scale(np.dtype(dtype))).astype(dtype), icc)
 
 
-def shown(below: NDArray[Any], stack: list[Layer], opacity: Mapping[str, float] | None = None) -> NDArray[np.float32]:
+def blend_layers(
+    below: NDArray[Any], stack: list[Layer], opacity: Mapping[str, float] | None = None
+) -> NDArray[np.float32]:
     """Colours in 0..1 that GIMP shows: layers hold the photo's own numbers, blending is in float."""
     colours = below.shape[2] if below.shape[2] in (1, 3) else below.shape[2] - 1
     canvas = to_unit(below)[..., :colours].copy()
@@ -78,10 +80,10 @@ def shown(below: NDArray[Any], stack: list[Layer], opacity: Mapping[str, float] 
     return canvas
 
 
-def difference(original: Photo, changes: list[tuple[Alignment, Change]]) -> NDArray[np.floating]:
+def measure_difference(original: Photo, changes: list[tuple[Alignment, Change]]) -> NDArray[np.floating]:
     """Codes of the photo's type between what the layers show and what paste returns."""
     full = full_scale(original.pixels.dtype)
-    stack = shown(original.pixels, build_layers(original, changes)) * np.float64(full)
+    stack = blend_layers(original.pixels, build_layers(original, changes)) * np.float64(full)
     if original.pixels.dtype != np.float32:
         stack = np.rint(stack)
     return np.abs(stack - paste(original, changes).pixels[..., : stack.shape[2]])
@@ -90,34 +92,34 @@ def difference(original: Photo, changes: list[tuple[Alignment, Change]]) -> NDAr
 @pytest.mark.parametrize("channels", [1, 2, 3, 4])
 @pytest.mark.parametrize(("dtype", "codes"), [(np.uint8, 1), (np.uint16, 1), (np.float32, 1e-6)])
 def test_all_layers_together_show_what_paste_shows(dtype: Any, codes: float, channels: int) -> None:
-    assert difference(photo(dtype, channels), [(ALIGNMENT, change())]).max() <= codes
+    assert measure_difference(photo(dtype, channels), [(ALIGNMENT, change())]).max() <= codes
 
 
 def test_8_bit_layers_reproduce_nearly_every_code_exactly() -> None:
-    assert (difference(photo(), [(ALIGNMENT, change())]) > 0).mean() < 0.02
+    assert (measure_difference(photo(), [(ALIGNMENT, change())]) > 0).mean() < 0.02
 
 
 @settings(max_examples=15, deadline=None)
 @given(st.floats(-3, 3), st.floats(-1, 1), st.sampled_from([np.uint8, np.uint16]))
 def test_layers_reproduce_makeup_at_any_bit_depth(depth: float, tone: float, dtype: Any) -> None:
     worn = dict.fromkeys(COATS, depth)
-    assert difference(photo(dtype), [(ALIGNMENT, change(worn, tone))]).max() <= 1
+    assert measure_difference(photo(dtype), [(ALIGNMENT, change(worn, tone))]).max() <= 1
 
 
 @pytest.mark.parametrize("channels", [3, 4])
 def test_layers_reproduce_makeup_along_a_tone_curve(channels: int) -> None:
-    assert difference(photo(channels=channels), [(ALIGNMENT, replace(change(), toned=True))]).max() <= 1
+    assert measure_difference(photo(channels=channels), [(ALIGNMENT, replace(change(), toned=True))]).max() <= 1
 
 
 def test_layers_reproduce_a_photo_in_another_colour_space() -> None:
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("XYZ")).tobytes()
-    assert difference(photo(np.uint16, icc=profile), [(ALIGNMENT, change())]).max() <= 1
+    assert measure_difference(photo(np.uint16, icc=profile), [(ALIGNMENT, change())]).max() <= 1
 
 
 def test_layers_reproduce_overlapping_faces() -> None:
     beside = Alignment(ALIGNMENT.to_photo + np.array([[0, 0, 30.0], [0, 0, 10.0]]))
     changes = [(ALIGNMENT, change()), (beside, change())]
-    assert difference(photo(), changes).max() <= 1
+    assert measure_difference(photo(), changes).max() <= 1
     assert {layer.face for layer in build_layers(photo(), changes)} == {0, 1}
 
 
@@ -152,15 +154,15 @@ def test_without_a_product_the_others_stay_as_they_were() -> None:
     stack = build_layers(original, [(ALIGNMENT, change(shift=0.0))])
     for product, name in (("contour", "Contour"), ("lips", "Lipstick"), ("highlight", "Highlight")):
         without = paste(original, [(ALIGNMENT, change({product: 0.0}, shift=0.0))]).pixels
-        off = np.abs(shown(original.pixels, stack, {name: 0.0}) - without).mean()
-        assert off < 0.2 * np.abs(shown(original.pixels, stack) - without).mean()
+        off = np.abs(blend_layers(original.pixels, stack, {name: 0.0}) - without).mean()
+        assert off < 0.2 * np.abs(blend_layers(original.pixels, stack) - without).mean()
 
 
 def test_half_the_opacity_is_half_the_visible_change() -> None:
     original = Photo(np.full((SIZE, SIZE, 3), (0.75, 0.6, 0.5), np.float32))
     only = {name: float(name == "lips") for name in COATS}
     stack = build_layers(original, [(ALIGNMENT, change(only, 0.0, 0.0))])
-    full, half = shown(original.pixels, stack), shown(original.pixels, stack, {"Lipstick": 0.5})
+    full, half = blend_layers(original.pixels, stack), blend_layers(original.pixels, stack, {"Lipstick": 0.5})
     assert np.allclose(half, (full + original.pixels) / 2, atol=1e-6)
     # What the prior itself would paint with half the density is near.
     reference = paste(original, [(ALIGNMENT, change({name: share / 2 for name, share in only.items()}, 0.0, 0.0))])
@@ -175,7 +177,7 @@ def test_a_spot_retouched_in_the_layer_below_stays_retouched_under_dark_makeup()
     only = {name: float(name == "contour") for name in COATS}
     made_up = [(ALIGNMENT, change(only, 0.0, 0.0))]
     makeup = [layer for layer in build_layers(spotted, made_up) if layer.mode != "normal"]
-    assert np.abs(shown(clean, makeup) - paste(Photo(clean), made_up).pixels).max() < 0.02
+    assert np.abs(blend_layers(clean, makeup) - paste(Photo(clean), made_up).pixels).max() < 0.02
 
 
 def test_an_empty_change_has_no_layers() -> None:

@@ -41,7 +41,7 @@ WITH_PHOTOS = pytest.mark.skipif(
 STRIDE = 1 if "C2P_ALL_FACES" in os.environ else 30
 
 
-def pixels_of(face: Face, photo: Photo) -> set[tuple[int, int]]:
+def list_pixels(face: Face, photo: Photo) -> set[tuple[int, int]]:
     x, y = face.mesh[list(OVAL)].T
     rows, columns = polygon(y, x, (photo.height, photo.width))
     return set(zip(rows.tolist(), columns.tolist(), strict=True))
@@ -51,7 +51,7 @@ def check_that_none_overlap(paths: Sequence[Path], store: ModelStore) -> None:
     without = []
     for path in paths:
         photo = photo_files.read(path)
-        faces = [pixels_of(face, photo) for face in find_faces_in(View(photo), store)]
+        faces = [list_pixels(face, photo) for face in find_faces_in(View(photo), store)]
         without += [] if faces else [path.stem]
         for first, second in combinations(faces, 2):
             # Pixels are counted here, a coarser grid where faces are dropped.

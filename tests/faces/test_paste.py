@@ -21,7 +21,7 @@ SIZE = 200
 ALIGNMENT = Alignment(np.array([[0.5, -0.05, 40.0], [0.05, 0.5, 30.0]]))
 
 
-def bump(height: float) -> torch.Tensor:
+def make_bump(height: float) -> torch.Tensor:
     """(1, 64, 64), ``height`` in the middle and exactly 0 from a third of the way to the border."""
     positions = (torch.arange(64) - 31.5) / 20
     return height * (1 - positions[:, None] ** 2 - positions**2).clamp(min=0)[None] ** 2
@@ -29,8 +29,8 @@ def bump(height: float) -> torch.Tensor:
 
 def change(shift: float = 0.0, density: float = 0.0) -> Change:
     return Change(
-        torch.cat([bump(shift), bump(0.0)]),
-        bump(density).expand(3, -1, -1),
+        torch.cat([make_bump(shift), make_bump(0.0)]),
+        make_bump(density).expand(3, -1, -1),
         torch.zeros(1, CANVAS, CANVAS),
         lambda maps: torch.zeros(1, 3, *maps.shape[1:]),
         ("nothing",),
@@ -43,7 +43,7 @@ def photo(dtype: Any = np.uint8, channels: int = 3) -> Photo:
     return Photo((noise * full).astype(dtype))
 
 
-def touched(before: NDArray[Any], after: NDArray[Any]) -> NDArray[np.bool_]:
+def find_changed(before: NDArray[Any], after: NDArray[Any]) -> NDArray[np.bool_]:
     return np.asarray((before != after).any(axis=2))
 
 
@@ -55,7 +55,7 @@ def test_an_empty_change_leaves_every_bit() -> None:
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
 def test_pixels_outside_the_change_are_bit_identical(dtype: Any) -> None:
     original = photo(dtype)
-    changed = touched(original.pixels, paste(original, [(ALIGNMENT, change(3.0, 0.3))]).pixels)
+    changed = find_changed(original.pixels, paste(original, [(ALIGNMENT, change(3.0, 0.3))]).pixels)
     rows, columns = np.nonzero(changed)
     centre = ALIGNMENT.to_photo @ np.array([CANVAS / 2, CANVAS / 2, 1])
     assert changed.any()
@@ -68,7 +68,7 @@ def test_grey_and_alpha_are_kept(channels: int) -> None:
     after = paste(original, [(ALIGNMENT, change(density=0.4))]).pixels
     assert after.shape == original.pixels.shape
     colours = channels if channels in (1, 3) else channels - 1
-    assert touched(original.pixels[..., :colours], after[..., :colours]).any()
+    assert find_changed(original.pixels[..., :colours], after[..., :colours]).any()
     assert np.array_equal(after[..., colours:], original.pixels[..., colours:])
 
 
@@ -90,7 +90,7 @@ def test_strips_leave_no_seams(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_face_partly_outside_the_picture_is_pasted_as_far_as_it_is_inside() -> None:
     outside = Alignment(np.array([[0.5, 0.0, -64.0], [0.0, 0.5, -64.0]]))
     original = photo()
-    assert touched(original.pixels, paste(original, [(outside, change(2.0, 0.4))]).pixels).any()
+    assert find_changed(original.pixels, paste(original, [(outside, change(2.0, 0.4))]).pixels).any()
 
 
 def test_a_shift_moves_the_photos_own_pixels() -> None:

@@ -31,7 +31,7 @@ _JAW = (132, 58, 172, 136, 150, 149, 176, 148, 152, 377, 400, 378, 379, 365, 397
 _EYES = (33, 159, 386, 263)
 
 
-def covered_by(
+def cover_with(
     photo: Photo, outline: NDArray[np.floating], colour: tuple[int, int, int]
 ) -> tuple[Photo, NDArray[np.bool_]]:
     """The photo with a polygon before it, and the (H, W) mask of its pixels."""
@@ -46,7 +46,7 @@ def covered_by(
 def masked(astronaut: Photo, astronaut_face: Face) -> tuple[Photo, NDArray[np.bool_]]:
     """The astronaut with a light blue mask from the bridge of the nose to below the chin."""
     mesh = astronaut_face.mesh
-    return covered_by(astronaut, np.concatenate([mesh[list(_JAW)] * [1, 1.01], mesh[[346, 197, 117]]]), (165, 200, 222))
+    return cover_with(astronaut, np.concatenate([mesh[list(_JAW)] * [1, 1.01], mesh[[346, 197, 117]]]), (165, 200, 222))
 
 
 @pytest.fixture(scope="module")

@@ -55,7 +55,7 @@ def sitter() -> Sitter:
     )
 
 
-def painted(prompt: str) -> Tensor:
+def encode_prompt(prompt: str) -> Tensor:
     look = parse(prompt, random.Random(0))
     assert look is not None
     return encode_look(look)
@@ -69,7 +69,7 @@ def test_a_change_of_the_face_is_nearest_to_its_own_caption(
     guidance: TextGuidance, sitter: Sitter, prompt: str
 ) -> None:
     grid = guidance.sampling_grid(sitter.mesh)
-    before, after = guidance.embed(sitter.render(bare_code())[None], grid), sitter.render(painted(prompt))[None]
+    before, after = guidance.embed(sitter.render(bare_code())[None], grid), sitter.render(encode_prompt(prompt))[None]
     losses = [float(guidance.loss(before, after, guidance.direction(candidate), grid)) for candidate in PROMPTS]
     assert PROMPTS[int(np.argmin(losses))] == prompt
 
@@ -77,7 +77,7 @@ def test_a_change_of_the_face_is_nearest_to_its_own_caption(
 @pytest.mark.parametrize("prompt", ["red lipstick", "green eyeshadow", "bold pink blush"])
 def test_the_search_starts_with_the_products_of_the_prompt(guidance: TextGuidance, sitter: Sitter, prompt: str) -> None:
     opacity = decode(choose_starting_look(prompt, sitter.render, sitter.mesh, guidance)).opacity
-    expected = decode(painted(prompt)).opacity
+    expected = decode(encode_prompt(prompt)).opacity
     assert torch.equal(opacity > 0, expected > 0)
 
 

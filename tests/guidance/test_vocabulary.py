@@ -18,38 +18,38 @@ from c2p_core.guidance.tables import TABLES
 from c2p_core.guidance.vocabulary import PIGMENTS, PRESETS, Touch, parse, read_prompt
 
 
-def products_of(prompt: str, seed: int = 0) -> dict[str, str | None]:
+def read_products(prompt: str, seed: int = 0) -> dict[str, str | None]:
     look = parse(prompt, random.Random(seed))
     assert look is not None
     return {touch.product: touch.colour for touch in look}
 
 
 def test_colours_go_to_the_product_that_they_stand_before() -> None:
-    assert products_of("red lipstick and green eyeshadow") == {"lips": "red", "eyeshadow": "green"}
+    assert read_products("red lipstick and green eyeshadow") == {"lips": "red", "eyeshadow": "green"}
 
 
 def test_a_colour_may_follow_its_product() -> None:
-    assert products_of("lips in plum") == {"lips": "plum"}
+    assert read_products("lips in plum") == {"lips": "plum"}
 
 
 def test_synonyms_mean_the_same() -> None:
-    assert products_of("burgundy lip colour") == products_of("dark red lipstick")
+    assert read_products("burgundy lip colour") == read_products("dark red lipstick")
 
 
 def test_two_word_colours_are_one_colour() -> None:
-    assert products_of("midnight blue eye shadow") == {"eyeshadow": "navy"}
+    assert read_products("midnight blue eye shadow") == {"eyeshadow": "navy"}
 
 
 def test_a_look_is_its_products() -> None:
-    assert {"lips", "eyeshadow", "eyeliner"} <= set(products_of("gothic"))
+    assert {"lips", "eyeshadow", "eyeliner"} <= set(read_products("gothic"))
 
 
 def test_a_product_changes_a_look() -> None:
-    assert products_of("gothic makeup with red lipstick")["lips"] == "red"
+    assert read_products("gothic makeup with red lipstick")["lips"] == "red"
 
 
 def test_a_product_can_be_negated() -> None:
-    assert "eyeliner" not in products_of("gothic makeup without eyeliner")
+    assert "eyeliner" not in read_products("gothic makeup without eyeliner")
 
 
 @pytest.mark.parametrize(
@@ -62,19 +62,19 @@ def test_a_product_can_be_negated() -> None:
     ],
 )
 def test_a_negation_applies_to_what_follows_it(prompt: str, products: dict[str, str]) -> None:
-    assert products_of(prompt) == products
+    assert read_products(prompt) == products
 
 
 def test_a_negated_colour_is_replaced_by_another() -> None:
-    assert all(dict(products_of("lipstick, but not red", seed))["lips"] not in (None, "red") for seed in range(50))
+    assert all(dict(read_products("lipstick, but not red", seed))["lips"] not in (None, "red") for seed in range(50))
 
 
 def test_a_colour_after_the_word_in_goes_to_the_product_before_it() -> None:
-    assert products_of("lipstick in plum and eyeshadow in gold") == {"lips": "plum", "eyeshadow": "gold"}
+    assert read_products("lipstick in plum and eyeshadow in gold") == {"lips": "plum", "eyeshadow": "gold"}
 
 
 def test_a_negated_product_comes_back_when_its_look_is_described() -> None:
-    assert products_of("without eyeshadow but smoky eye makeup in grey")["eyeshadow"] == "grey"
+    assert read_products("without eyeshadow but smoky eye makeup in grey")["eyeshadow"] == "grey"
 
 
 @pytest.mark.parametrize("prompt", ["red lipstick, not too bold", "smoky eyes, not too dramatic", "not too much blush"])
@@ -85,7 +85,7 @@ def test_not_too_strong_means_the_usual_strength(prompt: str) -> None:
 
 
 def test_a_product_after_a_negated_strength_is_kept() -> None:
-    assert products_of("red lipstick, not too heavy, and blue eyeshadow") == {"lips": "red", "eyeshadow": "blue"}
+    assert read_products("red lipstick, not too heavy, and blue eyeshadow") == {"lips": "red", "eyeshadow": "blue"}
 
 
 def test_stronger_words_paint_more() -> None:
@@ -95,8 +95,8 @@ def test_stronger_words_paint_more() -> None:
 
 
 def test_the_meaning_of_captions_has_not_changed_since_training() -> None:
-    assert {products_of("smoky eyes", seed)["eyeshadow"] for seed in range(20)} == {"black", "grey"}
-    assert {"lips", "blush"} <= set(products_of("natural makeup"))
+    assert {read_products("smoky eyes", seed)["eyeshadow"] for seed in range(20)} == {"black", "grey"}
+    assert {"lips", "blush"} <= set(read_products("natural makeup"))
 
 
 def test_no_makeup_is_an_empty_look() -> None:

@@ -25,12 +25,12 @@ Host = TypeVar("Host", Gimp, Gimp210)
 
 @pytest.fixture(scope="session")
 def gimp() -> Iterator[Gimp]:
-    with in_a_share(host.prepare_gimp, "GIMP") as prepared:
+    with prepare_in_share(host.prepare_gimp, "GIMP") as prepared:
         yield prepared
 
 
 @contextmanager
-def in_a_share(prepare: Callable[[Path], Host], name: str) -> Iterator[Host]:
+def prepare_in_share(prepare: Callable[[Path], Host], name: str) -> Iterator[Host]:
     """A GIMP in a folder of its own with the astronaut in it; ends it, and the worker that it started."""
     share = Path(tempfile.mkdtemp(prefix="pf-gimp-"))
     try:

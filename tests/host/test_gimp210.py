@@ -19,7 +19,7 @@ from c2p_core.cli import c2p
 from installer import gimp as installing
 from installer.gimps import Program
 from tests.error_assertions import sentence
-from tests.host.conftest import in_a_share
+from tests.host.conftest import prepare_in_share
 from tests.host.gimp import Gimp
 from tests.host.gimp210 import Gimp210, prepare_gimp210
 
@@ -28,7 +28,7 @@ pytestmark = [pytest.mark.host, pytest.mark.slow]
 
 @pytest.fixture(scope="module")
 def gimp210() -> Iterator[Gimp210]:
-    with in_a_share(prepare_gimp210, "GIMP 2.10") as gimp:
+    with prepare_in_share(prepare_gimp210, "GIMP 2.10") as gimp:
         yield gimp
 
 
@@ -121,7 +121,7 @@ report(kinds=[layer.type, made.type])
     assert (mask[~hidden] == 65535).all() and not hidden[:, 150:225].any()
 
 
-def protected_as_seen(gimp210: Gimp210, precision: str) -> np.ndarray:
+def protect_and_flatten(gimp210: Gimp210, precision: str) -> np.ndarray:
     gimp210.script(f"""
 image, layer = portrait({precision})
 protect(image, layer)
@@ -133,13 +133,13 @@ report()
 
 @pytest.fixture(scope="module")
 def usual(gimp210: Gimp210) -> np.ndarray:
-    return protected_as_seen(gimp210, "PRECISION_U8_GAMMA")
+    return protect_and_flatten(gimp210, "PRECISION_U8_GAMMA")
 
 
 @pytest.mark.parametrize("precision", ["PRECISION_U16_LINEAR", "PRECISION_FLOAT_LINEAR"])
 def test_the_images_transfer_curve_makes_no_difference(gimp210: Gimp210, usual: np.ndarray, precision: str) -> None:
     change = np.abs(usual - data.astronaut()).mean()
-    assert np.abs(usual - protected_as_seen(gimp210, precision)).mean() < 0.2 * change
+    assert np.abs(usual - protect_and_flatten(gimp210, precision)).mean() < 0.2 * change
 
 
 @pytest.mark.parametrize("precision", ["PRECISION_U32_GAMMA", "PRECISION_HALF_LINEAR", "PRECISION_FLOAT_LINEAR"])
@@ -297,7 +297,7 @@ def nothing(image, layer):
 """
 
 
-def worst(gimp210: Gimp210) -> int:
+def measure_difference(gimp210: Gimp210) -> int:
     """How far the group is from the single layer, in levels of 255."""
     single, group = (gimp210.pixels(name, "u1", 4).astype(int) for name in ("layer", "products"))
     return int(np.abs(single - group).max())
@@ -316,7 +316,7 @@ lipstick.visible = False
 shown(image, "without")
 """
     )
-    assert worst(gimp210) <= 1
+    assert measure_difference(gimp210) <= 1
     assert results["name"] == "red lipstick and smoky eyes" and results["position"] == 0 and results["layers"] == 2
     assert results["children"][-1] == "Reshaped skin" and {"Lipstick", "Eyeshadow"} <= set(results["children"])
     assert results["masked"] and results["settings"] == "products"
@@ -327,7 +327,7 @@ shown(image, "without")
 @pytest.mark.parametrize("precision", ["PRECISION_U16_LINEAR", "PRECISION_HALF_GAMMA", "PRECISION_FLOAT_LINEAR"])
 def test_the_group_of_products_shows_the_same_in_every_precision(gimp210: Gimp210, precision: str) -> None:
     gimp210.script(PRODUCTS + f"both(nothing, {precision})\nreport()\n")
-    assert worst(gimp210) <= 1
+    assert measure_difference(gimp210) <= 1
 
 
 def test_the_group_of_products_shows_the_same_in_grey_with_alpha_an_offset_and_a_feathered_selection(
@@ -347,7 +347,7 @@ both(prepare)
 report()
 """
     )
-    assert worst(gimp210) <= 1
+    assert measure_difference(gimp210) <= 1
 
 
 # Check and Strengthen

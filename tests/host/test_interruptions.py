@@ -71,7 +71,7 @@ def run_while(gimp: Gimp, sabotage: str, **arguments: Any) -> dict[str, Any]:
             (gimp.share / "go").touch()
             wait_until(done.exists, 60)
 
-    return during_a_run(gimp, interfere, steps=20, **arguments)
+    return act_during_run(gimp, interfere, steps=20, **arguments)
 
 
 def test_when_the_source_is_deleted_the_result_goes_on_top(watched: Gimp) -> None:
@@ -152,7 +152,7 @@ def test_cancel_kills_the_plug_in_and_leaves_image_and_worker_in_order(gimp: Gim
         # It stopped by itself, within a step: by force its models would be gone too.
         assert find_compute_process(gimp).pid == process.pid
 
-    results = during_a_run(gimp, cancel, steps=5000)
+    results = act_during_run(gimp, cancel, steps=5000)
     assert results["status"] != "success" and results["names"] == ["Background"]
 
 
@@ -198,7 +198,7 @@ def test_cancelling_at_any_moment_leaves_a_whole_result_or_none(gimp: Gimp) -> N
 
 
 def test_a_killed_worker_is_reported_and_the_next_run_works(gimp: Gimp) -> None:
-    results = during_a_run(gimp, lambda: os.kill(read_endpoint_file(gimp)["pid"], signal.SIGKILL), steps=5000)
+    results = act_during_run(gimp, lambda: os.kill(read_endpoint_file(gimp)["pid"], signal.SIGKILL), steps=5000)
     assert results["status"] == "execution-error" and results["error"] == Message("worker-gone").text()
     assert results["names"] == ["Background"]
     assert gimp.script("report(said=protect(*portrait()))").results["said"][0] == "success"
@@ -231,7 +231,7 @@ def wait_until(true: Callable[[], object], seconds: float) -> None:
         time.sleep(0.05)
 
 
-def during_a_run(gimp: Gimp, action: Callable[[], object], **arguments: Any) -> dict[str, Any]:
+def act_during_run(gimp: Gimp, action: Callable[[], object], **arguments: Any) -> dict[str, Any]:
     """A run of the plug-in, with ``action`` done during its search, which is its second job."""
     _, before = count_jobs_and_done(gimp)
     with ThreadPoolExecutor(1) as pool:

@@ -30,17 +30,17 @@ ONE_RUN = """
 """
 
 
-def one_run(gimp: Gimp, arguments: str = "") -> dict[str, object]:
+def run_once(gimp: Gimp, arguments: str = "") -> dict[str, object]:
     return gimp.script(ONE_RUN.replace("{arguments}", arguments)).results
 
 
-def raw(gimp: Gimp, name: str, channels: int) -> np.ndarray:
+def read_raw(gimp: Gimp, name: str, channels: int) -> np.ndarray:
     return np.frombuffer((gimp.share / f"{name}.raw").read_bytes(), np.uint8).reshape(512, 512, channels)
 
 
 @pytest.fixture(scope="module")
 def results(gimp: Gimp) -> dict[str, object]:
-    return one_run(gimp)
+    return run_once(gimp)
 
 
 def test_a_layer_named_after_the_prompt_lies_above_the_untouched_source(results: dict[str, object]) -> None:
@@ -86,14 +86,14 @@ def test_brushes_paint_on_the_layer_and_not_on_its_mask(results: dict[str, objec
 
 
 def test_pixels_outside_of_the_mask_are_bit_identical(gimp: Gimp, results: dict[str, object]) -> None:
-    changed = (raw(gimp, "visible", 3) != data.astronaut()).any(-1)
-    mask = raw(gimp, "mask", 1)[..., 0]
+    changed = (read_raw(gimp, "visible", 3) != data.astronaut()).any(-1)
+    mask = read_raw(gimp, "mask", 1)[..., 0]
     assert changed.sum() > 2000 and not changed[mask == 0].any()
     assert set(np.unique(mask)) == {0, 255}
 
 
 def test_the_layer_is_transparent_where_nothing_changed(gimp: Gimp, results: dict[str, object]) -> None:
-    alpha, mask = raw(gimp, "result", 4)[..., 3], raw(gimp, "mask", 1)[..., 0]
+    alpha, mask = read_raw(gimp, "result", 4)[..., 3], read_raw(gimp, "mask", 1)[..., 0]
     assert np.array_equal(alpha, mask)
 
 
@@ -105,11 +105,11 @@ def test_the_result_layer_stores_its_settings(results: dict[str, object]) -> Non
 
 
 def test_the_whole_layer_shows_the_same_without_a_mask(gimp: Gimp, results: dict[str, object]) -> None:
-    shown = raw(gimp, "visible", 3).copy()
-    whole = one_run(gimp, 'output="whole"')
+    shown = read_raw(gimp, "visible", 3).copy()
+    whole = run_once(gimp, 'output="whole"')
     assert whole["kind"] == "rgb-image" and whole["edit_mask"] is False
-    assert np.array_equal(raw(gimp, "visible", 3), shown)
-    assert np.array_equal(raw(gimp, "result", 4)[..., :3], shown)
+    assert np.array_equal(read_raw(gimp, "visible", 3), shown)
+    assert np.array_equal(read_raw(gimp, "result", 4)[..., :3], shown)
 
 
 def test_the_last_values_of_the_dialog_are_used_again(gimp: Gimp) -> None:

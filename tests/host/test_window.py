@@ -22,6 +22,7 @@ from PIL import Image
 from worker_client.messages import render
 from worker_client.settings import PRESETS
 
+from tests.error_assertions import sentence
 from tests.host import gimp as host
 from tests.host.conftest import stop_worker
 from tests.host.gimp import (
@@ -38,38 +39,9 @@ pytestmark = [pytest.mark.host, pytest.mark.slow]
 PROGRAMS = ("Xvfb", "openbox", "wmctrl", "xdotool", "import", "dbus-run-session")
 # Each test its own: a screen that was killed leaves its lock behind.
 DISPLAYS = count(100 + os.getpid() % 400)
-# Added to the dialog: does what a test orders, with the dialog at hand, and hands back what it found.
-DRIVER = """
-
-import json as _json
-import os as _os
-from pathlib import Path as _Path
-
-from gi.repository import GLib
-
-_share = _Path(_os.environ["SHARE"])
-_run = ProtectDialog.run
-
-
-def _run_and_obey(self):
-    GLib.timeout_add(20, _obey, self)
-    return _run(self)
-
-
-def _obey(self):
-    order = _share / "order.py"
-    if order.exists():
-        found = {}
-        text = order.read_text()
-        order.unlink()
-        exec(text, {"dialog": self, "found": found, "Gimp": Gimp, "share": _share})
-        (_share / "found.part").write_text(_json.dumps(found))
-        (_share / "found.part").rename(_share / "found.json")
-    return not self._closed
-
-
-ProtectDialog.run = _run_and_obey
-"""
+# Added to the dialog: what does the orders of a test.
+DRIVER = "\n\nimport dialog_driver\n"
+DRIVER_MODULE = Path(__file__).with_name("dialog_driver.py")
 # Added to what shows errors: keeps the words, which no program can read off the screen.
 WORDS = """
 
@@ -225,8 +197,12 @@ class Window:
         self.keys("ctrl+z")
         self.wait(30, lambda _titles: self.layers() != before)
 
+    def prepare(self, text: str) -> None:
+        """Has the next dialog run Python before it is built."""
+        (self.gimp.share / "preparation.py").write_text(text)
+
     def ask(self, order: str) -> dict[str, Any]:
-        """Has the open dialog run Python; what it put into ``found``."""
+        """Has the open dialog run Python with ``tests/host/dialog_driver.py``; what it put into ``found``."""
         share = self.gimp.share
         (share / "order.part").write_text(order)
         (share / "order.part").rename(share / "order.py")
@@ -288,7 +264,7 @@ class Window:
         self.wait(30, lambda titles: DIALOG not in titles)
 
 
-def missing_programs(gimp: Gimp) -> list[str]:
+def list_missing_programs(gimp: Gimp) -> list[str]:
     """What a window needs and this system lacks."""
     folders = ("/usr/local/bin", "/usr/bin", "/bin")
     return [name for name in PROGRAMS if not gimp.prefix and shutil.which(name, path=":".join(folders)) is None]
@@ -296,17 +272,18 @@ def missing_programs(gimp: Gimp) -> list[str]:
 
 @pytest.fixture(scope="module")
 def window(gimp: Gimp) -> Iterator[Window]:
-    if missing := missing_programs(gimp):
+    if missing := list_missing_programs(gimp):
         pytest.skip(f"THE WINDOW IS NOT TESTED: there is no {', '.join(missing)} here")
-    with opened_window(gimp, gimp.share / "astronaut.png") as shown:
+    with open_window(gimp, gimp.share / "astronaut.png") as shown:
         yield shown
 
 
 @contextmanager
-def opened_window(gimp: Gimp, photo: Path) -> Iterator[Window]:
+def open_window(gimp: Gimp, photo: Path) -> Iterator[Window]:
     """GIMP's window with a photo, whose name begins with "astronaut", on a screen of its own."""
     profile = gimp.share / "profile-window"
     shutil.copytree(gimp.share / "profile" / "plug-ins" / "protect-face", profile / "plug-ins" / "protect-face")
+    shutil.copy(DRIVER_MODULE, profile / "plug-ins" / "protect-face")
     for name, lines in ADDED.items():
         with (profile / "plug-ins" / "protect-face" / f"{name}.py").open("a") as module:
             module.write(lines)
@@ -349,7 +326,7 @@ def only_the_photo(window: Window) -> None:
         window.undo()
 
 
-def colours(window: Window, title: str) -> set[tuple[int, int, int]]:
+def list_colours(window: Window, title: str) -> set[tuple[int, int, int]]:
     """Every colour in the picture of a window."""
     picture = window.gimp.share / "window.png"
     window.do("import", "-window", title, str(picture))
@@ -370,15 +347,37 @@ def test_a_user_protects_with_one_key_undoes_redoes_and_checks(window: Window) -
 
     window.find("Check Protection", "Check Protection")
     until = time.monotonic() + 30
-    while not colours(window, "Check Protection") & BARS:
+    while not list_colours(window, "Check Protection") & BARS:
         assert time.monotonic() < until, "the window shows no bars"
     window.do("wmctrl", "-c", "Check Protection")
     window.wait(30, lambda titles: "Check Protection" not in titles)
 
 
 # Whether the dialog has asked the worker and counted the faces.
-READY = "found['ready'] = dialog._quick_button.get_sensitive()"
-PROMPTS = "found['prompts'] = [row[0] for row in dialog._prompts.get_model()]"
+READY = "found['ready'] = can_press('Quick preview')"
+PROMPTS = "found['prompts'] = [row[0] for row in find_labelled('Makeup style').get_model()]"
+TEXTS = "found['texts'] = read_texts()"
+
+
+# What the dialog says of the search that is shown.
+QUICK, CHANGED = "Found in a few steps", "The settings have changed"
+# Of the astronaut, as shares of the width and height of the photo: between the eyes and the mouth.
+NOSE = (224 / 512, 143 / 512)
+
+
+def says(found: dict[str, Any], beginning: str) -> bool:
+    """Whether a text on the screen has a line that begins so."""
+    return any(line.startswith(beginning) for text in found["texts"] for line in text.splitlines())
+
+
+def read_thumbnails(window: Window) -> tuple[list[int], int]:
+    """The seeds of the searches in the strip, and that of the one that is shown."""
+    found = window.ask(
+        "found['all'] = [thumbnail.get_tooltip_text() for thumbnail in list_thumbnails()];"
+        "found['shown'] = [thumbnail.get_tooltip_text() for thumbnail in list_thumbnails() if thumbnail.get_active()]"
+    )
+    seeds, (shown,) = ([int(re.findall(r"seed (\d+)", text)[0]) for text in found[key]] for key in ("all", "shown"))
+    return seeds, shown
 
 
 # A second image, without a face, in a window of its own.
@@ -386,14 +385,14 @@ OPEN_ANOTHER = """
 image = Gimp.Image.new(96, 64, Gimp.ImageBaseType.RGB)
 layer = Gimp.Layer.new(image, "blank", 96, 64, Gimp.ImageType.RGB_IMAGE, 100, Gimp.LayerMode.NORMAL)
 image.insert_layer(layer, None, 0)
-(share / "display").write_text(str(Gimp.Display.new(image).get_id()))
+(SHARE / "display").write_text(str(Gimp.Display.new(image).get_id()))
 """
 
 
 def test_all_open_images_are_protected_and_listed_with_their_outcomes(window: Window) -> None:
     window.open_dialog()
     window.ask(OPEN_ANOTHER)
-    window.ask("dialog._config.set_property('steps', 2); dialog._config.set_property('all-images', True)")
+    window.ask("config.set_property('steps', 2); config.set_property('all-images', True)")
     window.shoot(DIALOG, "gimp-all-images")
     (window.gimp.share / "shown.txt").unlink(missing_ok=True)  # of an earlier Check
     window.do("wmctrl", "-a", DIALOG)
@@ -410,7 +409,7 @@ def test_presets_are_offered_and_the_prompts_used_last_come_before_them(window: 
     window.choose("Protect Face", DIALOG)
     window.ask_until(PROMPTS, lambda found: found["prompts"][-len(PRESETS) :] == list(PRESETS))
     for prompt in ("blue eyeshadow", PRESETS[1]):
-        window.ask("dialog._config.set_property('steps', 1)")
+        window.ask("config.set_property('steps', 1)")
         window.keys("alt+y", "ctrl+a")
         window.do("xdotool", "type", "--delay", "40", prompt)
         window.protect()
@@ -423,22 +422,21 @@ def test_presets_are_offered_and_the_prompts_used_last_come_before_them(window: 
     window.dismiss()
 
 
-# What is drawn and measured: the pictures are kept for the test, and whether all that was asked for has come.
+# What is drawn and measured, once no search runs: the pictures are kept for the test.
 SHOWN_NOW = """
-pair, background = dialog._preview._pair, dialog._background
-idle = background._running is None and not background._following and not background._waiting and not dialog._jobs
-found["there"] = bool(idle and pair and dialog._meter.figures)
+pair, figures = find_preview().pair, find_figures()
+found["there"] = bool(pair and figures and not find_button("Stop searching"))
 if found["there"]:
     for name in ("before", "after"):
-        getattr(pair, name).savev(str(share / f"{name}.png"), "png", [], [])
-    found["alike"] = [row["after"] for row in dialog._meter.figures["faces"][0]["similarities"]]
-    found["candidates"] = len(dialog._strip.candidates)
-    found["notes"] = dialog._notes.get_text()
-    found["mode"] = dialog._preview.mode
+        getattr(pair, name).savev(str(SHARE / f"{name}.png"), "png", [], [])
+    found["alike"] = [row["after"] for row in figures["faces"][0]["similarities"]]
+    found["candidates"] = len(list_thumbnails())
+    found["texts"] = read_texts()
+    found["zoomed"] = find_button("Zoom to the face").get_active()
 """
 
 
-def drawn(window: Window, order: str = "", candidates: int = 1) -> tuple[float, dict[str, Any]]:
+def wait_for_preview(window: Window, order: str = "", candidates: int = 1) -> tuple[float, dict[str, Any]]:
     """What the preview shows after an order: how much the two pictures differ, and what else was found."""
     if order:
         window.ask(order)
@@ -457,9 +455,9 @@ def previewed(window: Window) -> Iterator[tuple[float, dict[str, Any]]]:
     """The open dialog after a quick preview: what is drawn and measured."""
     window.open_dialog()
     for name in ("amount", "shape", "light", "makeup"):
-        window.ask(f"dialog._config.set_property('{name}', 100)")
+        window.ask(f"config.set_property('{name}', 100)")
     window.keys("alt+q")
-    yield drawn(window)
+    yield wait_for_preview(window)
     window.dismiss()
 
 
@@ -468,43 +466,43 @@ def test_the_preview_shows_the_face_before_and_after_with_its_meter(
 ) -> None:
     change, found = previewed
     window.shoot(DIALOG, "preview")
-    assert 0.5 < change < 40 and found["mode"] == "face" and len(found["alike"]) > 2
-    assert found["notes"].startswith("Found in a few steps")
+    assert 0.5 < change < 40 and found["zoomed"] and len(found["alike"]) > 2
+    assert says(found, QUICK)
 
 
 def test_a_smaller_amount_is_drawn_and_measured_without_another_search(
     window: Window, previewed: tuple[float, dict[str, Any]]
 ) -> None:
     whole, all_of_it = previewed
-    half, found = drawn(window, "dialog._config.set_property('amount', 50)")
+    half, found = wait_for_preview(window, "config.set_property('amount', 50)")
     window.shoot(DIALOG, "amount")
     assert 0.3 * whole < half < 0.8 * whole
     assert np.mean(all_of_it["alike"]) < np.mean(found["alike"]) < 1
-    nothing, found = drawn(window, "dialog._config.set_property('amount', 0)")
+    nothing, found = wait_for_preview(window, "config.set_property('amount', 0)")
     assert nothing == 0 and found["alike"] == pytest.approx([1.0] * len(found["alike"]), abs=2e-3)
-    light, _ = drawn(window, "for n, v in (('amount', 100), ('shape', 0)): dialog._config.set_property(n, v)")
+    light, _ = wait_for_preview(window, "for n, v in (('amount', 100), ('shape', 0)): config.set_property(n, v)")
     assert 0 < light < whole
 
 
 def test_a_note_says_that_settings_have_changed_until_they_are_changed_back(
     window: Window, previewed: tuple[float, dict[str, Any]]
 ) -> None:
-    _, found = drawn(window, "dialog._config.set_property('seed', dialog._config.get_property('seed') + 1)")
-    assert found["notes"].startswith("The settings have changed")
-    _, found = drawn(window, "dialog._pick(dialog._strip.candidates[0])")
-    assert found["notes"].startswith("Found in a few steps")
+    _, found = wait_for_preview(window, "config.set_property('seed', config.get_property('seed') + 1)")
+    assert says(found, CHANGED)
+    _, found = wait_for_preview(window, "list_thumbnails()[0].clicked()")
+    assert says(found, QUICK)
 
 
 def test_the_space_bar_shows_the_photo_as_it_was_for_as_long_as_it_is_held(
     window: Window, previewed: tuple[float, dict[str, Any]]
 ) -> None:
-    window.ask("dialog._preview.grab_focus()")
-    comparing = "found['comparing'] = dialog._preview.comparing"
+    window.ask("find_preview().grab_focus()")
+    comparing = "found['comparing'] = find_preview().comparing"
     window.do("xdotool", "keydown", "space")
     window.ask_until(comparing, lambda found: found["comparing"], 20)
     window.do("xdotool", "keyup", "space")
     window.ask_until(comparing, lambda found: not found["comparing"], 20)
-    split = "found['split'] = dialog._preview.split"
+    split = "found['split'] = find_preview().split"
     before = window.ask(split)["split"]
     window.keys("Left")
     window.ask_until(split, lambda found: found["split"] < before, 20)
@@ -512,16 +510,8 @@ def test_the_space_bar_shows_the_photo_as_it_was_for_as_long_as_it_is_held(
 
 # The letters of all labels that are on the screen, GIMP's own buttons included.
 LETTERS = """
-def walk(widget):
-    keys = widget.get_mapped() and isinstance(widget, Gtk.Label) and widget.get_mnemonic_keyval()
-    if keys and keys != Gdk.KEY_VoidSymbol:
-        found["letters"] += chr(Gdk.keyval_to_unicode(keys))
-    if isinstance(widget, Gtk.Container):
-        widget.forall(walk)
-
-from gi.repository import Gdk, Gtk
-found["letters"] = ""
-walk(dialog._dialog)
+keys = [label.get_mnemonic_keyval() for label in find_all(Gtk.Label)]
+found["letters"] = "".join(chr(Gdk.keyval_to_unicode(key)) for key in keys if key != Gdk.KEY_VoidSymbol)
 """
 
 
@@ -532,27 +522,26 @@ def test_every_letter_leads_to_one_control_on_both_pages_and_locks_reach_the_sea
     window.keys("alt+m")
     more = window.ask_until(LETTERS, lambda found: "j" in found["letters"], 20)["letters"]
     window.keys("alt+j")
-    locked = "found['jaw'] = dialog._config.get_property('lock-jaw')"
+    locked = "found['jaw'] = config.get_property('lock-jaw')"
     window.ask_until(locked, lambda found: found["jaw"], 20)
     window.shoot(DIALOG, "more")
     for letters, known in ((usual, "prchygtmq"), (more, "prchkxbmnjq")):
         assert len(letters) == len(set(letters)) and set(known) <= set(letters)
     window.keys("alt+q")
-    drawn(window, candidates=2)
-    found = window.ask(
-        "found['locks'] = dialog._current.figures['settings']['locks']; found['seen'] = dialog._notes.get_text()"
-    )
-    assert found["locks"] == ["jaw"] and found["seen"].startswith("Found in a few steps")
+    wait_for_preview(window, candidates=2)
+    locks = "found['locks'] = find_strip().candidates[-1].figures['settings']['locks']"
+    found = window.ask(f"{locks}; {TEXTS}")
+    assert found["locks"] == ["jaw"] and says(found, QUICK)
     window.keys("alt+j")
-    window.ask_until("found['seen'] = dialog._notes.get_text()", lambda found: "changed" in found["seen"], 20)
+    window.ask_until(TEXTS, lambda found: says(found, CHANGED), 20)
 
 
 def test_settings_are_saved_under_a_name_with_a_thumbnail_and_taken_up_again_by_keyboard(
     window: Window, previewed: tuple[float, dict[str, Any]]
 ) -> None:
     folder = window.gimp.share / "profile-window" / "protect-face" / "presets"
-    wanted = "found.update({name: dialog._config.get_property(name) for name in ('seed', 'lock-nose', 'shape')})"
-    window.ask("dialog._config.set_property('seed', 41); dialog._config.set_property('lock-nose', True)")
+    wanted = "found.update({name: config.get_property(name) for name in ('seed', 'lock-nose', 'shape')})"
+    window.ask("config.set_property('seed', 41); config.set_property('lock-nose', True)")
     window.keys("alt+t")
     window.wait(30, lambda titles: "Presets" in titles)
     window.keys("alt+n")
@@ -568,13 +557,13 @@ def test_settings_are_saved_under_a_name_with_a_thumbnail_and_taken_up_again_by_
     window.keys("alt+c")
     window.wait(30, lambda titles: "Presets" not in titles)
     changes = {"seed": 5, "lock-nose": False, "shape": 20}
-    window.ask(f"for name, value in {changes}.items(): dialog._config.set_property(name, value)")
+    window.ask(f"for name, value in {changes}.items(): config.set_property(name, value)")
     window.keys("alt+t")
     window.wait(30, lambda titles: "Presets" in titles)
     window.keys("alt+p", "alt+u")
     window.wait(30, lambda titles: "Presets" not in titles)
     assert window.ask(wanted) == {"seed": 41, "lock-nose": True, "shape": 100}
-    window.ask("dialog._config.set_property('seed', 0); dialog._config.set_property('lock-nose', False)")
+    window.ask("config.set_property('seed', 0); config.set_property('lock-nose', False)")
     window.keys("alt+t")
     window.wait(30, lambda titles: "Presets" in titles)
     window.keys("alt+p", "alt+d")
@@ -587,109 +576,102 @@ def test_settings_are_saved_under_a_name_with_a_thumbnail_and_taken_up_again_by_
 
 def test_a_face_is_left_out_by_a_click_and_chosen_by_another(window: Window) -> None:
     window.open_dialog()
-    place = window.ask("""
-shown, full = dialog._preview._photo
-left, top, width, _height = dialog._preview._drawn
-x0, y0, x1, y1 = dialog._list_usable_faces()[0]["box"]
-scale = width / full[0]
-_, x, y = dialog._preview.get_window().get_origin()
-found["at"] = [round(x + left + (x0 + x1) / 2 * scale), round(y + top + (y0 + 2 * y1) / 3 * scale)]
-""")["at"]
+    place = window.ask(f"found['place'] = locate_in_photo(*{NOSE})")["place"]
     window.shoot(DIALOG, "faces")
-    chosen = "found['chosen'] = sorted(dialog._chosen); found['ready'] = dialog._quick_button.get_sensitive()"
+    chosen = f"found['chosen'] = [number.get_active() for number in list_numbers()]; {READY}"
     window.do("xdotool", "mousemove", *map(str, place))
     # A double click is two clicks, however fast.
-    for clicks, expected in ((1, []), (1, [1]), (2, [1]), (1, [])):
+    for clicks, expected in ((1, False), (1, True), (2, True), (1, False)):
         window.do("xdotool", "click", "--repeat", str(clicks), "--delay", "60", "1")
         time.sleep(0.5)
         found = window.ask(chosen)
-        assert found == {"chosen": expected, "ready": bool(expected)}
+        assert found == {"chosen": [expected], "ready": expected}
     window.dismiss()
 
 
 def test_several_looks_are_tried_at_once_and_any_can_be_taken_up_again(window: Window) -> None:
     window.open_dialog()
-    window.ask("dialog._config.set_property('seed', 0)")
+    window.ask("config.set_property('seed', 0)")
     window.keys("alt+3")
-    drawn(window, candidates=3)
+    wait_for_preview(window, candidates=3)
     window.shoot(DIALOG, "candidates")
-    seeds = "found['seeds'] = [c.settings['seed'] for c in dialog._strip.candidates]"
-    assert window.ask(seeds)["seeds"] == [1, 2, 3]
-    drawn(window, "dialog._strip._buttons[0].clicked()", candidates=3)
-    found = window.ask("found['seed'] = dialog._config.get_property('seed'); found['now'] = dialog._current.settings")
-    assert found["seed"] == 1 == found["now"]["seed"]
+    assert read_thumbnails(window) == ([1, 2, 3], 3)
+    wait_for_preview(window, "list_thumbnails()[0].clicked()", candidates=3)
+    assert read_thumbnails(window) == ([1, 2, 3], 1)
+    assert window.ask("found['seed'] = config.get_property('seed')")["seed"] == 1
     # The Delete key discards the one that is shown, the menu any; the next one takes its place, at last the photo.
-    window.ask("dialog._strip._buttons[0].grab_focus()")
+    window.ask("list_thumbnails()[0].grab_focus()")
     window.keys("Delete")
-    drawn(window, candidates=2)
-    now = "found['now'] = dialog._current and dialog._current.settings['seed']"
-    assert window.ask(f"{seeds}; {now}") == {"seeds": [2, 3], "now": 2}
-    window.ask("dialog._strip._buttons[1].grab_focus()")
+    wait_for_preview(window, candidates=2)
+    assert read_thumbnails(window) == ([2, 3], 2)
+    window.ask("list_thumbnails()[1].grab_focus()")
     window.keys("Menu")
     time.sleep(0.5)
     window.shoot(DIALOG, "discard")
     window.keys("d")
-    drawn(window, candidates=1)
-    assert window.ask(f"{seeds}; {now}") == {"seeds": [2], "now": 2}
-    window.ask("dialog._strip._buttons[0].grab_focus()")
+    wait_for_preview(window, candidates=1)
+    assert read_thumbnails(window) == ([2], 2)
+    window.ask("list_thumbnails()[0].grab_focus()")
     window.keys("Delete")
-    window.ask_until(f"{seeds}; {now}", lambda found: found == {"seeds": [], "now": None}, 20)
-    assert window.ask("found['mode'] = dialog._preview.mode; found['notes'] = dialog._notes.get_text()") == {
-        "mode": "photo",
-        "notes": "",
-    }
-    window.ask("dialog._config.set_property('seed', 0)")
+    window.ask_until("found['count'] = len(list_thumbnails())", lambda found: found["count"] == 0, 20)
+    found = window.ask(f"found['whole'] = find_button('Whole photo').get_active(); {TEXTS}")
+    assert found["whole"] and not says(found, QUICK) and not says(found, CHANGED)
+    window.ask("config.set_property('seed', 0)")
     window.dismiss()
 
 
-# The dialog as it would be if one more face had been found, which is covered.
+# The worker as it would be if it found one more face, which is covered.
 ONE_COVERED = """
+from worker_client import Job
 from worker_client.messages import Message
-import preview
 
-why = Message("face-covered", covered=80, most=67).described()
-face = dict(dialog._detection["faces"][0], number=2, box=[300.0, 300.0, 420.0, 420.0], skipped=why)
-dialog._detection["faces"].append(face)
-preview.to_pixbuf = lambda shown: shown
-shown, full = dialog._preview._photo
-dialog._preview.show_photo(shown, full, dialog._detection["faces"])
-dialog._choose_by_setting()
-found["notes"] = dialog._notes.get_text()
-x, y = dialog._preview.get_window().get_origin()[1:]
-left, top, width, height = dialog._preview._drawn
-found["at"] = [round(x + left + 360 * width / 512), round(y + top + 360 * height / 512)]
+result = Job.result
+
+
+def add_covered_face(job, *arguments, **options):
+    event = result(job, *arguments, **options)
+    if "regions" in event.header:
+        why = Message("face-covered", covered=80, most=67).described()
+        face = dict(event.header["faces"][0], number=2, box=[300.0, 300.0, 420.0, 420.0], skipped=why)
+        event.header["faces"].append(face)
+    return event
+
+
+Job.result = add_covered_face
 """
 
 
 def test_a_face_that_cannot_be_protected_has_a_box_and_a_reason_and_cannot_be_chosen(window: Window) -> None:
+    window.prepare(ONE_COVERED)
     window.open_dialog()
-    found = window.ask(ONE_COVERED)
-    assert found["notes"] == "Face 2 was left out: 80 % of the face are covered and at most 67 % may be."
+    found = window.ask(f"found['place'] = locate_in_photo(360 / 512, 360 / 512); {TEXTS}")
+    reason = render("face-covered", {"covered": 80, "most": 67})
+    assert says(found, f"Face 2 was left out: {reason}.")
     window.shoot(DIALOG, "covered")
-    window.do("xdotool", "mousemove", *map(str, found["at"]), "click", "1")
+    window.do("xdotool", "mousemove", *map(str, found["place"]), "click", "1")
     time.sleep(0.5)
-    numbers = "found.update({str(n): b.get_sensitive() for n, b in dialog._preview._numbers.items()})"
-    assert window.ask(f"{numbers}; found['chosen'] = sorted(dialog._chosen)") == {"1": True, "2": False, "chosen": [1]}
+    numbers = "{number.get_label(): (number.get_sensitive(), number.get_active()) for number in list_numbers()}"
+    assert window.ask(f"found.update({numbers})") == {"1": [True, True], "2": [False, False]}
     window.dismiss()
 
 
 def test_a_full_search_is_inserted_as_it_is_shown_without_another_one(window: Window) -> None:
     window.open_dialog()
-    window.ask("dialog._config.set_property('steps', 2)")
+    window.ask("config.set_property('steps', 2)")
     window.keys("alt+i")
-    drawn(window)
-    _, found = drawn(window, "dialog._config.set_property('amount', 80)")
-    assert found["notes"].startswith("Protect inserts exactly this.")
+    wait_for_preview(window)
+    _, found = wait_for_preview(window, "config.set_property('amount', 80)")
+    assert says(found, "Protect inserts exactly this.")
     window.protect()
     kinds = re.findall(r"(\w+): result after", (window.gimp.share / "log" / "worker.log").read_text())
     assert kinds[-1] == "apply"
 
 
 def test_a_further_look_hides_the_one_before_and_one_undo_brings_that_back(window: Window) -> None:
-    shown = "found['shown'] = [layer.get_visible() for layer in dialog._source.image.get_layers()]"
+    shown = "found['shown'] = [layer.get_visible() for layer in Gimp.get_images()[0].get_layers()]"
     for _ in range(2):
         window.choose("Protect Face", DIALOG)
-        window.ask("dialog._config.set_property('steps', 1)")
+        window.ask("config.set_property('steps', 1)")
         window.protect()
     window.open_dialog()
     assert window.ask(shown)["shown"] == [True, False, True]
@@ -702,7 +684,7 @@ def test_a_further_look_hides_the_one_before_and_one_undo_brings_that_back(windo
 
 def test_repeat_runs_again_without_the_dialog_and_reports_the_outcome(window: Window) -> None:
     window.choose("Protect Face", DIALOG)
-    window.ask("dialog._config.set_property('steps', 1)")
+    window.ask("config.set_property('steps', 1)")
     window.protect()
     window.do("wmctrl", "-a", "astronaut")
     window.keys("ctrl+f")
@@ -714,16 +696,15 @@ def test_repeat_runs_again_without_the_dialog_and_reports_the_outcome(window: Wi
 
 
 STEPS = """
-from gi.repository import GObject
-dialog._config.set_property("steps", {})
-found["text"] = dialog._dialog.get_widget("steps", GObject.TYPE_NONE).get_spin_button().get_text()
+config.set_property("steps", {})
+found["text"] = dialog.get_widget("steps", GObject.TYPE_NONE).get_spin_button().get_text()
 """
 
 
 def test_repeat_after_a_cancelled_run_takes_the_settings_of_that_run(window: Window) -> None:
     window.open_dialog()
     assert [window.ask(STEPS.format(steps))["text"] for steps in (40, 0)] == ["40", "usual"]
-    window.ask("dialog._config.set_property('prompt', 'plum “lipstick”'); dialog._config.set_property('steps', 1)")
+    window.ask("config.set_property('prompt', 'plum “lipstick”'); config.set_property('steps', 1)")
     with suspend_search(window.gimp):
         window.keys("Return")
         folder = window.gimp.share / "profile-window" / "plug-ins" / "protect-face"
@@ -738,7 +719,7 @@ def test_repeat_after_a_cancelled_run_takes_the_settings_of_that_run(window: Win
     window.wait(30, lambda titles: "GIMP Message" in titles)
     window.do("wmctrl", "-c", "GIMP Message")
     window.open_dialog()
-    names = "found['names'] = [layer.get_name() for layer in dialog._source.image.get_layers()]"
+    names = "found['names'] = [layer.get_name() for layer in Gimp.get_images()[0].get_layers()]"
     assert window.ask(names)["names"][0] == "plum “lipstick”"
     window.dismiss()
 
@@ -774,7 +755,7 @@ def test_help_opens_the_manual_that_came_with_the_plug_in(window: Window, opened
 
 def test_check_adds_the_upload_and_strengthens_at_the_press_of_a_button(window: Window) -> None:
     window.choose("Protect Face", DIALOG)
-    window.ask("dialog._config.set_property('steps', 1)")
+    window.ask("config.set_property('steps', 1)")
     window.protect()
     window.choose("Check Protection", "Check Protection")
     assert "upload" not in json.loads(window.wait_for_words("faces"))
@@ -791,7 +772,7 @@ def test_check_adds_the_upload_and_strengthens_at_the_press_of_a_button(window: 
 
 def test_check_compares_with_a_file_that_is_chosen_in_its_window(window: Window) -> None:
     window.choose("Protect Face", DIALOG)
-    window.ask("dialog._config.set_property('steps', 1)")
+    window.ask("config.set_property('steps', 1)")
     window.protect()
     window.choose(CHECK, CHECK)
     found = json.loads(window.wait_for_words("original"))
@@ -842,7 +823,7 @@ def test_a_worker_that_hangs_is_reported_at_once_and_can_be_restarted(window: Wi
     hung = psutil.Process(read_endpoint_file(window.gimp)["pid"])
     hung.suspend()
     window.choose("Protect Face Worker", "Protect Face Worker")
-    window.wait_for_words("The worker does not answer; restart it.")
+    window.wait_for_words(render("worker-silent", {}))
     time.sleep(1)  # its button becomes usable when the words are there
     window.keys("alt+r")
     window.wait_for_words("It has been running for")
@@ -851,42 +832,74 @@ def test_a_worker_that_hangs_is_reported_at_once_and_can_be_restarted(window: Wi
     window.wait(30, lambda titles: "Protect Face Worker" not in titles)
 
 
-def test_the_status_line_names_the_faces_the_device_and_the_time(window: Window) -> None:
-    window.open_dialog()
-    line = "dialog._config.set_property('faces', '{}'); found['line'] = dialog._status.get_text()"
-    words = window.ask(line.format("all"))["line"]
-    known = r"(It takes about .+|How long it takes is known after the first run)"
-    assert re.fullmatch(rf"1 face will be protected\. {known}\. Computes on .+\.", words)
-    assert window.ask(line.format("selection"))["line"].startswith("Nothing is selected; select a face or choose all")
-    window.ask("dialog._config.set_property('faces', 'all')")
-    known = """
-hello = dialog._hello
-hello["seconds_per_face"] = {{"makeup": 60.0}}
-dialog._config.set_property("prior", "{}")
-dialog._config.set_property("steps", {} * hello["defaults"]["steps"])
-found["line"] = dialog._status.get_text()
+# The worker as it would be if a face had always taken a minute with the prior makeup, and the other had never run.
+ONE_MINUTE = """
+import run
+
+connect, usual_steps = run.connect, []
+
+
+def connect_to_known_worker(*arguments):
+    worker = connect(*arguments)
+    worker.hello["seconds_per_face"] = {"makeup": 60.0}
+    usual_steps.append(worker.hello["defaults"]["steps"])
+    return worker
+
+
+run.connect = connect_to_known_worker
 """
-    assert "It takes about 2 min." in window.ask(known.format("makeup", 2))["line"]
-    assert "How long it takes is known after" in window.ask(known.format("stylegan2", 2))["line"]
-    window.ask(known.format("makeup", 0))
+
+
+def test_the_status_line_names_the_faces_the_device_and_the_time(window: Window) -> None:
+    window.prepare(ONE_MINUTE)
+    window.open_dialog()
+    faces = f"config.set_property('faces', '{{}}'); {TEXTS}"
+    window.ask("config.set_property('steps', 0)")
+    assert says(window.ask(faces.format("all")), "1 face will be protected. It takes about 60 s. Computes on ")
+    assert says(window.ask(faces.format("selection")), render("nothing-selected", {}))
+    window.ask(faces.format("all"))
+    search = f"config.set_property('prior', '{{}}'); config.set_property('steps', {{}} * usual_steps[0]); {TEXTS}"
+    assert says(window.ask(search.format("makeup", 2)), "1 face will be protected. It takes about 2 min. ")
+    assert says(window.ask(search.format("stylegan2", 2)), "1 face will be protected. How long it takes is known after")
+    window.ask(search.format("makeup", 0))
     window.dismiss()
 
 
 def test_a_preview_of_a_deleted_layer_is_an_error_and_can_be_tried_again(window: Window) -> None:
     window.open_dialog()
-    window.ask("dialog._source.image.remove_layer(dialog._source.layer)")
-    for start in ("dialog._quick_button.clicked()", "dialog._start_detection()"):
-        window.ask(f"dialog._status.set_text(''); {start}")
-        line = "found['line'] = dialog._status.get_text(); " + READY
-        found = window.ask_until(line, lambda found: bool(found["line"]))
-        assert found == {
-            "line": "The layer was deleted during the run; select the layer with the photo and try again.",
-            "ready": True,
-        }
+    window.ask("image = Gimp.get_images()[0]; image.remove_layer(image.get_layers()[0])")
+    for _ in range(2):
+        window.ask("find_button('Quick preview').clicked()")
+        found = window.ask_until(f"{TEXTS}; {READY}", lambda found: says(found, render("layer-deleted", {})))
+        assert found["ready"]
     window.dismiss()
-    window.do("wmctrl", "-a", "astronaut")
-    window.keys("ctrl+z")
-    window.wait_for_layers(1)
+    window.undo()
+
+
+# Deletes the layer after the dialog was asked for and before it reads the pixels.
+DELETED = """
+import recent_prompts
+
+list_prompts = recent_prompts.list_prompts
+
+
+def delete_and_list_prompts():
+    recent_prompts.list_prompts = list_prompts
+    image = Gimp.get_images()[0]
+    image.remove_layer(image.get_layers()[0])
+    return list_prompts()
+
+
+recent_prompts.list_prompts = delete_and_list_prompts
+"""
+
+
+def test_a_layer_deleted_while_the_dialog_opens_is_an_error_in_its_status_line(window: Window) -> None:
+    window.prepare(DELETED)
+    window.choose("Protect Face", DIALOG)
+    window.ask_until(TEXTS, lambda found: says(found, render("layer-deleted", {})))
+    window.dismiss()
+    window.undo()
 
 
 @contextmanager
@@ -908,22 +921,21 @@ connect = run.connect
 def slowly(*arguments):
     if threading.current_thread() is threading.main_thread():
         return connect(*arguments)
-    while not (share / "go-on").exists():
+    while not (SHARE / "go-on").exists():
         time.sleep(0.05)
     worker = connect(*arguments)
-    (share / "connected").touch()
+    (SHARE / "connected").touch()
     return worker
 
 
 run.connect = slowly
-dialog._start_detection()
-dialog._config.set_property("steps", 40)
 """
 
 
 def test_a_dialog_closed_while_it_connects_submits_nothing_more(window: Window) -> None:
-    window.open_dialog()
-    window.ask(SLOW)
+    window.prepare(SLOW)
+    window.choose("Protect Face", DIALOG)
+    window.ask("config.set_property('steps', 40)")
     with searching(window):
         (window.gimp.share / "go-on").touch()
         window.wait(30, lambda _titles: (window.gimp.share / "connected").exists())
@@ -952,17 +964,16 @@ def test_a_prior_that_lacks_a_file_cannot_be_chosen_and_a_sentence_says_why(wind
     (bare_models / "stylegan2").mkdir(parents=True)
     (bare_models / "stylegan2" / "generator.pt").touch()
     window.choose("Protect Face", DIALOG)
-    found = window.ask_until(
-        """
-choice = Gimp.param_spec_choice_get_choice(dialog._config.find_property("prior"))
-found.update(words=dialog._missing.get_text(), usable=[n for n in ("makeup", "stylegan2") if choice.is_valid(n)])
-""",
-        lambda found: bool(found["words"]),
-    )
+    window.ask_until(READY, lambda found: bool(found["ready"]))
     window.keys("alt+m")
+    lacking = sentence("checkpoint-alone", missing="encoder")
+    window.ask_until(TEXTS, lambda found: any(lacking.fullmatch(text) for text in found["texts"]), 30)
     window.shoot(DIALOG, "priors")
-    assert found["usable"] == ["makeup"]
-    assert "lacks its encoder" in found["words"] and found["words"].count("\n") == 0
+    usable = window.ask(
+        "choice = Gimp.param_spec_choice_get_choice(config.find_property('prior'));"
+        "found['usable'] = [name for name in ('makeup', 'stylegan2') if choice.is_valid(name)]"
+    )["usable"]
+    assert usable == ["makeup"]
     window.dismiss()
 
 
@@ -971,19 +982,20 @@ def test_missing_models_are_offered_with_their_size_and_the_button_asks_for_them
 ) -> None:
     window.choose("Protect Face", DIALOG)
     label = window.ask_until(
-        "b = dialog._fetch_button; found['label'] = b.get_visible() and b.get_sensitive() and b.get_label()",
+        "found['label'] = can_press('Fetch') and find_button('Fetch').get_label()",
         lambda found: bool(found["label"]),
     )["label"]
-    window.ask("dialog._fetch_button.clicked()")
+    window.ask("find_button('Fetch').clicked()")
     # Without a network nothing comes; the sentence that says so is the worker's answer to the button.
-    window.ask_until("found['line'] = dialog._status.get_text()", lambda found: "once with a network" in found["line"])
+    offline = sentence("model-offline")
+    window.ask_until(TEXTS, lambda found: any(offline.fullmatch(text) for text in found["texts"]))
     window.dismiss()
     assert label.startswith("Fetch ") and " missing mo_dels (" in label and label.endswith(" MB)")
 
 
 def test_closing_the_image_during_a_run_is_reported_and_leaves_nothing_behind(window: Window) -> None:
     window.open_dialog()
-    window.ask("dialog._config.set_property('steps', 40)")
+    window.ask("config.set_property('steps', 40)")
     with searching(window):
         assert count_jobs(window.gimp) == 1, "the search was over before the image could be closed"
         window.do("wmctrl", "-a", "astronaut")
@@ -991,7 +1003,7 @@ def test_closing_the_image_during_a_run_is_reported_and_leaves_nothing_behind(wi
         window.wait(30, lambda _titles: window.layers() == 0)
     window.wait(180, lambda titles: "GIMP Message" in titles)
     window.shoot("GIMP Message", "closed")
-    assert (window.gimp.share / "said.txt").read_text() == "The image was closed during the run; open it and try again."
+    assert (window.gimp.share / "said.txt").read_text() == render("image-closed", {})
     assert window.titles().count("GIMP Message") == 1 and DIALOG not in window.titles()
     folder = window.gimp.share / "profile-window" / "plug-ins" / "protect-face"
     window.wait(10, lambda _titles: not find_plug_in_processes(folder) and count_jobs(window.gimp) == 0)

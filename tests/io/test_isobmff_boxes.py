@@ -53,7 +53,7 @@ def add_property(file: bytes, kind: bytes, body: bytes, *, owned: bool) -> bytes
     return bytes(grown)
 
 
-def layered(kind: bytes, which: bytes) -> bytes:
+def make_layered(kind: bytes, which: bytes) -> bytes:
     """A file that announces a layer that is smaller than the largest one."""
     file = add_property(avif(PORTRAIT), kind, which, owned=True)
     at = file.index(b"ispe") + 8
@@ -66,7 +66,7 @@ def read(folder: Path, file: bytes, name: str = "a.avif") -> Photo:
 
 
 def test_a_layer_that_is_smaller_than_the_largest_one_is_read(tmp_path: Path) -> None:
-    photo = read(tmp_path, layered(*POINT))
+    photo = read(tmp_path, make_layered(*POINT))
     wanted = np.asarray(Image.fromarray(PORTRAIT).resize((128, 96), Image.Resampling.BOX))
     assert photo.pixels.shape == (96, 128, 3) and np.abs(photo.pixels.astype(int) - wanted).mean() < 6
 
@@ -74,13 +74,13 @@ def test_a_layer_that_is_smaller_than_the_largest_one_is_read(tmp_path: Path) ->
 def test_a_layer_that_no_library_reads_is_not_reported_as_damaged(tmp_path: Path) -> None:
     path = str(tmp_path / "a.avif")
     with raising(UnreadableImage, "image-layers-unsupported", path=path):
-        read(tmp_path, layered(*MISSING))
+        read(tmp_path, make_layered(*MISSING))
 
 
 @pytest.mark.parametrize("which", [POINT, MISSING])
 def test_a_layered_file_that_was_cut_short_is_damaged(tmp_path: Path, which: tuple[bytes, bytes]) -> None:
     with raising(UnreadableImage, "image-damaged", path=str(tmp_path / "a.avif")):
-        read(tmp_path, layered(*which)[:-200])
+        read(tmp_path, make_layered(*which)[:-200])
 
 
 def test_limited_range_grey_is_expanded_to_full_black_and_white(tmp_path: Path) -> None:

@@ -63,7 +63,7 @@ def jpeg(picture: NDArray[np.uint8] | None = None, **options: Any) -> bytes:
     return stream.getvalue()
 
 
-def tags(*entries: tuple[int, int, int, bytes], order: str = ">") -> bytes:
+def make_exif(*entries: tuple[int, int, int, bytes], order: str = ">") -> bytes:
     """An EXIF block of one directory: tag, type, count, value."""
     offset = 8 + 2 + 12 * len(entries) + 4
     head, values = b"", b""
@@ -76,7 +76,7 @@ def tags(*entries: tuple[int, int, int, bytes], order: str = ">") -> bytes:
     return exif.HEADER + mark + start + head + bytes(4) + values
 
 
-def with_segments(file: bytes, *segments: tuple[int, bytes]) -> bytes:
+def add_segments(file: bytes, *segments: tuple[int, bytes]) -> bytes:
     """A JPEG with segments after its first one."""
     parsed = jpeg_file.parse(file)
     added = [jpeg_file.Segment(marker, body) for marker, body in segments]
@@ -93,7 +93,7 @@ def protect(folder: Path, file: bytes, name: str, target: str | None = None, **o
     return out.read_bytes(), codes + parts
 
 
-def stored(file: bytes) -> NDArray[np.uint8]:
+def decode(file: bytes) -> NDArray[np.uint8]:
     """Pixels as another program decodes them, not turned."""
     with Image.open(io.BytesIO(file)) as picture:
         return np.asarray(picture)
@@ -118,7 +118,7 @@ def test_pixels_of_a_jpeg_beside_the_changed_blocks_are_identical(
     # Decoders interpolate subsampled colour across the border of a block: ``spread`` pixels.
     file = jpeg(exif=exif.make_block(orientation), **options)
     out, codes = protect(tmp_path, file, "a.jpg")
-    before, after = stored(file), stored(out)
+    before, after = decode(file), decode(out)
     changed = np.zeros((320, 320), bool)
     face = np.zeros(turn_upright(before, orientation).shape[:2], bool)
     face[FACE] = True
@@ -152,7 +152,7 @@ def test_a_jpeg_whose_blocks_cannot_be_kept_is_reencoded_with_a_warning(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(jpeg_blocks, "AVAILABLE", False)
-    file = with_segments(jpeg(exif=exif.make_block(6), quality=85), (0xFE, b"by Ann"))
+    file = add_segments(jpeg(exif=exif.make_block(6), quality=85), (0xFE, b"by Ann"))
     (tmp_path / "a.jpg").write_bytes(file)
     photo = paint(photo_files.read(tmp_path / "a.jpg"))
     messages = photo_files.write(tmp_path / "b.jpg", photo)
@@ -200,7 +200,7 @@ ENTRIES = (
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
 def test_an_exif_block_keeps_every_byte(tmp_path: Path, kind: str) -> None:
-    block = tags(*ENTRIES)
+    block = make_exif(*ENTRIES)
     stream = io.BytesIO()
     Image.fromarray(portrait()).save(stream, kind, exif=block)
     out, _ = protect(tmp_path, stream.getvalue(), f"a.{kind.lower()}".replace("jpeg", "jpg"))
@@ -227,7 +227,7 @@ def test_iptc_photoshop_settings_comments_and_unknown_segments_stay_in_a_jpeg(tm
     path = b"8BIM\x07\xd0\x03one\0\0\0\x04path"
     block = photoshop.wrap_iptc(IPTC) + path
     kept = [(0xED, b"Photoshop 3.0\0" + block), (0xFE, "© Ann".encode()), (0xFE, b"second"), (0xEC, b"Ducky\0\x01")]
-    out, codes = protect(tmp_path, with_segments(jpeg(), *kept), "a.jpg")
+    out, codes = protect(tmp_path, add_segments(jpeg(), *kept), "a.jpg")
     assert codes == []
     metadata = [(s.marker, s.body) for s in jpeg_file.parse(out).segments if jpeg_file.is_metadata(s)]
     assert [entry for entry in metadata if entry[0] != 0xE0] == kept
@@ -235,7 +235,7 @@ def test_iptc_photoshop_settings_comments_and_unknown_segments_stay_in_a_jpeg(tm
 
 def test_thumbnails_in_jfif_and_photoshop_blocks_are_removed(tmp_path: Path) -> None:
     thumbnail = b"8BIM\x04\x0c\0\0\0\0\0\x04" + b"\xff\xd8\xff\xe0"
-    file = jpeg_file.parse(with_segments(jpeg(), (0xED, b"Photoshop 3.0\0" + thumbnail + photoshop.wrap_iptc(IPTC))))
+    file = jpeg_file.parse(add_segments(jpeg(), (0xED, b"Photoshop 3.0\0" + thumbnail + photoshop.wrap_iptc(IPTC))))
     first = jpeg_file.Segment(0xE0, file.segments[0].body[:12] + b"\1\1\xaa\xbb\xcc")
     out, _ = protect(tmp_path, jpeg_file.compose([first, *file.segments[1:]], file.scans), "a.jpg")
     result = jpeg_file.parse(out)
@@ -291,7 +291,7 @@ def test_unknown_chunks_and_the_profile_stay_in_a_webp(tmp_path: Path) -> None:
         *metadata,
         riff_file.Chunk(b"note", b"odd"),
     ]
-    assert np.array_equal(np.delete(stored(out), np.s_[150:190], 1), np.delete(portrait(), np.s_[150:190], 1))
+    assert np.array_equal(np.delete(decode(out), np.s_[150:190], 1), np.delete(portrait(), np.s_[150:190], 1))
 
 
 # Lost parts, and the messages on them
@@ -299,7 +299,7 @@ def test_unknown_chunks_and_the_profile_stay_in_a_webp(tmp_path: Path) -> None:
 
 def test_a_thumbnail_is_removed_without_trace_and_everything_else_keeps_its_offset() -> None:
     picture = jpeg(portrait(16, 16))
-    block = bytearray(tags((0x010F, 2, 8, b"Maker co"), (0x8769, 4, 1, bytes(4))))
+    block = bytearray(make_exif((0x010F, 2, 8, b"Maker co"), (0x8769, 4, 1, bytes(4))))
     start = len(block) - len(exif.HEADER)
     block += struct.pack(">HHHLLHHLLL", 2, 0x201, 4, 1, start + 30, 0x202, 4, 1, len(picture), 0) + picture
     struct.pack_into(">L", block, len(exif.HEADER) + 8 + 2 + 24, start)
@@ -343,7 +343,7 @@ def test_a_removed_gain_map_is_no_longer_announced(tmp_path: Path) -> None:
         (0xE2, b"MPF\0II*\0"),
         (0xE2, b"urn:iso:std:iso:ts:21496:-1\0\0\0\0\0"),
     )
-    out, codes = protect(tmp_path, with_segments(jpeg(), *segments) + jpeg(portrait(16, 16)), "a.jpg")
+    out, codes = protect(tmp_path, add_segments(jpeg(), *segments) + jpeg(portrait(16, 16)), "a.jpg")
     assert codes == ["parts-not-kept", "part-gain-map"]
     file = jpeg_file.parse(out)
     assert file.trailer == b"" and not any(s.marker == 0xE2 for s in file.segments)
@@ -355,14 +355,14 @@ def test_a_removed_gain_map_is_no_longer_announced(tmp_path: Path) -> None:
 
 def test_the_removed_video_of_a_motion_photo_is_no_longer_announced(tmp_path: Path) -> None:
     packet = b'<x><d GCamera:MotionPhoto="1" GCamera:MicroVideoOffset="9" GCamera:BurstID="b"/></x>'
-    file = with_segments(jpeg(), (0xE1, b"http://ns.adobe.com/xap/1.0/\0" + packet)) + b"\0\0\0\x18ftypmp42" + bytes(20)
+    file = add_segments(jpeg(), (0xE1, b"http://ns.adobe.com/xap/1.0/\0" + packet)) + b"\0\0\0\x18ftypmp42" + bytes(20)
     out, codes = protect(tmp_path, file, "a.jpg")
     assert codes == ["parts-not-kept", "part-video"]
     assert jpeg_file.read_xmp(jpeg_file.parse(out)) == b'<x><d GCamera:BurstID="b"/></x>'
 
 
 def test_content_credentials_of_the_original_are_removed_and_reported(tmp_path: Path) -> None:
-    out, codes = protect(tmp_path, with_segments(jpeg(), (0xEB, b"JP\0\1\0\0\0\1\0\0\0\0jumbc2pa")), "a.jpg")
+    out, codes = protect(tmp_path, add_segments(jpeg(), (0xEB, b"JP\0\1\0\0\0\1\0\0\0\0jumbc2pa")), "a.jpg")
     assert codes == ["parts-not-kept", "part-credentials"] and b"c2pa" not in out
 
 
@@ -384,7 +384,7 @@ def test_layers_of_an_image_editor_are_removed_from_a_tiff(tmp_path: Path) -> No
 # XMP
 
 
-def extended(name: bytes, packet: bytes, size: int = 1000) -> list[tuple[int, bytes]]:
+def make_extended(name: bytes, packet: bytes, size: int = 1000) -> list[tuple[int, bytes]]:
     head = b"http://ns.adobe.com/xmp/extension/\0" + name
     return [
         (0xE1, head + struct.pack(">LL", len(packet), at) + packet[at : at + size])
@@ -396,8 +396,8 @@ def test_extended_xmp_stays_in_a_jpeg_and_is_joined_for_other_formats(tmp_path: 
     name = b"0123456789ABCDEF" * 2
     main = b"<x><rdf:RDF><rdf:Description xmpNote:HasExtendedXMP='%s' a='1'/></rdf:RDF></x>" % name
     more = b"<x><rdf:RDF><rdf:Description dc:rights='%s'/></rdf:RDF></x>" % (b"r" * 3000)
-    segments = [(0xE1, b"http://ns.adobe.com/xap/1.0/\0" + main), *extended(name, more)]
-    file = with_segments(jpeg(), *segments)
+    segments = [(0xE1, b"http://ns.adobe.com/xap/1.0/\0" + main), *make_extended(name, more)]
+    file = add_segments(jpeg(), *segments)
     out, codes = protect(tmp_path, file, "a.jpg")
     assert codes == []
     assert [(s.marker, s.body) for s in jpeg_file.parse(out).segments if s.marker == 0xE1] == segments
@@ -411,8 +411,8 @@ def test_a_picture_in_extended_xmp_is_removed_and_the_new_length_announced(tmp_p
     name = b"0123456789ABCDEF" * 2
     main = b"<x><rdf:RDF><rdf:Description xmpNote:HasExtendedXMP='%s'/></rdf:RDF></x>" % name
     more = b"<x><rdf:RDF><rdf:Description GImage:Data='/9j/AAAA' dc:rights='Ann'/></rdf:RDF></x>"
-    segments = [(0xE1, b"http://ns.adobe.com/xap/1.0/\0" + main), *extended(name, more)]
-    out, codes = protect(tmp_path, with_segments(jpeg(), *segments), "a.jpg")
+    segments = [(0xE1, b"http://ns.adobe.com/xap/1.0/\0" + main), *make_extended(name, more)]
+    out, codes = protect(tmp_path, add_segments(jpeg(), *segments), "a.jpg")
     joined = jpeg_file.read_xmp(jpeg_file.parse(out))
     assert codes == ["parts-not-kept", "part-pictures"]
     assert joined is not None and b"dc:rights='Ann'" in joined and b"GImage" not in joined
@@ -434,12 +434,12 @@ REGION = (
 
 
 def test_face_regions_fit_the_pixels_in_the_same_and_in_another_format(tmp_path: Path) -> None:
-    details = tags(
+    details = make_exif(
         (0xA002, 4, 1, struct.pack(">L", 317)),
         (0xA003, 3, 1, b"\0\xd3"),
         (0x9214, 3, 4, bytes([0, 79, 0, 105, 0, 10, 0, 20])),
     )
-    block = tags((0x0112, 3, 1, b"\0\6"), (0x8769, 4, 1, struct.pack(">L", 38)))
+    block = make_exif((0x0112, 3, 1, b"\0\6"), (0x8769, 4, 1, struct.pack(">L", 38)))
     inner = details.removeprefix(exif.HEADER)[8:]
     # The values' offset in the inner directory moves with it.
     inner = inner.replace(struct.pack(">L", 50), struct.pack(">L", 38 + 42))
@@ -466,7 +466,7 @@ def test_face_regions_fit_the_pixels_in_the_same_and_in_another_format(tmp_path:
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF"])
 def test_personal_data_are_removed_on_request(tmp_path: Path, kind: str) -> None:
-    block = tags((0x010F, 2, 6, b"Maker\0"), (0x013B, 2, len(ARTIST), ARTIST), (0x8298, 2, 6, b"(c) A\0"))
+    block = make_exif((0x010F, 2, 6, b"Maker\0"), (0x013B, 2, len(ARTIST), ARTIST), (0x8298, 2, 6, b"(c) A\0"))
     stream = io.BytesIO()
     Image.fromarray(portrait()).save(stream, kind, exif=block, **({} if kind == "TIFF" else {"xmp": REGION}))
     name = f"a.{kind.lower()}"
@@ -480,8 +480,8 @@ def test_personal_data_are_removed_on_request(tmp_path: Path, kind: str) -> None
 
 def test_unknown_data_are_removed_with_personal_data(tmp_path: Path) -> None:
     gopro, ducky = (0xE6, b"GoPro\0DVIDCAM 0123"), (0xEC, b"Ducky\0\1\0\4\0\0\0\x3c\0\0")
-    block = tags((700, 1, 8, b"<x>Ann  "), (0x010F, 2, 6, b"Maker\0"), (0xFDE9, 2, 5, b"0123\0"))
-    file = with_segments(jpeg(), (0xE1, block), gopro, ducky)
+    block = make_exif((700, 1, 8, b"<x>Ann  "), (0x010F, 2, 6, b"Maker\0"), (0xFDE9, 2, 5, b"0123\0"))
+    file = add_segments(jpeg(), (0xE1, block), gopro, ducky)
     out, codes = protect(tmp_path, file, "a.jpg", personal=False)
     assert b"0123" not in out and b"Ann" not in out and b"Ducky" in out and b"Maker" in out and codes == []
     out, _ = protect(tmp_path, file, "a.jpg")
@@ -572,7 +572,7 @@ def test_a_meaningless_resolution_is_ignored(tmp_path: Path, fraction: tuple[int
 def test_a_jpeg_without_its_end_marker_is_read_and_a_shorter_one_refused(tmp_path: Path) -> None:
     whole = jpeg(quality=90)
     (tmp_path / "a.jpg").write_bytes(whole[:-2])
-    assert np.array_equal(photo_files.read(tmp_path / "a.jpg").pixels, stored(whole))
+    assert np.array_equal(photo_files.read(tmp_path / "a.jpg").pixels, decode(whole))
     assert protect(tmp_path, whole[:-2], "a.jpg")[0].endswith(b"\xff\xd9")
     (tmp_path / "b.jpg").write_bytes(whole[:-40])
     with raising(UnreadableImage, "image-damaged"):
@@ -651,11 +651,11 @@ def test_a_tiff_of_12_bits_is_not_reported_as_damaged(tmp_path: Path) -> None:
 
 
 def test_bytes_between_segments_are_skipped(tmp_path: Path) -> None:
-    file = with_segments(jpeg(), (0xFE, b"by Ann"))
+    file = add_segments(jpeg(), (0xFE, b"by Ann"))
     tables = file.index(b"\xff\xdb")
     out, _ = protect(tmp_path, file[:tables] + b"hello\xff\0\0" + file[tables:], "a.jpg")
     assert b"hello" not in out and jpeg_file.read_comments(jpeg_file.parse(out)) == (b"by Ann",)
-    assert np.array_equal(photo_files.read(tmp_path / "a.jpg").pixels, stored(file))
+    assert np.array_equal(photo_files.read(tmp_path / "a.jpg").pixels, decode(file))
 
 
 @pytest.mark.parametrize(
@@ -679,7 +679,7 @@ def test_a_jpeg_in_an_unsupported_coding_is_not_reported_as_damaged(
 @pytest.mark.parametrize("target", ["b.jpg", "b.png", "b.tif", "b.webp", "b.avif"])
 @pytest.mark.parametrize("name", ["a.jpg", "a.png", "a.tif", "a.webp", "a.avif"])
 def test_a_result_in_another_format_gets_exif_xmp_and_profile(tmp_path: Path, name: str, target: str) -> None:
-    block = tags((0x010F, 2, 6, b"Maker\0"), (0x0112, 3, 1, b"\0\1"), (0x013B, 2, len(ARTIST), ARTIST))
+    block = make_exif((0x010F, 2, 6, b"Maker\0"), (0x0112, 3, 1, b"\0\1"), (0x013B, 2, len(ARTIST), ARTIST))
     packet = b"<x:xmpmeta xmlns:x='adobe:ns:meta/' dc:title='portrait'/>"
     photo_files.write(tmp_path / name, Photo(portrait(), ICC, block, packet))
     protect(tmp_path, (tmp_path / name).read_bytes(), name, target)
@@ -692,7 +692,7 @@ def test_a_result_in_another_format_gets_exif_xmp_and_profile(tmp_path: Path, na
 
 def test_iptc_and_comments_are_kept_where_the_format_allows_and_else_reported(tmp_path: Path) -> None:
     segments = (0xED, b"Photoshop 3.0\0" + photoshop.wrap_iptc(IPTC)), (0xFE, b"by Ann")
-    file = with_segments(jpeg(), *segments)
+    file = add_segments(jpeg(), *segments)
     for target, lacking in (("b.png", []), ("b.tif", ["comments"]), ("b.webp", ["iptc", "comments"])):
         _, codes = protect(tmp_path, file, "a.jpg", target)
         assert codes == (["parts-not-kept", *(f"part-{name}" for name in lacking)] if lacking else [])

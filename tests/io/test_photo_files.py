@@ -61,14 +61,14 @@ def pixels(channels: int = 3, dtype: Any = np.uint8, height: int = 32, width: in
     return values.astype(np.float32) if dtype == np.float32 else (values * np.iinfo(dtype).max).astype(dtype)
 
 
-def exif_of(photo: Photo) -> Image.Exif:
+def read_exif(photo: Photo) -> Image.Exif:
     assert photo.exif is not None
     exif = Image.Exif()
     exif.load(photo.exif)
     return exif
 
 
-def cleaned_tag(block: bytes, tag: int) -> bytes | None:
+def read_cleaned_tag(block: bytes, tag: int) -> bytes | None:
     """A tag of the EXIF directory of a block once pictures are out of it."""
     found = exif.find(exif.clean_exif(block), IFD.Exif, tag)
     return found.value if found else None
@@ -116,7 +116,7 @@ def test_profile_exif_and_xmp_survive(tmp_path: Path, name: str) -> None:
     back = photo_files.read(tmp_path / name)
     assert back.icc == ICC
     assert back.xmp is not None and b"portrait" in back.xmp
-    exif = exif_of(back)
+    exif = read_exif(back)
     assert exif[Base.Make] == "Camera maker"
     details = exif.get_ifd(IFD.Exif)
     assert float(details[Base.ExposureTime]) == pytest.approx(0.005)
@@ -147,8 +147,8 @@ def test_orientation_is_applied_to_the_pixels_once(tmp_path: Path, kind: str, or
         decoded = picture.convert("RGB") if kind == "JPEG" else Image.fromarray(stored)
     expected = np.asarray(decoded.transpose(UPRIGHT[orientation]) if orientation > 1 else decoded)
     assert np.array_equal(photo.pixels, expected)
-    assert exif_of(photo)[Base.Orientation] == 1
-    details = exif_of(photo).get_ifd(IFD.Exif)
+    assert read_exif(photo)[Base.Orientation] == 1
+    details = read_exif(photo).get_ifd(IFD.Exif)
     assert (details[Base.ExifImageWidth], details[Base.ExifImageHeight]) == (photo.width, photo.height)
     photo_files.write(tmp_path / "b.png", photo)
     assert np.array_equal(photo_files.read(tmp_path / "b.png").pixels, photo.pixels)
@@ -176,7 +176,7 @@ def test_pictures_of_the_unprotected_face_inside_the_metadata_are_dropped(tmp_pa
     Image.fromarray(pixels()).save(tmp_path / "a.jpg", exif=block, xmp=xmp)
     photo = photo_files.read(tmp_path / "a.jpg")
     assert photo.exif is not None and b"\xff\xd8\xff" not in photo.exif
-    assert exif_of(photo)[Base.Make] == "Camera maker"
+    assert read_exif(photo)[Base.Make] == "Camera maker"
     assert photo.xmp == b"<x><b/></x>"
 
 
@@ -211,7 +211,7 @@ def test_xmp_that_could_hide_a_picture_in_another_encoding_is_dropped(encoding: 
     "note", [b"\x00\xd8\xff\xdb\x00\x84", b"\xfe\xd8\xff\xe1\x12\x34Exif", b"\x00\xd8\xff\xe0\x00\x10"]
 )
 def test_a_preview_with_a_broken_first_byte_is_dropped_with_its_note(note: bytes) -> None:
-    assert cleaned_tag(exif_block(note=b"Minolta " + note), Base.MakerNote) is None
+    assert read_cleaned_tag(exif_block(note=b"Minolta " + note), Base.MakerNote) is None
 
 
 def test_a_maker_note_that_is_a_number_is_dropped_and_not_taken_for_a_size() -> None:
@@ -219,13 +219,13 @@ def test_a_maker_note_that_is_a_number_is_dropped_and_not_taken_for_a_size() -> 
     number = struct.pack(">HHLL", Base.MakerNote, 4, 1, 1 << 20)
     assert note in exif_block()
     block = exif_block().replace(note, number)
-    assert cleaned_tag(block, Base.ExposureTime) is not None
-    assert cleaned_tag(block, Base.MakerNote) is None
+    assert read_cleaned_tag(block, Base.ExposureTime) is not None
+    assert read_cleaned_tag(block, Base.MakerNote) is None
 
 
 def test_small_negative_numbers_in_a_maker_note_are_not_taken_for_a_preview() -> None:
     note = struct.pack("<9h", 0, -40, -31, 0, -40, -37, 0, -40, -32)
-    assert cleaned_tag(exif_block(note=note), Base.MakerNote) == note
+    assert read_cleaned_tag(exif_block(note=note), Base.MakerNote) == note
 
 
 def test_only_the_first_of_several_pictures_in_a_phones_file_is_kept(tmp_path: Path) -> None:
@@ -320,7 +320,7 @@ def test_a_big_tiff_keeps_its_exif(tmp_path: Path) -> None:
     Image.fromarray(pixels()).save(tmp_path / "a.tif", exif=exif_block(), big_tiff=True)
     photo = photo_files.read(tmp_path / "a.tif")
     assert np.array_equal(photo.pixels, pixels())
-    assert exif_of(photo).get_ifd(IFD.Exif)[Base.MakerNote] == b"note"
+    assert read_exif(photo).get_ifd(IFD.Exif)[Base.MakerNote] == b"note"
 
 
 @pytest.mark.parametrize("compression", ["tiff_lzw", "packbits", "tiff_adobe_deflate"])
@@ -333,7 +333,7 @@ def test_a_big_endian_tiff_is_read(tmp_path: Path) -> None:
     tifffile.imwrite(tmp_path / "a.tif", pixels(dtype=np.uint16), photometric="rgb", byteorder=">", software="theirs")
     photo = photo_files.read(tmp_path / "a.tif")
     assert np.array_equal(photo.pixels, pixels(dtype=np.uint16))
-    assert exif_of(photo)[Base.Software] == "theirs"
+    assert read_exif(photo)[Base.Software] == "theirs"
 
 
 def test_premultiplied_alpha_becomes_straight(tmp_path: Path) -> None:

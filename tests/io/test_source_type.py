@@ -35,7 +35,7 @@ def packet(inside: str = "", attributes: str = "", padding: int = 0, about: str 
     ).encode()
 
 
-def marked(before: bytes | None, term: str = ENHANCED) -> bytes:
+def read_marked(before: bytes | None, term: str = ENHANCED) -> bytes:
     found = mark_packet(before, term)
     assert found is not None and found[1] == read_source_type(found[0])
     return found[0]
@@ -43,7 +43,7 @@ def marked(before: bytes | None, term: str = ENHANCED) -> bytes:
 
 def test_a_packet_keeps_every_byte_and_its_length_where_it_has_room() -> None:
     before = packet(padding=2000, about="uuid:1")
-    after = marked(before)
+    after = read_marked(before)
     at = before.index(b"</rdf:RDF>")
     assert len(after) == len(before) and after[:at] == before[:at]
     added = after[at : after.index(b"</rdf:RDF>")]
@@ -54,7 +54,7 @@ def test_a_packet_keeps_every_byte_and_its_length_where_it_has_room() -> None:
 
 def test_a_packet_without_room_grows_and_one_that_would_be_too_long_stays() -> None:
     before = packet()
-    assert len(marked(before)) > len(before)
+    assert len(read_marked(before)) > len(before)
     assert mark_packet(before, ENHANCED, len(before)) is None
 
 
@@ -70,7 +70,7 @@ def test_a_packet_without_room_grows_and_one_that_would_be_too_long_stays() -> N
 def test_an_earlier_term_is_replaced_where_it_stands(inside: str, attributes: str) -> None:
     before = packet(inside, attributes)
     assert read_source_type(before) == CAPTURE
-    assert marked(before, COMPOSITE) == before.replace(CAPTURE.encode(), COMPOSITE.encode())
+    assert read_marked(before, COMPOSITE) == before.replace(CAPTURE.encode(), COMPOSITE.encode())
 
 
 @pytest.mark.parametrize(
@@ -86,7 +86,7 @@ def test_an_earlier_term_is_replaced_where_it_stands(inside: str, attributes: st
 )
 def test_a_generated_picture_keeps_its_source_type(earlier: str, term: str, expected: str) -> None:
     before = packet(f"<ext:DigitalSourceType>{earlier}</ext:DigitalSourceType>")
-    assert read_source_type(marked(before, term)) == expected
+    assert read_source_type(read_marked(before, term)) == expected
 
 
 @pytest.mark.parametrize("before", [b"no XMP", packet().decode().encode("utf-16"), b"<x:xmpmeta/>"])
@@ -96,7 +96,7 @@ def test_text_that_is_not_an_xmp_packet_is_not_marked(before: bytes) -> None:
 
 def test_an_empty_packet_gets_a_description() -> None:
     empty = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><r:RDF xmlns:r="http://www.w3.org/1999/02/22-rdf-syntax-ns#"/></x:xmpmeta>'
-    after = marked(empty)
+    after = read_marked(empty)
     assert after.count(b"<r:Description") == 1 and after.endswith(b"</r:RDF></x:xmpmeta>")
 
 

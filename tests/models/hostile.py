@@ -103,7 +103,7 @@ def drop_after(count: int) -> Callable[[Request], None]:
     return lambda request: _write(request, begin(request)[:count])
 
 
-def lie(length: int) -> Callable[[Request], None]:
+def send_wrong_length(length: int) -> Callable[[Request], None]:
     """Announce another length than what is sent."""
     return lambda request: _write(request, begin(request, length=length))
 
@@ -118,7 +118,7 @@ def send(body: bytes, **headers: str) -> Callable[[Request], None]:
     return lambda request: answer(request, 200, body, **{name.replace("_", "-"): v for name, v in headers.items()})
 
 
-def drip(seconds: float, count: int) -> Callable[[Request], None]:
+def send_slowly(seconds: float, count: int) -> Callable[[Request], None]:
     """Send so many bytes at a time, with pauses."""
 
     def answer_slowly(request: Request) -> None:

@@ -52,25 +52,25 @@ def open_store(tmp_path: Path, server: Server, sha256: str | None = None, size: 
     return ModelStore(tmp_path / "root", bundle=bundle)
 
 
-def kept(tmp_path: Path) -> list[str]:
+def list_kept(tmp_path: Path) -> list[str]:
     """Files below the store's folder, locks left out."""
     files = [path.relative_to(tmp_path / "root") for path in (tmp_path / "root").rglob("*") if path.is_file()]
     return sorted(path.as_posix() for path in files if path.parts[0] != LOCKS)
 
 
-def part(tmp_path: Path) -> Path:
+def locate_partial_file(tmp_path: Path) -> Path:
     return tmp_path / f"root/{PARTIAL_PREFIX}m/m.bin.part"
 
 
 def leave_part(tmp_path: Path, server: Server, content: bytes, validator: str) -> None:
     """What an ended run left."""
-    part(tmp_path).parent.mkdir(parents=True)
-    part(tmp_path).write_bytes(content)
+    locate_partial_file(tmp_path).parent.mkdir(parents=True)
+    locate_partial_file(tmp_path).write_bytes(content)
     noted = {"url": f"{server.address}/m.bin", "validator": validator}
-    part(tmp_path).with_name("m.bin.part.json").write_text(json.dumps(noted))
+    locate_partial_file(tmp_path).with_name("m.bin.part.json").write_text(json.dumps(noted))
 
 
-def ranges(server: Server) -> list[str | None]:
+def list_ranges(server: Server) -> list[str | None]:
     return [headers.get("range") for headers in server.seen]
 
 
@@ -80,9 +80,9 @@ def test_a_dropped_connection_is_continued_where_it_broke_off(tmp_path: Path, se
     models = open_store(tmp_path, server)
     models.fetch("m", lambda done, total: seen.append(done))
     assert models.path("m").read_bytes() == CONTENT
-    assert ranges(server) == [None, "bytes=98304-", "bytes=147456-"]
+    assert list_ranges(server) == [None, "bytes=98304-", "bytes=147456-"]
     assert seen == sorted(seen) and seen[-1] == len(CONTENT)
-    assert kept(tmp_path) == ["m/m.bin"]
+    assert list_kept(tmp_path) == ["m/m.bin"]
 
 
 def test_an_interrupted_run_is_continued_by_the_next(tmp_path: Path, server: Server) -> None:
@@ -92,10 +92,10 @@ def test_an_interrupted_run_is_continued_by_the_next(tmp_path: Path, server: Ser
 
     with pytest.raises(KeyboardInterrupt):
         open_store(tmp_path, server).fetch("m", interrupt)
-    had = part(tmp_path).stat().st_size
+    had = locate_partial_file(tmp_path).stat().st_size
     assert 0 < had < len(CONTENT) and not open_store(tmp_path, server).is_present("m")
     assert open_store(tmp_path, server).path("m").read_bytes() == CONTENT
-    assert ranges(server) == [None, f"bytes={had}-"]
+    assert list_ranges(server) == [None, f"bytes={had}-"]
 
 
 def test_a_server_that_ignores_ranges_sends_everything_again(tmp_path: Path, server: Server) -> None:
@@ -111,7 +111,7 @@ def test_a_server_that_always_drops_the_connection_is_given_up_and_the_partial_f
     server.script = [hostile.drop_after(98_304)] + [hostile.drop_after(0)] * 10
     with raising(ModelUnavailable, "model-fetch-failed", why=re.compile("download-cut")):
         open_store(tmp_path, server).fetch("m")
-    assert part(tmp_path).stat().st_size == 98_304 and len(server.seen) == 5
+    assert locate_partial_file(tmp_path).stat().st_size == 98_304 and len(server.seen) == 5
 
 
 def test_a_file_that_changed_meanwhile_is_not_joined_to_the_old_one(tmp_path: Path, server: Server) -> None:
@@ -124,14 +124,14 @@ def test_a_changed_file_without_an_etag_is_found_by_its_hash_and_fetched_anew(tm
     server.etag = False
     leave_part(tmp_path, server, b"old" * 1000, "")
     assert open_store(tmp_path, server).path("m").read_bytes() == CONTENT
-    assert ranges(server) == ["bytes=3000-", None]
+    assert list_ranges(server) == ["bytes=3000-", None]
 
 
 def test_without_hash_and_etag_nothing_is_continued(tmp_path: Path, server: Server) -> None:
     server.etag = False
     leave_part(tmp_path, server, CONTENT[:3000], "")
     assert open_store(tmp_path, server, sha256="", size=0).path("m").read_bytes() == CONTENT
-    assert ranges(server) == [None]
+    assert list_ranges(server) == [None]
 
 
 def test_a_complete_partial_file_is_recognised_without_a_known_size(tmp_path: Path, server: Server) -> None:
@@ -159,21 +159,21 @@ def test_a_response_for_another_range_is_rejected(tmp_path: Path, server: Server
 
 @pytest.mark.parametrize("length", [len(CONTENT) + 5000, len(CONTENT) + 1])
 def test_a_content_length_that_is_too_large_is_not_trusted(tmp_path: Path, server: Server, length: int) -> None:
-    server.script = [hostile.lie(length)]
+    server.script = [hostile.send_wrong_length(length)]
     assert open_store(tmp_path, server).path("m").read_bytes() == CONTENT
 
 
 def test_a_content_length_that_is_too_small_leads_to_another_request(tmp_path: Path, server: Server) -> None:
-    server.script = [hostile.lie(8192)]
+    server.script = [hostile.send_wrong_length(8192)]
     assert open_store(tmp_path, server).path("m").read_bytes() == CONTENT
-    assert ranges(server) == [None, "bytes=8192-"]
+    assert list_ranges(server) == [None, "bytes=8192-"]
 
 
 def test_a_response_larger_than_the_file_can_be_is_aborted_and_discarded(tmp_path: Path, server: Server) -> None:
     server.content = CONTENT * 3
     with raising(ModelUnavailable, "model-fetch-failed", why=re.compile("download-too-large")):
         open_store(tmp_path, server).fetch("m")
-    assert kept(tmp_path) == []
+    assert list_kept(tmp_path) == []
 
 
 @pytest.mark.parametrize("size", [0, len(CONTENT)])
@@ -181,14 +181,14 @@ def test_wrong_bytes_are_not_kept(tmp_path: Path, server: Server, size: int) -> 
     server.content = CONTENT[::-1]
     with raising(ModelUnavailable, "model-fetch-failed", why=re.compile("download-wrong")):
         open_store(tmp_path, server, size=size).fetch("m")
-    assert kept(tmp_path) == []
+    assert list_kept(tmp_path) == []
 
 
 def test_a_web_page_is_not_accepted_as_the_file(tmp_path: Path, server: Server) -> None:
     server.script = [hostile.send(b"<html>quota exceeded</html>", Content_Type="text/html; charset=utf-8")]
     with raising(ModelUnavailable, "model-fetch-failed", why=re.compile("download-page")):
         open_store(tmp_path, server).fetch("m")
-    assert kept(tmp_path) == []
+    assert list_kept(tmp_path) == []
 
 
 @pytest.mark.parametrize("status", [401, 403, 404, 410])
@@ -237,7 +237,7 @@ def test_a_server_that_asks_for_an_hours_wait_is_given_up(tmp_path: Path, server
 
 
 def test_a_slow_server_is_waited_for(tmp_path: Path, server: Server) -> None:
-    server.script = [hostile.drip(0.01, 20_000)]
+    server.script = [hostile.send_slowly(0.01, 20_000)]
     assert open_store(tmp_path, server).path("m").read_bytes() == CONTENT
     assert len(server.seen) == 1
 
@@ -247,9 +247,9 @@ def test_a_stalled_download_is_restarted_where_it_stopped(
 ) -> None:
     # Longer than a busy machine needs for an answer.
     monkeypatch.setattr(resume, "TIMEOUT_SECONDS", 2.0)
-    server.script = [hostile.drip(6.0, 98_304)]
+    server.script = [hostile.send_slowly(6.0, 98_304)]
     assert open_store(tmp_path, server).path("m").read_bytes() == CONTENT
-    assert ranges(server)[0] is None and len(server.seen) == 2
+    assert list_ranges(server)[0] is None and len(server.seen) == 2
 
 
 def test_a_configured_proxy_is_used(tmp_path: Path, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -276,7 +276,7 @@ def test_over_https_the_proxy_is_asked_for_a_tunnel_and_nothing_goes_past_it(
 
 
 def test_concurrent_fetches_of_one_model_are_one_download(tmp_path: Path, server: Server) -> None:
-    server.script = [hostile.drip(0.02, 20_000)]
+    server.script = [hostile.send_slowly(0.02, 20_000)]
     open_store(tmp_path, server)
     command = (
         "from pathlib import Path; from c2p_core.models.store import ModelStore; "
@@ -284,7 +284,7 @@ def test_concurrent_fetches_of_one_model_are_one_download(tmp_path: Path, server
     )
     running = [subprocess.Popen([sys.executable, "-c", command], cwd=bundle_dir().parent) for _ in range(2)]
     assert [process.wait(60) for process in running] == [0, 0]
-    assert len(server.seen) == 1 and kept(tmp_path) == ["m/m.bin"]
+    assert len(server.seen) == 1 and list_kept(tmp_path) == ["m/m.bin"]
     assert open_store(tmp_path, server).path("m").read_bytes() == CONTENT
 
 
@@ -319,35 +319,35 @@ def test_a_fetched_file_without_a_known_hash_is_pinned_and_a_different_later_one
 def test_a_broken_download_is_removed_with_its_model(tmp_path: Path, server: Server) -> None:
     leave_part(tmp_path, server, CONTENT[:3000], "")
     assert open_store(tmp_path, server).remove("m") > 3000
-    assert kept(tmp_path) == []
+    assert list_kept(tmp_path) == []
 
 
 def test_a_partial_copy_from_a_killed_import_is_not_taken_for_the_file(tmp_path: Path, server: Server) -> None:
-    (copies := part(tmp_path).with_name("copies-1")).mkdir(parents=True)
+    (copies := locate_partial_file(tmp_path).with_name("copies-1")).mkdir(parents=True)
     (copies / "m.bin").write_bytes(CONTENT[:3000])
     assert open_store(tmp_path, server, sha256="", size=0).path("m").read_bytes() == CONTENT
-    assert kept(tmp_path) == [".pins/m/m.bin.sha256", "m/m.bin"]
+    assert list_kept(tmp_path) == [".pins/m/m.bin.sha256", "m/m.bin"]
 
 
 def test_a_broken_import_and_a_broken_download_are_removed_with_their_model(tmp_path: Path, server: Server) -> None:
     leave_part(tmp_path, server, CONTENT[:3000], "")
-    (copies := part(tmp_path).with_name("copies-1")).mkdir()
+    (copies := locate_partial_file(tmp_path).with_name("copies-1")).mkdir()
     (copies / "m.bin").write_bytes(CONTENT[:3000])
     assert open_store(tmp_path, server).remove("m") > 6000
-    assert kept(tmp_path) == []
+    assert list_kept(tmp_path) == []
 
 
 def test_an_empty_file_is_rejected(tmp_path: Path, server: Server) -> None:
     server.content = b""
     with raising(ModelUnavailable, "model-fetch-failed", why=re.compile("download-wrong")):
         open_store(tmp_path, server, sha256="", size=0).fetch("m")
-    assert kept(tmp_path) == []
+    assert list_kept(tmp_path) == []
 
 
 def test_leftovers_of_a_killed_run_beside_a_partial_file_are_removed_after_the_next_success(
     tmp_path: Path, server: Server
 ) -> None:
     leave_part(tmp_path, server, CONTENT[:3000], "")
-    part(tmp_path).with_name("tmp123").write_bytes(CONTENT)
+    locate_partial_file(tmp_path).with_name("tmp123").write_bytes(CONTENT)
     open_store(tmp_path, server).fetch("m")
-    assert kept(tmp_path) == ["m/m.bin"]
+    assert list_kept(tmp_path) == ["m/m.bin"]

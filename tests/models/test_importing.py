@@ -35,7 +35,7 @@ def entry(name: str, files: str) -> str:
     """
 
 
-def known(name: str, content: bytes) -> str:
+def make_file_line(name: str, content: bytes) -> str:
     return f'{{ name = "{name}", sha256 = "{hashlib.sha256(content).hexdigest()}", size = {len(content)} }}'
 
 
@@ -44,17 +44,17 @@ def models(tmp_path: Path) -> ModelStore:
     """Knows a model by hash, two by layout, and one of two files."""
     bundle = tmp_path / "bundle"
     bundle.mkdir()
-    text = entry("hashed", known("h.bin", KNOWN))
+    text = entry("hashed", make_file_line("h.bin", KNOWN))
     for name, network in NETWORK.items():
         shape = list(network.weight.shape)
         text += entry(name, f'{{ name = "{name}.pt", at_most = 9_000, layout = {{ weight = {shape} }} }}')
-    text += entry("both", f"{known('b.bin', b'one')}, {known('c.bin', b'two')}")
+    text += entry("both", f"{make_file_line('b.bin', b'one')}, {make_file_line('c.bin', b'two')}")
     (bundle / "manifest.toml").write_text(text)
     (tmp_path / "mine/deep").mkdir(parents=True)
     return ModelStore(tmp_path / "root", bundle=bundle)
 
 
-def names(models: ModelStore) -> list[str]:
+def list_models(models: ModelStore) -> list[str]:
     return [model.name for model in models.catalogue()]
 
 
@@ -63,7 +63,7 @@ def test_files_are_recognised_by_content_whatever_they_are_called(tmp_path: Path
     torch.save(NETWORK["second"].state_dict(), tmp_path / "mine/deep/first.pt")
     torch.save(NETWORK["first"].state_dict(), tmp_path / "mine/notes.txt")
     (tmp_path / "mine/picture.jpg").write_bytes(b"something else")
-    found, messages = models.find_models(tmp_path / "mine", names(models))
+    found, messages = models.find_models(tmp_path / "mine", list_models(models))
     assert {f.entry.name: [path.name for path in f.paths] for f in found} == {
         "hashed": ["second.pt"],
         "first": ["notes.txt"],
@@ -78,7 +78,7 @@ def test_the_layout_of_a_file_is_read_once_for_all_models(
     read: list[Path] = []
     monkeypatch.setattr(importing, "read_layout", lambda path: read.append(path) or {})
     torch.save(NETWORK["second"].state_dict(), tmp_path / "mine/a")
-    assert models.find_models(tmp_path / "mine", names(models)) == ([], [])
+    assert models.find_models(tmp_path / "mine", list_models(models)) == ([], [])
     assert read == [tmp_path / "mine/a"]
 
 
@@ -144,7 +144,7 @@ def test_a_file_that_changes_between_finding_and_copying_is_not_taken(tmp_path: 
 def test_a_known_model_with_different_content_is_reported_and_not_imported(tmp_path: Path) -> None:
     torch.save(NETWORK["first"].state_dict(), tmp_path / "a")
     content = (tmp_path / "a").read_bytes()
-    listed = known("h.pt", content[::-1]).replace(" }", ", layout = { weight = [5, 3] } }")
+    listed = make_file_line("h.pt", content[::-1]).replace(" }", ", layout = { weight = [5, 3] } }")
     (tmp_path / "bundle").mkdir()
     (tmp_path / "bundle/manifest.toml").write_text(entry("hashed", listed))
     models = ModelStore(tmp_path / "root", bundle=tmp_path / "bundle")

@@ -155,7 +155,7 @@ def test_a_list_makes_one_dictionary(tmp_path: Path) -> None:
     assert both == ({"w": 1}, {})
 
 
-def packed(content: bytes, name: str = "a/data.pkl") -> bytes:
+def compress(content: bytes, name: str = "a/data.pkl") -> bytes:
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr(name, content)
@@ -173,10 +173,10 @@ def packed(content: bytes, name: str = "a/data.pkl") -> bytes:
         struct.pack("<Q", 2**62) + b"{}",
         struct.pack("<Q", 2) + b"{}",
         struct.pack("<Q", 9) + b'{"a": {}}',
-        packed(b"\x80\x02}."),
-        packed(b"not a pickle"),
-        packed(bytes(100 << 20)),
-        packed(b"", "a/other"),
+        compress(b"\x80\x02}."),
+        compress(b"not a pickle"),
+        compress(bytes(100 << 20)),
+        compress(b"", "a/other"),
         pickle.dumps({"w": [1, 2]}),
         pickle.dumps(3),
     ],
@@ -197,7 +197,7 @@ def test_objects_that_hold_each_other_are_visited_once(tmp_path: Path) -> None:
     assert read_layout(tmp_path / "a") == {"inner.w": (2,)}
 
 
-def published(name: str) -> dict[str, tuple[int, ...]]:
+def read_published_layout(name: str) -> dict[str, tuple[int, ...]]:
     lines = (PUBLISHED / name).read_text(encoding="utf-8").splitlines()[1:]
     split = [line.split(" ") for line in lines]
     return {name: () if shape == "-" else tuple(map(int, shape.split(","))) for name, shape, _ in split}
@@ -214,7 +214,7 @@ def published(name: str) -> dict[str, tuple[int, ...]]:
 )
 def test_the_manifests_layouts_are_those_of_the_published_files(model: str, file: str, prefix: str) -> None:
     (entry,) = (e for e in read_manifest(bundle_dir() / "manifest.toml") if e.name == model)
-    known = {f"{prefix}{name.removeprefix(prefix)}": shape for name, shape in published(file).items()}
+    known = {f"{prefix}{name.removeprefix(prefix)}": shape for name, shape in read_published_layout(file).items()}
     wanted = {name: shape for name, shape in entry.files[0].layout if name.startswith(prefix)}
     assert wanted and wanted == {name: known.get(name) for name in wanted}
 

@@ -19,7 +19,7 @@ ENTRIES = read_manifest(MANIFEST)
 EACH = pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry.name)
 
 
-def by_name(name: str) -> ModelEntry:
+def find_entry(name: str) -> ModelEntry:
     return next(entry for entry in ENTRIES if entry.name == name)
 
 
@@ -38,9 +38,9 @@ def test_names_are_unique_and_none_is_that_of_a_profile() -> None:
 
 def test_generators_without_an_encoder_are_found_by_the_names_of_their_files() -> None:
     for name, file in GENERATORS.items():
-        entry = by_name(name)
+        entry = find_entry(name)
         assert (entry.role, entry.profile, [listed.name for listed in entry.files]) == ("prior", "named", [file])
-    assert by_name(SHIPPED_GENERATOR).profile == "embedded"
+    assert find_entry(SHIPPED_GENERATOR).profile == "embedded"
 
 
 @EACH

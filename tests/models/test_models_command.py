@@ -83,12 +83,12 @@ def run(tmp_path: Path, server: Server, monkeypatch: pytest.MonkeyPatch, capfd: 
     return call
 
 
-def present() -> list[str]:
+def list_present() -> list[str]:
     models = ModelStore()
     return [entry.name for entry in models.catalogue() if models.is_present(entry.name)]
 
 
-def answer(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+def type_answer(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
     """Makes this a terminal where somebody types this."""
     typed = io.StringIO(text)
     monkeypatch.setattr(typed, "isatty", lambda: True)
@@ -100,33 +100,33 @@ def test_size_use_and_licence_are_shown_and_nothing_is_fetched_without_a_yes(run
     code, out, err = run("models", "fetch", "strict")
     assert code == 2 and sentence("licences-not-accepted", names="strict").search(err)
     assert "LicenseRef-NVIDIA-Source-Code" in out and "research only" in out and "0.0 MB" in out
-    assert present() == [] and server.seen == []
+    assert list_present() == [] and server.seen == []
 
 
 def test_a_script_accepts_with_an_option(run: Run) -> None:
     assert run("models", "fetch", "strict", "free", "--accept-licences")[0] == 0
-    assert present() == ["free", "strict"]
+    assert list_present() == ["free", "strict"]
 
 
 def test_the_user_is_asked_once_for_all_models(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    answer(monkeypatch, "y\n")
+    type_answer(monkeypatch, "y\n")
     code, out, _ = run("models", "fetch", "strict", "free")
     assert code == 0 and out.count("[y/N]") == 1 and "2 models" in out and "research" in out
-    assert present() == ["free", "strict"]
+    assert list_present() == ["free", "strict"]
 
 
 @pytest.mark.parametrize("typed", ["n\n", "\n", "", "maybe\n"])
 def test_anything_but_a_yes_fetches_nothing(
     run: Run, server: Server, monkeypatch: pytest.MonkeyPatch, typed: str
 ) -> None:
-    answer(monkeypatch, typed)
+    type_answer(monkeypatch, typed)
     code, out, _ = run("models", "fetch", "free")
     assert code == 0 and "Nothing was fetched." in out and server.seen == []
 
 
 def test_fetching_a_profile_names_the_models_that_the_user_has_to_supply(run: Run) -> None:
     code, out, _ = run("models", "fetch", "full", "--accept-licences")
-    assert code == 0 and present() == ["free", "strict"]
+    assert code == 0 and list_present() == ["free", "strict"]
     assert sentence("model-bring-your-own", name="mine", files="m.pt").search(out)
 
 
@@ -154,7 +154,7 @@ def test_offline_the_licence_question_is_not_asked(run: Run, server: Server) -> 
 def test_a_failed_model_does_not_stop_the_others(run: Run, server: Server) -> None:
     server.script = [hostile.refuse(404)]
     code, _, err = run("models", "fetch", "full", "--accept-licences")
-    assert code == 6 and sentence("model-fetch-failed", name="free").search(err) and present() == ["strict"]
+    assert code == 6 and sentence("model-fetch-failed", name="free").search(err) and list_present() == ["strict"]
 
 
 def test_an_unknown_name_is_refused_before_anything_is_fetched(run: Run, server: Server) -> None:
@@ -166,7 +166,7 @@ def test_the_users_files_are_recognised_by_content_and_pinned_with_a_notice(run:
     torch.save(NETWORK.state_dict(), tmp_path / "files/whatever")
     (tmp_path / "files/another").write_bytes(CONTENT)
     code, out, _ = run("models", "fetch", "--from", tmp_path / "files", "mine", "free", "--accept-licences")
-    assert code == 0 and present() == ["free", "mine"]
+    assert code == 0 and list_present() == ["free", "mine"]
     assert sentence("model-pinned", name="mine", file="m.pt").search(out) and "whatever" in out
 
 
@@ -185,7 +185,7 @@ def test_a_generator_without_an_encoder_is_reported_as_incomplete(
 def test_the_licence_of_the_users_own_files_has_to_be_accepted_too(run: Run, tmp_path: Path) -> None:
     torch.save(NETWORK.state_dict(), tmp_path / "files/whatever")
     code, _, err = run("models", "fetch", "--from", tmp_path / "files")
-    assert code == 2 and sentence("licences-not-accepted", names="mine").search(err) and present() == []
+    assert code == 2 and sentence("licences-not-accepted", names="mine").search(err) and list_present() == []
 
 
 def test_a_folder_without_models_is_an_error(run: Run, tmp_path: Path) -> None:
@@ -196,7 +196,7 @@ def test_a_folder_without_models_is_an_error(run: Run, tmp_path: Path) -> None:
 def test_names_missing_from_the_folder_are_an_error_and_the_others_are_imported(run: Run, tmp_path: Path) -> None:
     torch.save(NETWORK.state_dict(), tmp_path / "files/whatever")
     code, _, err = run("models", "fetch", "mine", "free", "--from", tmp_path / "files", "--accept-licences")
-    assert code == 6 and present() == ["mine"]
+    assert code == 6 and list_present() == ["mine"]
     assert sentence("models-not-in-folder", path=tmp_path / "files", names="free").search(err)
 
 
@@ -204,7 +204,7 @@ def test_a_name_missing_from_the_folder_is_no_error_if_its_model_is_present(run:
     torch.save(NETWORK.state_dict(), tmp_path / "files/whatever")
     run("models", "fetch", "free", "--accept-licences")
     code, out, err = run("models", "fetch", "mine", "free", "--from", tmp_path / "files", "--accept-licences")
-    assert code == 0 and "free: is here already" in out and not err and present() == ["free", "mine"]
+    assert code == 0 and "free: is here already" in out and not err and list_present() == ["free", "mine"]
 
 
 def test_models_missing_from_the_folder_are_not_verified(
@@ -216,13 +216,13 @@ def test_models_missing_from_the_folder_are_not_verified(
     intact = ModelStore.is_intact
     monkeypatch.setattr(ModelStore, "is_intact", lambda self, name: read.append(name) or intact(self, name))
     code, out, _ = run("models", "fetch", "--from", tmp_path / "files", "--accept-licences")
-    assert code == 0 and present() == ["free", "mine"] and "free: is here" not in out and set(read) == {"mine"}
+    assert code == 0 and list_present() == ["free", "mine"] and "free: is here" not in out and set(read) == {"mine"}
 
 
 def test_the_folder_may_hold_only_some_models_of_a_profile(run: Run, tmp_path: Path) -> None:
     torch.save(NETWORK.state_dict(), tmp_path / "files/whatever")
     assert run("models", "fetch", "full", "--from", tmp_path / "files", "--accept-licences")[0] == 0
-    assert present() == ["mine"]
+    assert list_present() == ["mine"]
 
 
 def test_verify_names_the_models_that_changed(run: Run, tmp_path: Path) -> None:
@@ -237,7 +237,7 @@ def test_verify_names_the_models_that_changed(run: Run, tmp_path: Path) -> None:
 def test_remove_prints_the_space_that_it_freed(run: Run) -> None:
     run("models", "fetch", "free", "--accept-licences")
     assert run("models", "remove", "free", "other")[:2] == (0, "free: 0.0 MB removed\nother: was not here\n")
-    assert present() == []
+    assert list_present() == []
 
 
 def test_list_shows_profile_use_and_layouts(run: Run) -> None:
@@ -264,4 +264,4 @@ def test_in_a_terminal_the_question_waits_for_an_answer(tmp_path: Path, run: Run
     os.write(ours, b"y\n")
     assert running.wait(60) == 0
     os.close(ours)
-    assert present() == ["free"]
+    assert list_present() == ["free"]

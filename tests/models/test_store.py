@@ -29,12 +29,12 @@ from tests.error_assertions import raising
 ONE, TWO = b"first file", b"second file"
 
 
-def file_line(name: str, content: bytes) -> str:
+def make_file_line(name: str, content: bytes) -> str:
     return f'{{ name = "{name}", sha256 = "{hashlib.sha256(content).hexdigest()}", size = {len(content)} }}'
 
 
 def entry(name: str, files: dict[str, bytes], *sources: str) -> str:
-    listed = ", ".join(file_line(file, content) for file, content in files.items())
+    listed = ", ".join(make_file_line(file, content) for file, content in files.items())
     return textwrap.dedent(f"""
         [[model]]
         name = "{name}"
@@ -50,7 +50,7 @@ def entry(name: str, files: dict[str, bytes], *sources: str) -> str:
 BUNDLE = '{ kind = "bundle", folder = "mini" }'
 
 
-def https(server: str) -> str:
+def make_https_source(server: str) -> str:
     return f'{{ kind = "https", url = "{server}" }}'
 
 
@@ -92,7 +92,7 @@ def server(tmp_path: Path) -> Iterator[str]:
     httpd.shutdown()
 
 
-def left_in(root: Path) -> list[str]:
+def list_files(root: Path) -> list[str]:
     found = sorted(path.relative_to(root) for path in root.rglob("*") if path.is_file())
     return [path.as_posix() for path in found if path.parts[0] != LOCKS]
 
@@ -120,7 +120,7 @@ def test_a_bundled_file_that_was_not_built_yet_is_missing(tmp_path: Path) -> Non
 
 
 def test_a_damaged_file_is_refused_with_what_to_do(tmp_path: Path, server: str) -> None:
-    models = store(tmp_path, entry("a", {"one.bin": ONE}, https(server)))
+    models = store(tmp_path, entry("a", {"one.bin": ONE}, make_https_source(server)))
     (tmp_path / "root/a").mkdir(parents=True)
     (tmp_path / "root/a/one.bin").write_bytes(ONE[::-1])
     for look in (models.path, models.verify):
@@ -129,7 +129,7 @@ def test_a_damaged_file_is_refused_with_what_to_do(tmp_path: Path, server: str) 
 
 
 def test_fetching_replaces_a_damaged_file(tmp_path: Path, server: str) -> None:
-    models = store(tmp_path, entry("a", {"one.bin": ONE}, https(server)))
+    models = store(tmp_path, entry("a", {"one.bin": ONE}, make_https_source(server)))
     (tmp_path / "root/a").mkdir(parents=True)
     (tmp_path / "root/a/one.bin").write_bytes(ONE[::-1])
     (tmp_path / "served/one.bin").write_bytes(ONE)
@@ -138,7 +138,7 @@ def test_fetching_replaces_a_damaged_file(tmp_path: Path, server: str) -> None:
 
 
 def test_verify_reads_the_file_again(tmp_path: Path, server: str) -> None:
-    models = store(tmp_path, entry("a", {"one.bin": ONE}, https(server)))
+    models = store(tmp_path, entry("a", {"one.bin": ONE}, make_https_source(server)))
     (tmp_path / "served/one.bin").write_bytes(ONE)
     models.path("a").write_bytes(ONE[::-1])
     with raising(ModelUnavailable, "model-damaged-fetchable", name="a"):
@@ -146,15 +146,15 @@ def test_verify_reads_the_file_again(tmp_path: Path, server: str) -> None:
 
 
 def test_a_fetched_file_with_the_wrong_hash_is_not_kept(tmp_path: Path, server: str) -> None:
-    models = store(tmp_path, entry("a", {"one.bin": ONE}, https(server)))
+    models = store(tmp_path, entry("a", {"one.bin": ONE}, make_https_source(server)))
     (tmp_path / "served/one.bin").write_bytes(ONE[::-1])
     with raising(ModelUnavailable, "model-fetch-failed", name="a", why=re.compile("download-wrong")):
         models.path("a")
-    assert left_in(tmp_path / "root") == []
+    assert list_files(tmp_path / "root") == []
 
 
 def test_progress_counts_the_bytes_of_all_files(tmp_path: Path, server: str) -> None:
-    models = store(tmp_path, entry("a", {"one.bin": ONE, "two.bin": TWO}, https(server)))
+    models = store(tmp_path, entry("a", {"one.bin": ONE, "two.bin": TWO}, make_https_source(server)))
     (tmp_path / "served/one.bin").write_bytes(ONE)
     (tmp_path / "served/two.bin").write_bytes(TWO)
     seen: list[tuple[int, int]] = []
@@ -163,7 +163,7 @@ def test_progress_counts_the_bytes_of_all_files(tmp_path: Path, server: str) -> 
 
 
 def test_offline_says_how_to_get_the_model_and_fetches_nothing(tmp_path: Path, server: str) -> None:
-    models = store(tmp_path, entry("a", {"one.bin": ONE}, https(server)), offline=True)
+    models = store(tmp_path, entry("a", {"one.bin": ONE}, make_https_source(server)), offline=True)
     (tmp_path / "served/one.bin").write_bytes(ONE)
     with raising(ModelUnavailable, "model-offline", name="a"):
         models.path("a")
@@ -172,20 +172,24 @@ def test_offline_says_how_to_get_the_model_and_fetches_nothing(tmp_path: Path, s
 
 def test_offline_uses_models_fetched_before(tmp_path: Path, server: str) -> None:
     (tmp_path / "served/one.bin").write_bytes(ONE)
-    store(tmp_path, entry("a", {"one.bin": ONE}, https(server))).fetch("a")
-    again = store(tmp_path, entry("a", {"one.bin": ONE}, https(server)), offline=True)
+    store(tmp_path, entry("a", {"one.bin": ONE}, make_https_source(server))).fetch("a")
+    again = store(tmp_path, entry("a", {"one.bin": ONE}, make_https_source(server)), offline=True)
     assert again.path("a").read_bytes() == ONE
 
 
 def test_if_a_source_fails_the_next_one_is_used(tmp_path: Path, server: str) -> None:
-    models = store(tmp_path, entry("a", {"one.bin": ONE}, BUNDLE, https(f"{server}/none"), https(server)))
+    models = store(
+        tmp_path, entry("a", {"one.bin": ONE}, BUNDLE, make_https_source(f"{server}/none"), make_https_source(server))
+    )
     (tmp_path / "served/one.bin").write_bytes(ONE)
     assert models.path("a").read_bytes() == ONE
 
 
 def test_if_all_sources_fail_each_reason_is_given(tmp_path: Path, server: str) -> None:
     (tmp_path / "served/one.bin").write_bytes(ONE[::-1])
-    models = store(tmp_path, entry("a", {"one.bin": ONE}, https(f"{server}/none"), https(server)))
+    models = store(
+        tmp_path, entry("a", {"one.bin": ONE}, make_https_source(f"{server}/none"), make_https_source(server))
+    )
     reasons = [
         Message("download-failed", url=f"{server}/none/one.bin", why=Message("download-refused", status=404)),
         Message("download-failed", url=f"{server}/one.bin", why=Message("download-wrong")),
@@ -198,11 +202,11 @@ def test_a_server_that_cannot_be_reached_is_no_connection(tmp_path: Path) -> Non
     with socket.create_server(("127.0.0.1", 0)) as closed:
         address = f"http://127.0.0.1:{closed.getsockname()[1]}"
     with raising(ModelUnavailable, "model-fetch-failed", why=re.compile(r"one\.bin.*download-unreachable.*refused")):
-        store(tmp_path, entry("a", {"one.bin": ONE}, https(address))).path("a")
+        store(tmp_path, entry("a", {"one.bin": ONE}, make_https_source(address))).path("a")
 
 
 def test_a_killed_download_leaves_nothing_that_counts_as_a_model(tmp_path: Path, server: str) -> None:
-    listed = entry("a", {"slow.bin": b"x" * 50_000_000}, https(server))
+    listed = entry("a", {"slow.bin": b"x" * 50_000_000}, make_https_source(server))
     store(tmp_path, listed)
     command = (
         "from pathlib import Path; from c2p_core.models.store import ModelStore; "
@@ -232,7 +236,7 @@ def leave_stale(root: Path, model: str) -> Path:
 def test_stale_files_of_killed_downloads_are_removed_later(model: str, tmp_path: Path, server: str) -> None:
     old = leave_stale(tmp_path / "root", model)
     (tmp_path / "served/one.bin").write_bytes(ONE)
-    store(tmp_path, entry("a", {"one.bin": ONE}, https(server))).fetch("a")
+    store(tmp_path, entry("a", {"one.bin": ONE}, make_https_source(server))).fetch("a")
     assert not old.exists()
 
 
@@ -241,7 +245,7 @@ def test_a_download_that_another_process_continues_is_not_removed_as_stale(tmp_p
     (tmp_path / "served/one.bin").write_bytes(ONE)
     # A lock that is held twice in one process is as one of another process.
     with lock_model("old", tmp_path / "root", None):
-        store(tmp_path, entry("a", {"one.bin": ONE}, https(server))).fetch("a")
+        store(tmp_path, entry("a", {"one.bin": ONE}, make_https_source(server))).fetch("a")
     assert (old / "half").exists()
 
 
@@ -250,7 +254,7 @@ def test_continuing_a_download_renews_its_expiry(tmp_path: Path, server: str) ->
     part = leave_stale(root, "a")
     os.utime(part, (time.time() - 13 * day,) * 2)
     with raising(ModelUnavailable, "model-fetch-failed"):
-        store(tmp_path, entry("a", {"one.bin": ONE}, https(server))).fetch("a")
+        store(tmp_path, entry("a", {"one.bin": ONE}, make_https_source(server))).fetch("a")
     assert (part / "half").exists() and time.time() - part.stat().st_mtime < day
 
 
@@ -259,29 +263,29 @@ def test_another_process_may_remove_stale_files_first(
 ) -> None:
     monkeypatch.setattr(Path, "glob", lambda folder, pattern: iter([folder / ".partial-gone"]))
     (tmp_path / "served/one.bin").write_bytes(ONE)
-    models = store(tmp_path, entry("a", {"one.bin": ONE}, https(server)))
+    models = store(tmp_path, entry("a", {"one.bin": ONE}, make_https_source(server)))
     models.fetch("a")
     assert models.path("a").read_bytes() == ONE
 
 
 def test_an_unwritable_folder_is_named(tmp_path: Path, server: str) -> None:
-    models = store(tmp_path, entry("a", {"one.bin": ONE}, https(server)))
+    models = store(tmp_path, entry("a", {"one.bin": ONE}, make_https_source(server)))
     (tmp_path / "root").write_text("a file where the folder belongs")
     with raising(CannotWrite, "models-not-stored", variable="C2P_MODELS"):
         models.path("a")
 
 
 def test_a_response_larger_than_expected_is_aborted(tmp_path: Path, server: str) -> None:
-    models = store(tmp_path, entry("a", {"slow.bin": ONE}, https(server)))
+    models = store(tmp_path, entry("a", {"slow.bin": ONE}, make_https_source(server)))
     with raising(ModelUnavailable, "model-fetch-failed", why=re.compile("download-too-large")):
         models.path("a")
-    assert left_in(tmp_path / "root") == []
+    assert list_files(tmp_path / "root") == []
 
 
 def test_a_full_disk_is_not_reported_as_a_network_failure(
     tmp_path: Path, server: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    models = store(tmp_path, entry("a", {"one.bin": ONE}, https(server)))
+    models = store(tmp_path, entry("a", {"one.bin": ONE}, make_https_source(server)))
     (tmp_path / "served/one.bin").write_bytes(ONE)
 
     opened = Path.open
@@ -380,7 +384,7 @@ def test_wrong_network_settings_are_reported_as_such(
         monkeypatch.delenv(name.lower(), raising=False)
     monkeypatch.setenv(variable, value)
     address = server if variable == "HTTP_PROXY" else server.replace("http", "https")
-    models = store(tmp_path, entry("a", {"one.bin": ONE}, https(address)))
+    models = store(tmp_path, entry("a", {"one.bin": ONE}, make_https_source(address)))
     with raising(ModelUnavailable, "model-fetch-failed", why=re.compile(f"Message\\('{code}'")):
         models.fetch("a")
 
@@ -415,7 +419,7 @@ def test_verifying_a_file_without_a_known_hash_pins_nothing(tmp_path: Path) -> N
     models = store(tmp_path, UNKNOWN)
     (tmp_path / "root/u").mkdir(parents=True)
     (tmp_path / "root/u/u.bin").write_bytes(ONE)
-    assert models.is_intact("u") and left_in(tmp_path / "root") == ["u/u.bin"]
+    assert models.is_intact("u") and list_files(tmp_path / "root") == ["u/u.bin"]
     (tmp_path / "root/u/u.bin").write_bytes(TWO)
     assert models.is_intact("u") and models.path("u").read_bytes() == TWO
     assert [notice.fields["sha256"] for notice in models.take_notices()] == [hashlib.sha256(TWO).hexdigest()]
@@ -461,7 +465,7 @@ def test_only_models_of_the_embedded_profile_for_any_use_are_used_unasked(tmp_pa
 
 
 def test_what_is_only_used_when_asked_for_is_never_fetched_by_a_run(tmp_path: Path, server: str) -> None:
-    models = store(tmp_path, entry("a", {"one.bin": ONE}, https(server)) + 'profile = "full"\n')
+    models = store(tmp_path, entry("a", {"one.bin": ONE}, make_https_source(server)) + 'profile = "full"\n')
     (tmp_path / "served/one.bin").write_bytes(ONE)
     with raising(ModelUnavailable, "model-not-fetched", name="a"):
         models.path("a")

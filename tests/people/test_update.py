@@ -52,7 +52,7 @@ def update(shoot: Path, folder: Path, store: ModelStore, *names: str) -> tuple[P
     return people, warnings
 
 
-def groups(people: People) -> dict[tuple[str, int], int]:
+def map_groups(people: People) -> dict[tuple[str, int], int]:
     return {(Path(face.photo).stem, face.number): face.group for face in people.faces}
 
 
@@ -62,7 +62,7 @@ def test_people_are_found_and_keep_their_numbers_and_manual_corrections(
 ) -> None:
     people, warnings = update(shoot, tmp_path, store, "both", "one", "broken")
     assert [message.code for message in warnings] == ["image-format-unknown"]
-    face_groups = groups(people)
+    face_groups = map_groups(people)
     (stranger,) = (key for key, group in face_groups.items() if group == 0)
     assert stranger[0] == "both" and sorted(face_groups.values()) == [0, 1, 1]
     assert read_listing(tmp_path / "faces.json") == Listing(people.photos, people.faces)
@@ -77,7 +77,7 @@ def test_people_are_found_and_keep_their_numbers_and_manual_corrections(
     looks.write_text(f'nobody = ["{label}", "gone.png@1,1"]\n' + looks.read_text())
     text_before = looks.read_text()
     people, warnings = update(shoot, tmp_path, store, "both", "one", "other")
-    face_groups = groups(people)
+    face_groups = map_groups(people)
     assert face_groups["one", 1] == 0 and face_groups[stranger] == face_groups["other", 1] == 2
     assert face_groups["both", 3 - stranger[1]] == 1
     assert warnings == [Message("label-unmatched", label="gone.png@1,1")]

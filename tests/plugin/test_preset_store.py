@@ -66,13 +66,13 @@ def store(module: ModuleType, tmp_path: Path) -> Any:
     return module.PresetStore(tmp_path / "protect-face" / "presets")
 
 
-def names(store: Any) -> list[str]:
+def list_names(store: Any) -> list[str]:
     presets, damaged = store.list_presets()
     assert damaged == []
     return [preset.name for preset in presets]
 
 
-def only_file(store: Any) -> Path:
+def find_only_file(store: Any) -> Path:
     (file,) = store.folder.glob("*.json")
     return Path(file)
 
@@ -135,7 +135,7 @@ def test_a_name_that_cannot_be_shown_is_refused(store: Any, name: str) -> None:
 def test_names_that_differ_only_in_case_or_would_be_paths_are_different_presets(store: Any) -> None:
     for name in ("look", "Look", "../look", "con"):
         store.save(name, LOOK)
-    assert sorted(names(store)) == ["../look", "Look", "con", "look"]
+    assert sorted(list_names(store)) == ["../look", "Look", "con", "look"]
     assert [file.parent for file in store.folder.parent.rglob("*.json")] == 4 * [store.folder]
 
 
@@ -148,10 +148,10 @@ def test_the_number_of_presets_is_limited_and_existing_ones_can_still_be_replace
     with raising(Refused, "presets-too-many", limit=2):
         store.save("c", LOOK)
     store.save("a", {**LOOK, "seed": 1})
-    assert names(store) == ["a", "b"]
+    assert list_names(store) == ["a", "b"]
 
 
-def changed(**new: Any) -> Callable[[Path], None]:
+def change_settings(**new: Any) -> Callable[[Path], None]:
     """Writes a preset's file with other settings."""
 
     def write(file: Path) -> None:
@@ -171,21 +171,21 @@ def changed(**new: Any) -> Callable[[Path], None]:
         lambda file: file.write_text(file.read_text() + " " * 20_000),
         lambda file: file.write_text("[" * 10_000),
         lambda file: file.rename(file.with_name("other.json")),
-        changed(strength=7),
-        changed(strength=float("nan")),
-        changed(seed=1.5),
-        changed(steps=True),
-        changed(lock_jaw=1),
-        changed(prior="of-a-later-version"),
-        changed(prompt="x" * 301),
-        changed(amount="all"),
+        change_settings(strength=7),
+        change_settings(strength=float("nan")),
+        change_settings(seed=1.5),
+        change_settings(steps=True),
+        change_settings(lock_jaw=1),
+        change_settings(prior="of-a-later-version"),
+        change_settings(prompt="x" * 301),
+        change_settings(amount="all"),
     ],
 )
 def test_a_damaged_preset_is_named_and_left_out_and_the_others_are_listed(
     store: Any, damage: Callable[[Path], None]
 ) -> None:
     store.save("mine", LOOK)
-    damage(only_file(store))
+    damage(find_only_file(store))
     store.save("whole", LOOK)
     presets, (message,) = store.list_presets()
     assert [preset.name for preset in presets] == ["whole"]
@@ -194,7 +194,7 @@ def test_a_damaged_preset_is_named_and_left_out_and_the_others_are_listed(
 
 def test_missing_settings_and_those_of_a_later_version_are_not_treated_as_damage(store: Any) -> None:
     store.save("mine", LOOK)
-    file = only_file(store)
+    file = find_only_file(store)
     found = json.loads(file.read_text())
     file.write_text(json.dumps(found | {"settings": {"prompt": "blush", "sparkle": 3}, "version": 2}))
     ((preset,), damaged) = store.list_presets()
@@ -204,7 +204,7 @@ def test_missing_settings_and_those_of_a_later_version_are_not_treated_as_damage
 @pytest.mark.parametrize("picture", [b"", b"GIF89a", make_png()[:20], make_png(10_000), make_png() + bytes(500_000)])
 def test_only_a_small_png_is_shown_as_a_thumbnail(store: Any, picture: bytes) -> None:
     store.save("mine", LOOK, make_png())
-    only_file(store).with_suffix(".png").write_bytes(picture)
+    find_only_file(store).with_suffix(".png").write_bytes(picture)
     ((preset,), damaged) = store.list_presets()
     assert (preset.name, preset.thumbnail, damaged) == ("mine", None, [])
 
@@ -214,10 +214,10 @@ def test_a_failed_write_is_reported_and_the_earlier_preset_stays(
 ) -> None:
     store.save("mine", LOOK, make_png())
 
-    def full(*_: Any) -> None:
+    def fail_with_full_disk(*_: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(module.os, "fsync", full)
+    monkeypatch.setattr(module.os, "fsync", fail_with_full_disk)
     with raising(Refused, "preset-not-written", reason="No space left on device"):
         store.save("mine", {**LOOK, "seed": 9}, make_png(20))
     monkeypatch.undo()

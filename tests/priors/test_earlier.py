@@ -23,7 +23,7 @@ CELLS = 64
 SPREAD = (np.random.default_rng(0).random((468, 2)) * 160 + 48).astype(np.float32)
 
 
-def wave(size: float) -> torch.Tensor:
+def make_wave(size: float) -> torch.Tensor:
     """(2, 64, 64) displacement of this size."""
     phase = torch.linspace(0, 6.28, CELLS)
     return size * torch.stack([phase.sin().expand(CELLS, CELLS), phase.cos().expand(CELLS, CELLS)])
@@ -34,11 +34,11 @@ def wave(size: float) -> torch.Tensor:
 def test_earlier_and_new_movements_together_stay_within_the_limit(already: float, size: float) -> None:
     limit = 1.0 / CANVAS_EYE_DISTANCE  # one canvas pixel
     origin = SPREAD - np.array([already, 0.0], np.float32)
-    confined = measure_movement_budget(SPREAD, origin, limit).confine(wave(size))
+    confined = measure_movement_budget(SPREAD, origin, limit).confine(make_wave(size))
     moved = warp_points(confined, torch.from_numpy(SPREAD)) - torch.from_numpy(origin)
     assert float(moved.norm(dim=1).mean()) <= max(already, 1.0) + 1e-4
     # A small movement is left as it is where there is room for it.
-    assert torch.equal(confined, wave(size)) is (size == 0.1 and already < 0.3)
+    assert torch.equal(confined, make_wave(size)) is (size == 0.1 and already < 0.3)
     # One that was moved is not moved again.
     assert (float(confined.abs().max()) < 1e-4) is (already > 0.3)
 

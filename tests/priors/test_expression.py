@@ -42,19 +42,19 @@ def face(request: pytest.FixtureRequest, astronaut_canvas: CanvasFace, prior: Ma
     return prior.invert(astronaut_canvas, request.param)
 
 
-def drawn(seed: int) -> NDArray[np.float32]:
+def draw_code(seed: int) -> NDArray[np.float32]:
     return np.random.default_rng(seed).standard_normal(2 * SIZE).astype(np.float32)
 
 
-def displaced(displacement: torch.Tensor, points: torch.Tensor) -> NDArray[np.float64]:
+def measure_displacement(displacement: torch.Tensor, points: torch.Tensor) -> NDArray[np.float64]:
     """(N, 2) canvas pixels by which a (2, cells, cells) displacement moves points of the canvas."""
     grid = (points * (2.0 / CANVAS) - 1.0)[None, None]
     sampled = F.grid_sample(displacement[None], grid, align_corners=False, padding_mode="zeros")
     return np.asarray(sampled[0, :, 0].T.numpy(), dtype=np.float64)
 
 
-def shifts(face: MakeupFace, code: NDArray[np.float32], points: torch.Tensor) -> NDArray[np.float64]:
-    return displaced(face.renderer.displacement({"shape": torch.from_numpy(code)}), points)
+def measure_shifts(face: MakeupFace, code: NDArray[np.float32], points: torch.Tensor) -> NDArray[np.float64]:
+    return measure_displacement(face.renderer.displacement({"shape": torch.from_numpy(code)}), points)
 
 
 @whatever_the_code
@@ -75,7 +75,7 @@ def test_no_measure_of_expression_changes(
 def test_eyes_brows_lips_and_nose_do_not_move(
     face: MakeupFace, astronaut_canvas: CanvasFace, code: NDArray[np.float32]
 ) -> None:
-    assert np.abs(shifts(face, code, astronaut_canvas.mesh)[list(STILL)]).max() < CLOSE
+    assert np.abs(measure_shifts(face, code, astronaut_canvas.mesh)[list(STILL)]).max() < CLOSE
 
 
 @whatever_the_code
@@ -86,7 +86,7 @@ def test_the_outline_of_the_jaw_moves_along_a_parabola(
     outline = jaw_outline(astronaut_canvas.mesh.numpy())
     way = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(outline, axis=0), axis=1))])
     points = torch.from_numpy(outline.astype(np.float32))
-    outline_shifts = shifts(face, code, points)
+    outline_shifts = measure_shifts(face, code, points)
     for axis in outline_shifts.T:
         smooth = np.polynomial.Polynomial.fit(way, axis, 2)
         assert np.abs(axis - smooth(way)).max() < CLOSE
@@ -96,14 +96,14 @@ def test_the_outline_of_the_jaw_moves_along_a_parabola(
 @given(code=codes)
 def test_the_face_keeps_its_width(face: MakeupFace, astronaut_canvas: CanvasFace, code: NDArray[np.float32]) -> None:
     sides = torch.from_numpy(face_sides(astronaut_canvas.mesh.numpy()))
-    assert np.abs(shifts(face, code, sides)[:, 0]).max() < CLOSE
+    assert np.abs(measure_shifts(face, code, sides)[:, 0]).max() < CLOSE
 
 
 def test_cheeks_and_jaw_still_move(face: MakeupFace, astronaut_canvas: CanvasFace) -> None:
     jaw = torch.from_numpy(jaw_outline(astronaut_canvas.mesh.numpy()).astype(np.float32))
-    mesh_shifts = np.stack([shifts(face, drawn(seed), astronaut_canvas.mesh) for seed in range(8)])
+    mesh_shifts = np.stack([measure_shifts(face, draw_code(seed), astronaut_canvas.mesh) for seed in range(8)])
     assert np.linalg.norm(mesh_shifts[:, list(CHEEKS)], axis=2).max(1).min() > 1.5
-    assert max(np.abs(shifts(face, drawn(seed), jaw)).max() for seed in range(8)) > 0.3
+    assert max(np.abs(measure_shifts(face, draw_code(seed), jaw)).max() for seed in range(8)) > 0.3
 
 
 @pytest.fixture(scope="module")
@@ -124,7 +124,7 @@ def freed(astronaut_canvas: CanvasFace, prior: MakeupPrior) -> MakeupFace:
 def test_without_keep_expression_eyes_do_not_move(
     freed: MakeupFace, astronaut_canvas: CanvasFace, code: NDArray[np.float32]
 ) -> None:
-    assert np.abs(shifts(freed, code, astronaut_canvas.mesh)[list(EYES)]).max() < CLOSE
+    assert np.abs(measure_shifts(freed, code, astronaut_canvas.mesh)[list(EYES)]).max() < CLOSE
 
 
 def test_without_keep_expression_brows_lips_nose_and_jaw_change_shape(mean_face: NDArray[np.float32]) -> None:
@@ -134,10 +134,10 @@ def test_without_keep_expression_brows_lips_nose_and_jaw_change_shape(mean_face:
     form = {}
     for keep in (True, False):
         field = build_field(canonical, CELLS, hold, build_conditions(mean_face, CELLS, keep))
-        displacements = [field.displacement(torch.from_numpy(drawn(n)), 5.0) for n in range(12)]
-        mesh_shifts = np.stack([displaced(displacement, mesh) for displacement in displacements])
+        displacements = [field.displacement(torch.from_numpy(draw_code(n)), 5.0) for n in range(12)]
+        mesh_shifts = np.stack([measure_displacement(displacement, mesh) for displacement in displacements])
         lips = mesh_shifts[:, list(LIPS)]
-        outline = np.stack([displaced(displacement, jaw) for displacement in displacements])
+        outline = np.stack([measure_displacement(displacement, jaw) for displacement in displacements])
         form[keep] = [
             np.abs(mesh_shifts[:, list(LEFT_BROW)]).max(),
             np.abs(lips - lips.mean(1, keepdims=True)).max(),
@@ -153,7 +153,7 @@ def test_keep_expression_does_not_change_stiffness_and_strain_penalties(
     freed: MakeupFace, astronaut_canvas: CanvasFace, prior: MakeupPrior
 ) -> None:
     bound, code = prior.invert(astronaut_canvas, 0.5), freed.start()
-    code["shape"] = torch.from_numpy(drawn(0))
+    code["shape"] = torch.from_numpy(draw_code(0))
     rendered = freed.render(code)
     rendered = replace(rendered, displacement=5 * rendered.displacement)
     assert float(freed.visibility_penalty(rendered)) == float(bound.visibility_penalty(rendered)) > 0.1
@@ -163,7 +163,7 @@ def test_keep_expression_does_not_change_stiffness_and_strain_penalties(
 # The conditions themselves, against displacements made by hand.
 
 
-def around(points: NDArray[np.float32]) -> NDArray[np.float64]:
+def mark_cells(points: NDArray[np.float32]) -> NDArray[np.float64]:
     """(CELLS, CELLS) 1 on the cells from which a displacement reaches the points, else 0."""
     corners = np.floor(points * (CELLS / CANVAS) - 0.5).astype(int)
     cells = np.zeros((CELLS, CELLS))
@@ -172,7 +172,7 @@ def around(points: NDArray[np.float32]) -> NDArray[np.float64]:
     return cells
 
 
-def broken(mesh: NDArray[np.float32], sideways: NDArray[np.float64], down: NDArray[np.float64]) -> float:
+def measure_violation(mesh: NDArray[np.float32], sideways: NDArray[np.float64], down: NDArray[np.float64]) -> float:
     """How far a displacement of these two (CELLS, CELLS) parts is from meeting the conditions, in canvas pixels."""
     return float(np.abs(build_conditions(mesh, CELLS) @ np.concatenate([sideways.ravel(), down.ravel()])).max())
 
@@ -180,20 +180,22 @@ def broken(mesh: NDArray[np.float32], sideways: NDArray[np.float64], down: NDArr
 def test_a_lip_may_not_move_alone(astronaut_canvas: CanvasFace) -> None:
     mesh = astronaut_canvas.mesh.numpy()
     below = np.arange(CELLS)[:, None] * (CANVAS / CELLS) > mesh[[13, 14], 1].mean()
-    assert broken(mesh, np.zeros((CELLS, CELLS)), 3.0 * around(mesh[list(LIPS)]) * below) > 1.0
+    assert measure_violation(mesh, np.zeros((CELLS, CELLS)), 3.0 * mark_cells(mesh[list(LIPS)]) * below) > 1.0
 
 
 def test_a_brow_may_not_move_at_all(astronaut_canvas: CanvasFace) -> None:
     mesh = astronaut_canvas.mesh.numpy()
-    assert broken(mesh, np.zeros((CELLS, CELLS)), 3.0 * around(mesh[list(LEFT_BROW)])) == pytest.approx(3.0)
+    assert measure_violation(mesh, np.zeros((CELLS, CELLS)), 3.0 * mark_cells(mesh[list(LEFT_BROW)])) == pytest.approx(
+        3.0
+    )
 
 
 def test_a_jaw_may_get_longer_and_may_not_dent(astronaut_canvas: CanvasFace) -> None:
     mesh = astronaut_canvas.mesh.numpy()
     outline = jaw_outline(mesh).astype(np.float32)
     still = np.zeros((CELLS, CELLS))
-    assert broken(mesh, still, 3.0 * around(outline)) < 1e-9
-    assert broken(mesh, still, 3.0 * around(outline[len(outline) // 3, None])) > 1.0
+    assert measure_violation(mesh, still, 3.0 * mark_cells(outline)) < 1e-9
+    assert measure_violation(mesh, still, 3.0 * mark_cells(outline[len(outline) // 3, None])) > 1.0
 
 
 conditions_on_few = npst.arrays(np.float64, st.tuples(st.integers(1, 9), st.just(72)), elements=st.integers(-5, 5))

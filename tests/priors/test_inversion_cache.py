@@ -95,11 +95,11 @@ def test_a_damaged_entry_is_removed(tmp_path: Path) -> None:
 def test_a_full_disk_gives_a_message_and_leaves_nothing_behind(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
-    def full(tensors: object, path: Path) -> None:
+    def fail_with_full_disk(tensors: object, path: Path) -> None:
         path.write_bytes(b"half of it")
         raise error
 
-    monkeypatch.setattr(inversion_cache, "save_file", full)
+    monkeypatch.setattr(inversion_cache, "save_file", fail_with_full_disk)
     cache = InversionCache(tmp_path)
     message = cache.put(key("a"), TENSORS)
     assert message is not None and message.code == "inversion-not-kept"

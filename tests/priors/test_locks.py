@@ -55,7 +55,7 @@ def displacement(face: MakeupFace, code: NDArray[np.float32]) -> torch.Tensor:
     return face.renderer.displacement({"shape": torch.from_numpy(code)})
 
 
-def went(field: torch.Tensor, points: NDArray[np.float32]) -> NDArray[np.float32]:
+def measure_movement(field: torch.Tensor, points: NDArray[np.float32]) -> NDArray[np.float32]:
     """(N,) canvas pixels by which a displacement moves points, enlarged as it is for pictures and photos."""
     grid = (torch.from_numpy(points) * (2.0 / CANVAS) - 1.0)[None, None]
     shift = F.grid_sample(upsample(field)[None], grid, align_corners=False, padding_mode="zeros")[0, :, 0]
@@ -72,7 +72,7 @@ def test_no_landmark_of_a_locked_part_moves_with_or_without_the_expression(
         field = displacement(face, code)
         for part in locks:
             points = part_points(mesh, part)
-            assert went(field, points).max() < STILL
+            assert measure_movement(field, points).max() < STILL
             # Of the grid itself not one of the cells around moves.
             shifts = F.grid_sample(
                 field[None], torch.from_numpy(2 * points / CANVAS - 1)[None, None], mode="nearest", align_corners=False
@@ -87,7 +87,7 @@ def test_unlocked_parts_still_move(faces: Faces, astronaut_canvas: CanvasFace) -
         fields = [displacement(face, code) for code in codes]
         unlocked = [part for part in PARTS if part not in locks] if not keep else []
         for points in [part_points(mesh, part) for part in unlocked] + [mesh[list(CHEEKS)]]:
-            assert max(went(field, points).max() for field in fields) > 0.7
+            assert max(measure_movement(field, points).max() for field in fields) > 0.7
 
 
 def test_without_locks_everything_may_move_as_before(astronaut_canvas: CanvasFace) -> None:

@@ -46,7 +46,7 @@ def made_up(astronaut_canvas: CanvasFace, prior: MakeupPrior) -> tuple[MakeupFac
     return face, face.start()
 
 
-def heavy(start: Code) -> Code:
+def make_strong_code(start: Code) -> Code:
     generator = torch.Generator().manual_seed(0)
     return {name: torch.randn(part.shape, generator=generator) for name, part in start.items()}
 
@@ -62,7 +62,7 @@ def test_the_start_has_the_look(made_up: tuple[MakeupFace, Code], astronaut_canv
 def test_without_a_look_no_code_paints_anything(astronaut_canvas: CanvasFace, prior: MakeupPrior) -> None:
     face = prior.invert(astronaut_canvas, 0.7).with_look(bare_code())
     start = face.start()
-    far = {**start, "products": 9.0 * heavy(start)["products"]}
+    far = {**start, "products": 9.0 * make_strong_code(start)["products"]}
     assert torch.equal(face.render(far).pixels, face.render(start).pixels)
     change = face.change(far)
     assert float(change.paint(change.maps).abs().max()) == 0.0
@@ -97,7 +97,7 @@ def test_every_part_of_the_code_has_a_gradient(made_up: tuple[MakeupFace, Code])
 def test_gradients_agree_with_differences(made_up: tuple[MakeupFace, Code], part: str) -> None:
     face, start = made_up
     generator = torch.Generator().manual_seed(1)
-    code = heavy(start)
+    code = make_strong_code(start)
     direction = torch.randn(code[part].shape, generator=generator)
     weights = torch.randn(3, 256, 256, generator=generator)
     point = code[part].clone().requires_grad_()
@@ -113,7 +113,7 @@ def test_gradients_agree_with_differences(made_up: tuple[MakeupFace, Code], part
 
 def test_the_paste_equals_the_render_of_the_search(face: MakeupFace, astronaut_canvas: CanvasFace) -> None:
     """On a photo that is the canvas itself, the change for any resolution equals the rendering."""
-    code = heavy(face.start())
+    code = make_strong_code(face.start())
     pixels = (astronaut_canvas.pixels.permute(1, 2, 0) * 255).round().byte().numpy()
     straight = Alignment(np.array([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]))
     pasted = paste(Photo(pixels), [(straight, face.change(code))]).pixels
@@ -124,12 +124,15 @@ def test_the_paste_equals_the_render_of_the_search(face: MakeupFace, astronaut_c
 
 def test_eyes_stay_where_they_are(face: MakeupFace, astronaut_canvas: CanvasFace) -> None:
     eyes = astronaut_canvas.mesh[list(LEFT_EYE + RIGHT_EYE)]
-    moved = warp_points(face.render(heavy(face.start())).displacement, eyes)
+    moved = warp_points(face.render(make_strong_code(face.start())).displacement, eyes)
     assert float((moved - eyes).norm(dim=1).max()) < 0.01 * 72
 
 
 def test_eyeballs_and_teeth_keep_their_colours(face: MakeupFace, astronaut_canvas: CanvasFace) -> None:
-    code = {**face.start(), **{part: heavy(face.start())[part] for part in ("complexion", "relief", "texture")}}
+    code = {
+        **face.start(),
+        **{part: make_strong_code(face.start())[part] for part in ("complexion", "relief", "texture")},
+    }
     changed = (face.render(code).pixels - astronaut_canvas.pixels).abs().amax(0)
     mesh = astronaut_canvas.mesh
     places = {"iris": mesh[[159, 145]].mean(0), "teeth": mesh[[13, 14]].mean(0)}
@@ -184,14 +187,14 @@ def test_faint_spots_on_even_skin_are_hardly_deepened_but_clear_ones_are(
     assert least < deepened < most
 
 
-def of_one_colour(canvas: CanvasFace) -> CanvasFace:
+def flatten_colour(canvas: CanvasFace) -> CanvasFace:
     """The same face without any light and shade: all of it is as one of its cheeks."""
     x, y = canvas.mesh[50].long().tolist()
     cheek = canvas.pixels[:, y - 8 : y + 9, x - 8 : x + 9].mean((1, 2))
     return replace(canvas, pixels=cheek[:, None, None].expand(-1, CANVAS, CANVAS).contiguous())
 
 
-def darker(face: CanvasFace, density: torch.Tensor) -> CanvasFace:
+def darken(face: CanvasFace, density: torch.Tensor) -> CanvasFace:
     """The face behind a (256, 256) optical density."""
     return replace(face, pixels=linear_to_srgb(srgb_to_linear(face.pixels) * torch.exp(-density)).clamp(0, 1))
 
@@ -201,7 +204,7 @@ def deepened(prior: MakeupPrior, canvas: CanvasFace, depth: float, strength: flo
     x, y = canvas.mesh[50].long().tolist()
     rows, columns = torch.meshgrid(torch.arange(CANVAS), torch.arange(CANVAS), indexing="ij")
     line = depth * torch.exp(-0.5 * ((rows - y) / 1.5) ** 2) * ((columns - x).abs() < 20)
-    face = prior.invert(darker(of_one_colour(canvas), line), strength)
+    face = prior.invert(darken(flatten_colour(canvas), line), strength)
     start = face.start()
     deeper, softer = (
         face.renderer.relief.light({**start, "relief": torch.full_like(start["relief"], gain)})[y, x - 5 : x + 6].mean()
@@ -226,7 +229,7 @@ def test_a_light_line_may_be_heightened_more_than_a_dark_one_is_deepened(
     assert light > 1.5 * dark
 
 
-def grainy(face: MakeupFace) -> torch.Tensor:
+def render_grain(face: MakeupFace) -> torch.Tensor:
     """(256, 256) density of the strongest grain."""
     start = face.start()
     draw = torch.randn(start["grain"].shape, generator=torch.Generator().manual_seed(0))
@@ -243,7 +246,7 @@ def test_grain_lies_where_the_face_is_rough_and_leaves_smooth_skin_alone(
     spots = torch.zeros(CANVAS, CANVAS)
     around = slice(rough[0].start - 6, rough[0].stop + 6), slice(rough[1].start - 6, rough[1].stop + 6)
     spots[around] = 0.25 * torch.randn(spots[around].shape, generator=torch.Generator().manual_seed(0))
-    grain = grainy(prior.invert(darker(of_one_colour(astronaut_canvas), spots), strength))
+    grain = render_grain(prior.invert(darken(flatten_colour(astronaut_canvas), spots), strength))
     assert float(grain[rough].std()) > 0.05
     assert float(grain[smooth].std()) < 0.1 * float(grain[rough].std())
     assert float(grain[smooth].abs().max()) < 0.02
@@ -253,7 +256,7 @@ def test_grain_lies_where_the_face_is_rough_and_leaves_smooth_skin_alone(
 def test_grain_stays_off_eyeballs_and_within_the_face(
     astronaut_canvas: CanvasFace, prior: MakeupPrior, strength: float
 ) -> None:
-    grain, mesh = grainy(prior.invert(astronaut_canvas, strength)).abs().numpy(), astronaut_canvas.mesh.numpy()
+    grain, mesh = render_grain(prior.invert(astronaut_canvas, strength)).abs().numpy(), astronaut_canvas.mesh.numpy()
     eyeballs, face = eyes_distance(mesh) < -2, signed_distance(mesh, OVAL)
     assert eyeballs.sum() > 50 and grain[eyeballs].max() < 0.001
     assert grain[face > 0].max() < 0.001
@@ -268,7 +271,7 @@ def test_tone_never_reaches_the_brows(astronaut_canvas: CanvasFace, prior: Makeu
     start = face.start()
     brows = brows_distance(astronaut_canvas.mesh.numpy())
     for sign in (50.0, -50.0):
-        tones = {name: sign * heavy(start)[name] for name in ("complexion", "relief", "texture")}
+        tones = {name: sign * make_strong_code(start)[name] for name in ("complexion", "relief", "texture")}
         density = face.render({**start, **tones}).density.abs().amax(0).numpy()
         assert density[brows < 0].max() == 0.0
         assert density[brows > 8].max() > 0.1
@@ -277,7 +280,7 @@ def test_tone_never_reaches_the_brows(astronaut_canvas: CanvasFace, prior: Makeu
 def test_a_black_and_white_photo_stays_black_and_white(astronaut_canvas: CanvasFace, prior: MakeupPrior) -> None:
     grey = (astronaut_canvas.pixels * torch.tensor([0.3, 0.6, 0.1])[:, None, None]).sum(0).expand(3, -1, -1)
     face = prior.invert(replace(astronaut_canvas, pixels=grey), 0.7).with_look(lipstick())
-    code = heavy(face.start())
+    code = make_strong_code(face.start())
     made_up = face.render(code).pixels
     assert float((made_up - grey).abs().max()) > 0.1
     assert float((made_up.amax(0) - made_up.amin(0)).max()) < 0.02
@@ -292,13 +295,13 @@ def test_the_limits_grow_with_strength(astronaut_canvas: CanvasFace, prior: Make
     differences = []
     for strength in (0.3, 0.7, 1.0):
         face = prior.invert(astronaut_canvas, strength)
-        code = {**heavy(face.start()), "products": face.start()["products"]}
+        code = {**make_strong_code(face.start()), "products": face.start()["products"]}
         differences.append(float((face.render(code).pixels - astronaut_canvas.pixels).square().mean()))
     assert differences[0] < differences[1] < differences[2]
 
 
 def test_the_visibility_penalty_is_zero_within_the_limits_only(face: MakeupFace) -> None:
-    start, far = face.start(), heavy(face.start())
+    start, far = face.start(), make_strong_code(face.start())
     assert float(face.visibility_penalty(face.render(start))) == 0.0
     assert float(face.visibility_penalty(face.render({**start, "shape": 100 * far["shape"]}))) > 0.0
 
@@ -312,7 +315,7 @@ def test_compressed_skin_has_a_visibility_penalty(face: MakeupFace) -> None:
 
 def test_no_code_makes_an_edge_in_skin_tone(face: MakeupFace, astronaut_canvas: CanvasFace) -> None:
     # Relief left out: its edges are those that the face has.
-    code = {**face.start(), "complexion": 100 * heavy(face.start())["complexion"]}
+    code = {**face.start(), "complexion": 100 * make_strong_code(face.start())["complexion"]}
     left, right = astronaut_canvas.mesh[[205, 425]].long()
     cheeks = face.render(code).density[1, int(left[1]) - 8 : int(left[1]) + 8, int(left[0]) : int(right[0])]
     assert float(cheeks.abs().max()) > 0.05
@@ -334,7 +337,7 @@ def test_a_hat_does_not_move_where_a_bare_forehead_would(astronaut_canvas: Canva
         pixels = astronaut_canvas.pixels.clone()
         pixels[:, : int(mesh[105, 1]) - 6] = colour[:, None, None]
         face = prior.invert(CanvasFace(pixels, mesh), 0.7)
-        places = warp_points(face.render(heavy(face.start())).displacement, forehead)
+        places = warp_points(face.render(make_strong_code(face.start())).displacement, forehead)
         shifts.append(float((places - forehead).norm(dim=1).max()))
     assert shifts[0] > 0.5
     assert shifts[1] < 0.1
@@ -351,6 +354,8 @@ def test_the_frame_of_sunglasses_does_not_move(astronaut_canvas: CanvasFace, pri
     shifts = []
     for canvas in (astronaut_canvas, replace(astronaut_canvas, pixels=pixels)):
         face = prior.invert(canvas, 0.7)
-        displacement = upsample(face.render({**face.start(), "shape": heavy(face.start())["shape"]}).displacement)
+        displacement = upsample(
+            face.render({**face.start(), "shape": make_strong_code(face.start())["shape"]}).displacement
+        )
         shifts.append(float(displacement.norm(dim=0)[torch.from_numpy(rim)].mean()))
     assert shifts[1] < 0.05 * shifts[0]

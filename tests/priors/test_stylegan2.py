@@ -54,12 +54,12 @@ def layout(name: str) -> list[Line]:
     return [Line(n, () if s == "-" else tuple(int(part) for part in s.split(",")), d) for n, s, d in split]
 
 
-def kind_of(tensor: Tensor) -> str:
+def name_dtype(tensor: Tensor) -> str:
     return str(tensor.dtype).removeprefix("torch.")
 
 
-def lines_of(tensors: dict[str, Tensor]) -> set[Line]:
-    return {Line(name, tuple(value.shape), kind_of(value)) for name, value in tensors.items()}
+def list_lines(tensors: dict[str, Tensor]) -> set[Line]:
+    return {Line(name, tuple(value.shape), name_dtype(value)) for name, value in tensors.items()}
 
 
 # The reference: one sample at a time, filters by inserting zeros, padding and multiplying out.
@@ -76,7 +76,7 @@ class Part:
     noise: Tensor | None = None
 
 
-def filtered(x: Tensor, up: int, before: int, after: int) -> Tensor:
+def apply_filter(x: Tensor, up: int, before: int, after: int) -> Tensor:
     """(C, h, w) upsampled by zeros, padded, multiplied with [1, 3, 3, 1] squared."""
     channels, height, width = x.shape
     wide = torch.zeros(channels, height * up, width * up, dtype=torch.float64)
@@ -92,7 +92,7 @@ def filtered(x: Tensor, up: int, before: int, after: int) -> Tensor:
     return out
 
 
-def modulated(x: Tensor, part: Part, w: Tensor, up: bool, demodulate: bool) -> Tensor:
+def modulate(x: Tensor, part: Part, w: Tensor, up: bool, demodulate: bool) -> Tensor:
     matrix, offset = part.affine
     style = matrix @ w / matrix.shape[1] ** 0.5 + offset
     weight = part.weight * style[None, :, None, None] / part.weight[0].numel() ** 0.5
@@ -113,30 +113,30 @@ def modulated(x: Tensor, part: Part, w: Tensor, up: bool, demodulate: bool) -> T
     for i in range(3):
         for j in range(3):
             out[:, i : i + 2 * side : 2, j : j + 2 * side : 2] += torch.einsum("oi,ihw->ohw", weight[:, :, i, j], x)
-    return filtered(out, 1, 1, 1)
+    return apply_filter(out, 1, 1, 1)
 
 
-def activated(x: Tensor) -> Tensor:
+def activate(x: Tensor) -> Tensor:
     return torch.where(x > 0, x, 0.2 * x) * 2**0.5
 
 
 def reference(constant: Tensor, convolutions: list[Part], rgbs: list[Part], codes: Tensor) -> Tensor:
     x, picture = constant, torch.zeros(0)
     for index, part in enumerate(convolutions):
-        x = modulated(x, part, codes[index], up=index % 2 == 1, demodulate=True)
+        x = modulate(x, part, codes[index], up=index % 2 == 1, demodulate=True)
         assert part.noise is not None and part.strength is not None
-        x = activated(x + part.noise * part.strength + part.bias[:, None, None])
+        x = activate(x + part.noise * part.strength + part.bias[:, None, None])
         if index % 2 == 0:
-            rgb = modulated(x, rgbs[index // 2], codes[index + 1], up=False, demodulate=False)
+            rgb = modulate(x, rgbs[index // 2], codes[index + 1], up=False, demodulate=False)
             rgb = rgb + rgbs[index // 2].bias[:, None, None]
-            picture = rgb if index == 0 else rgb + filtered(picture, 2, 2, 1)
+            picture = rgb if index == 0 else rgb + apply_filter(picture, 2, 2, 1)
     return picture
 
 
-def mapped(layers: list[tuple[Tensor, Tensor]], z: Tensor) -> Tensor:
+def map_code(layers: list[tuple[Tensor, Tensor]], z: Tensor) -> Tensor:
     x = z / (z.square().mean() + 1e-8).sqrt()
     for weight, bias in layers:
-        x = activated((weight * 0.01 / weight.shape[1] ** 0.5) @ x + bias * 0.01)
+        x = activate((weight * 0.01 / weight.shape[1] ** 0.5) @ x + bias * 0.01)
     return x
 
 
@@ -185,12 +185,12 @@ def from_ours(d: dict[str, Tensor], count: int) -> tuple[Tensor, list[Part], lis
 # The same for e4e's encoder, written from its names alone: units and heads are counted in the file.
 
 
-def normed(d: dict[str, Tensor], name: str, x: Tensor) -> Tensor:
+def normalise(d: dict[str, Tensor], name: str, x: Tensor) -> Tensor:
     scale = d[f"{name}.weight"] / (d[f"{name}.running_var"] + 1e-5).sqrt()
     return (x - d[f"{name}.running_mean"][:, None, None]) * scale[:, None, None] + d[f"{name}.bias"][:, None, None]
 
 
-def convolved(x: Tensor, weight: Tensor, stride: int = 1, bias: Tensor | None = None) -> Tensor:
+def convolve(x: Tensor, weight: Tensor, stride: int = 1, bias: Tensor | None = None) -> Tensor:
     reach, side = weight.shape[2] // 2, x.shape[1]
     padded = torch.zeros(len(x), side + 2 * reach, side + 2 * reach, dtype=torch.float64)
     padded[:, reach : reach + side, reach : reach + side] = x
@@ -202,24 +202,24 @@ def convolved(x: Tensor, weight: Tensor, stride: int = 1, bias: Tensor | None = 
     return out if bias is None else out + bias[:, None, None]
 
 
-def leaking(x: Tensor, slope: Tensor | float) -> Tensor:
+def apply_prelu(x: Tensor, slope: Tensor | float) -> Tensor:
     return torch.where(x > 0, x, x * (slope[:, None, None] if isinstance(slope, Tensor) else slope))
 
 
-def unit_of(d: dict[str, Tensor], name: str, x: Tensor, stride: int) -> Tensor:
+def apply_unit(d: dict[str, Tensor], name: str, x: Tensor, stride: int) -> Tensor:
     short = x[:, ::stride, ::stride]
     if f"{name}.shortcut_layer.0.weight" in d:
-        short = convolved(x, d[f"{name}.shortcut_layer.0.weight"], stride)
-        short = normed(d, f"{name}.shortcut_layer.1", short)
-    y = convolved(normed(d, f"{name}.res_layer.0", x), d[f"{name}.res_layer.1.weight"])
-    y = convolved(leaking(y, d[f"{name}.res_layer.2.weight"]), d[f"{name}.res_layer.3.weight"], stride)
-    y = normed(d, f"{name}.res_layer.4", y)
+        short = convolve(x, d[f"{name}.shortcut_layer.0.weight"], stride)
+        short = normalise(d, f"{name}.shortcut_layer.1", short)
+    y = convolve(normalise(d, f"{name}.res_layer.0", x), d[f"{name}.res_layer.1.weight"])
+    y = convolve(apply_prelu(y, d[f"{name}.res_layer.2.weight"]), d[f"{name}.res_layer.3.weight"], stride)
+    y = normalise(d, f"{name}.res_layer.4", y)
     squeezed = d[f"{name}.res_layer.5.fc1.weight"][:, :, 0, 0] @ y.mean((1, 2))
     weights = 1 / (1 + torch.exp(-(d[f"{name}.res_layer.5.fc2.weight"][:, :, 0, 0] @ squeezed.clamp(min=0))))
     return short + y * weights[:, None, None]
 
 
-def stretched(x: Tensor, side: int) -> Tensor:
+def stretch(x: Tensor, side: int) -> Tensor:
     """(C, n, n) to (C, side, side), the corners' centres on each other."""
     positions = torch.arange(side, dtype=torch.float64) * (x.shape[1] - 1) / (side - 1)
     low = positions.long().clamp(max=x.shape[1] - 2)
@@ -228,30 +228,30 @@ def stretched(x: Tensor, side: int) -> Tensor:
     return x[:, :, low] * (1 - part) + x[:, :, low + 1] * part
 
 
-def row_of(d: dict[str, Tensor], name: str, x: Tensor) -> Tensor:
+def compute_row(d: dict[str, Tensor], name: str, x: Tensor) -> Tensor:
     for index in range(0, 20, 2):
         if f"{name}.convs.{index}.weight" in d:
-            x = leaking(convolved(x, d[f"{name}.convs.{index}.weight"], 2, d[f"{name}.convs.{index}.bias"]), 0.01)
+            x = apply_prelu(convolve(x, d[f"{name}.convs.{index}.weight"], 2, d[f"{name}.convs.{index}.bias"]), 0.01)
     weight = d[f"{name}.linear.weight"]
     return weight @ x[:, 0, 0] / weight.shape[1] ** 0.5 + d[f"{name}.linear.bias"]
 
 
-def encoded(d: dict[str, Tensor], counts: tuple[int, ...], codes: int, picture: Tensor) -> Tensor:
-    x = convolved(picture, d["input_layer.0.weight"])
-    x = leaking(normed(d, "input_layer.1", x), d["input_layer.2.weight"])
+def encode(d: dict[str, Tensor], counts: tuple[int, ...], codes: int, picture: Tensor) -> Tensor:
+    x = convolve(picture, d["input_layer.0.weight"])
+    x = apply_prelu(normalise(d, "input_layer.1", x), d["input_layer.2.weight"])
     levels, index = [], 0
     for count in counts:
         for number in range(count):
-            x = unit_of(d, f"body.{index}", x, 2 if number == 0 else 1)
+            x = apply_unit(d, f"body.{index}", x, 2 if number == 0 else 1)
             index += 1
         levels.append(x)
     _, fine, middle, coarse = levels
-    middle = stretched(coarse, middle.shape[1]) + convolved(middle, d["latlayer1.weight"], bias=d["latlayer1.bias"])
-    fine = stretched(middle, fine.shape[1]) + convolved(fine, d["latlayer2.weight"], bias=d["latlayer2.bias"])
-    base = row_of(d, "styles.0", coarse)
+    middle = stretch(coarse, middle.shape[1]) + convolve(middle, d["latlayer1.weight"], bias=d["latlayer1.bias"])
+    fine = stretch(middle, fine.shape[1]) + convolve(fine, d["latlayer2.weight"], bias=d["latlayer2.bias"])
+    base = compute_row(d, "styles.0", coarse)
     rows = [base]
     for row in range(1, codes):
-        rows.append(base + row_of(d, f"styles.{row}", coarse if row < 3 else middle if row < 7 else fine))
+        rows.append(base + compute_row(d, f"styles.{row}", coarse if row < 3 else middle if row < 7 else fine))
     return torch.stack(rows)
 
 
@@ -325,7 +325,7 @@ def nvidia_modules() -> Iterator[None]:
             del sys.modules[name]
 
 
-def nested(tensors: dict[str, Tensor]) -> _Persistent:
+def nest(tensors: dict[str, Tensor]) -> _Persistent:
     """A tree of objects as torch modules are, from dotted names, each with what NVIDIA's layers keep beside tensors."""
     direct: dict[str, Any] = {n: v for n, v in tensors.items() if "." not in n}
     state: dict[str, Any] = dict(vars(torch.nn.Module()))
@@ -341,13 +341,13 @@ def nested(tensors: dict[str, Tensor]) -> _Persistent:
     }
     for child in dict.fromkeys(name.split(".")[0] for name in tensors if "." in name):
         below = {n[len(child) + 1 :]: v for n, v in tensors.items() if n.startswith(f"{child}.")}
-        state["_modules"][child] = nested(below)
+        state["_modules"][child] = nest(below)
     return _Persistent(state)
 
 
 def write_nvidia(path: Path, tensors: dict[str, Tensor], protocol: int | None = None, **more: object) -> None:
     with nvidia_modules(), path.open("wb") as file:
-        pickle.dump({"G": None, "D": None, "G_ema": nested(tensors), **more}, file, protocol)
+        pickle.dump({"G": None, "D": None, "G_ema": nest(tensors), **more}, file, protocol)
 
 
 class Hostile:
@@ -365,7 +365,7 @@ class Hostile:
 
 def test_the_official_layouts_equal_the_recorded_ones() -> None:
     with torch.device("meta"):
-        dtypes = {name: kind_of(value) for name, value in Generator(FFHQ).state_dict().items()}
+        dtypes = {name: name_dtype(value) for name, value in Generator(FFHQ).state_dict().items()}
 
     def lines(places: list[StoredTensor]) -> set[Line]:
         return {Line(place.name, place.shape, dtypes.get(place.ours, "float32")) for place in places}
@@ -379,12 +379,12 @@ def test_the_official_encoder_has_the_recorded_layout() -> None:
     with torch.device("meta"):
         state = Encoder(EncoderShape()).state_dict()
     assert tuple(state.pop("latent_avg").shape) == (18, 512)
-    assert lines_of(state) == set(layout("e4e-encoder.txt"))
+    assert list_lines(state) == set(layout("e4e-encoder.txt"))
 
 
 def test_our_own_files_have_the_recorded_layout(tmp_path: Path) -> None:
     checkpoints.save(tmp_path / "mini.safetensors", Generator(MINI), Encoder(MINI_ENCODER))
-    assert lines_of(load_file(tmp_path / "mini.safetensors")) == set(layout("ours-128.txt"))
+    assert list_lines(load_file(tmp_path / "mini.safetensors")) == set(layout("ours-128.txt"))
 
 
 @pytest.mark.parametrize("size", [16, 32])
@@ -400,7 +400,7 @@ def test_a_rosinality_file_gives_the_picture_of_the_reference(size: int, tmp_pat
     layers = [(exact[f"style.{index}.weight"], exact[f"style.{index}.bias"]) for index in range(1, shape.mapping + 1)]
     assert torch.equal(generator.mean_w, average)
     for sample, picture in enumerate(generator(codes)):
-        w = mapped(layers, z[sample].double())
+        w = map_code(layers, z[sample].double())
         assert close(picture, reference(*from_rosinality(exact, shape.codes - 1), w.expand(shape.codes, -1)))
 
 
@@ -437,7 +437,7 @@ def test_an_e4e_file_gives_the_codes_and_the_picture_of_the_references(size: int
     for picture, code in zip(pictures, codes, strict=True):
         assert close(
             code,
-            encoded(double(encoder_state), shape.units, shape.codes, picture.double()) + encoder_state["latent_avg"],
+            encode(double(encoder_state), shape.units, shape.codes, picture.double()) + encoder_state["latent_avg"],
         )
     expected = reference(*from_rosinality(double(decoder), shape.codes - 1), codes[0].double())
     assert close(generator(codes[:1])[0], expected)
@@ -459,12 +459,12 @@ def test_our_own_file_gives_the_codes_and_the_picture_of_the_references(size: in
         for index in range(shape.mapping)
     ]
     z = torch.randn(1, shape.style, generator=draw)
-    w = mapped(layers, z[0].double()).expand(shape.codes, -1)
+    w = map_code(layers, z[0].double()).expand(shape.codes, -1)
     assert close(generator(generator.map(z))[0], reference(*from_ours(exact, shape.codes - 1), w))
     assert torch.equal(generator.mean_w.double(), exact["mean_w"])
     exact = {name.removeprefix("encoder."): value for name, value in stored.items()}
     picture = torch.randn(3, encoder_shape.size, encoder_shape.size, generator=draw)
-    codes = encoded(exact, encoder_shape.units, encoder_shape.codes, picture.double()) + exact["latent_avg"]
+    codes = encode(exact, encoder_shape.units, encoder_shape.codes, picture.double()) + exact["latent_avg"]
     assert close(load_encoder(file)(picture[None])[0], codes)
 
 

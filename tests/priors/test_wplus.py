@@ -370,13 +370,13 @@ def test_out_of_gpu_memory_the_inversion_takes_less_of_it_skips_tuning_and_moves
     messages: list[Message] = []
     cache = InversionCache(tmp_path / "cache")
 
-    def scarce(*arguments: object) -> Inversion:
+    def run_out_of_memory(*arguments: object) -> Inversion:
         failures_left[0] -= 1
         if failures_left[0] >= 0:
             raise RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`")
         return invert(*arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(wplus, "invert", scarce)
+    monkeypatch.setattr(wplus, "invert", run_out_of_memory)
     face = WPlusPrior(networks, mean_face, CPU, cache, messages.append, settings=QUICK).invert(astronaut_canvas, 0.7)
     assert face.inversion.quality > 0
     assert [message.code for message in messages] == said
@@ -387,10 +387,10 @@ def test_out_of_gpu_memory_the_inversion_takes_less_of_it_skips_tuning_and_moves
 def test_the_inversion_does_not_fall_back_while_the_run_has_recordings(
     store: ModelStore, astronaut_canvas: CanvasFace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(*_: object) -> None:
+    def fail_without_memory(*_: object) -> None:
         raise torch.cuda.OutOfMemoryError
 
-    monkeypatch.setattr(wplus, "invert", full)
+    monkeypatch.setattr(wplus, "invert", fail_without_memory)
     messages: list[Message] = []
     resources = Resources(
         store,
@@ -417,18 +417,18 @@ def test_out_of_gpu_memory_the_networks_are_not_copied_on_the_card(
     failures_left, cache = [3], InversionCache(tmp_path / "cache")
     prior = WPlusPrior(networks, mean_face, CPU, cache, lambda message: None, settings=QUICK)
 
-    def full(*_: object) -> None:
+    def fail_without_memory(*_: object) -> None:
         raise torch.cuda.OutOfMemoryError
 
-    def scarce(*arguments: object) -> Inversion:
+    def run_out_of_memory(*arguments: object) -> Inversion:
         failures_left[0] -= 1
         if failures_left[0] >= 0:
-            full()
+            fail_without_memory()
         return invert(*arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(wplus, "invert", scarce)
-    monkeypatch.setattr(Tensor, "__deepcopy__", full)
-    monkeypatch.setattr(torch.nn.Parameter, "__deepcopy__", full)
+    monkeypatch.setattr(wplus, "invert", run_out_of_memory)
+    monkeypatch.setattr(Tensor, "__deepcopy__", fail_without_memory)
+    monkeypatch.setattr(torch.nn.Parameter, "__deepcopy__", fail_without_memory)
     assert prior.invert(astronaut_canvas, 0.7).inversion.quality > 0
 
 
@@ -486,15 +486,15 @@ def test_the_shipped_weights_are_used_without_checkpoints_of_the_users(user_stor
 def test_checkpoints_added_between_runs_are_used(user_store: ModelStore, networks: Networks, astronaut: Photo) -> None:
     warm, request = WarmModels(), ProtectRequest(astronaut, prior="stylegan2", clip=DEFAULT_CLIP)
 
-    def used() -> GeneratorShape:
+    def get_used_shape() -> GeneratorShape:
         prior = load_models(request, user_store, CPU, [], warm).prior
         assert isinstance(prior, WPlusPrior)
         return prior.networks.generator.shape
 
-    assert used() != SHAPE
+    assert get_used_shape() != SHAPE
     for slot in ("generator", "encoder"):
         checkpoints.save(user_store.root / FOLDER / f"{slot}.safetensors", networks.generator, networks.encoder)
-    assert used() == SHAPE
+    assert get_used_shape() == SHAPE
 
 
 @pytest.mark.parametrize(("there", "missing"), [("generator", "encoder"), ("encoder", "generator")])

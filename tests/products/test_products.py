@@ -112,7 +112,7 @@ def test_lipstick_is_on_the_lips(face: Face) -> None:
         assert float(painted[face.at(*points)]) > 0.5
 
 
-def drawn(face: Face, lips: Tensor, opening: Tensor) -> Tensor:
+def draw_lips(face: Face, lips: Tensor, opening: Tensor) -> Tensor:
     """A plain (3, H, W) linear picture of skin, red lips and light teeth."""
     skin, red, teeth = (
         srgb_to_linear(torch.tensor(c))[:, None, None]
@@ -122,7 +122,7 @@ def drawn(face: Face, lips: Tensor, opening: Tensor) -> Tensor:
     return torch.where(opening, teeth, picture)
 
 
-def lips_of(
+def measure_lips(
     mesh: NDArray[np.float32], shift: tuple[float, float] = (0, 0), thinner: float = 0.0
 ) -> tuple[Tensor, Tensor]:
     """Signed distances to the outline of the lips and to the opening of a mesh moved by canvas pixels."""
@@ -133,8 +133,8 @@ def lips_of(
 
 
 def test_lipstick_follows_the_edge_that_the_picture_shows(face: Face) -> None:
-    outer, opening = lips_of(face.mesh, thinner=0.035)
-    linear = drawn(face, (outer < 0) & (opening > 0), opening <= 0)
+    outer, opening = measure_lips(face.mesh, thinner=0.035)
+    linear = draw_lips(face, (outer < 0) & (opening > 0), opening <= 0)
     skin = paint.skin_map(linear, CANVAS_EYE_DISTANCE)
     inputs = paint.prepare_paint(geometry.build_product_maps(face.mesh, CANVAS, CANVAS_EYE_DISTANCE, linear), skin)
     code = code_of("lips", RED)
@@ -147,9 +147,9 @@ def test_lipstick_follows_the_edge_that_the_picture_shows(face: Face) -> None:
 
 
 def test_teeth_that_the_mesh_takes_for_a_lip_stay_white(face: Face) -> None:
-    outer, opening = lips_of(face.mesh)
-    _, real = lips_of(face.mesh, (0.0, 3.0))
-    linear = drawn(face, outer < 0, real <= 0)
+    outer, opening = measure_lips(face.mesh)
+    _, real = measure_lips(face.mesh, (0.0, 3.0))
+    linear = draw_lips(face, outer < 0, real <= 0)
     maps = geometry.build_product_maps(face.mesh, CANVAS, CANVAS_EYE_DISTANCE, linear)
     missed = (real < -0.02) & (opening > 0.01)
     assert int(missed.sum()) > 20

@@ -42,7 +42,7 @@ def case(
     return pytest.param([nodes] if isinstance(nodes, NodeProto) else list(nodes), stored or {}, shape, opset, id=name)
 
 
-def positive(**shapes: Shape) -> dict[str, np.ndarray]:
+def make_positive(**shapes: Shape) -> dict[str, np.ndarray]:
     return {name: np.abs(value) + 0.1 for name, value in weights(1, **shapes).items()}
 
 
@@ -60,7 +60,7 @@ CASES = [
     case("Gelu", node("Gelu"), opset=20),
     case("Gelu by tanh", node("Gelu", approximate="tanh"), opset=20),
     *(
-        case(name, node(name, "other"), positive(other=(6, 1, 8)))
+        case(name, node(name, "other"), make_positive(other=(6, 1, 8)))
         for name in ("Add", "Sub", "Mul", "Div", "Max", "Min")
     ),
     case("Pow", node("Pow", "power"), {"power": np.array(2, np.float32)}),
@@ -86,12 +86,12 @@ CASES = [
     case(
         "BatchNormalization",
         node("BatchNormalization", "scale", "bias", "mean", "variance", epsilon=1e-3),
-        weights(**BN) | positive(variance=(6,)),
+        weights(**BN) | make_positive(variance=(6,)),
     ),
     case(
         "BatchNormalization of vectors, old",
         node("BatchNormalization", "scale", "bias", "mean", "variance"),
-        weights(**BN) | positive(variance=(6,)),
+        weights(**BN) | make_positive(variance=(6,)),
         (3, 6),
         9,
     ),
@@ -160,7 +160,7 @@ CASES = [
             helper.make_node("Equal", ["z", "zero"], ["same"]),
             helper.make_node("Where", ["same", "row", "x"], ["y"]),
         ],
-        {"zero": np.array(0, np.int64)} | positive(row=(8,)),
+        {"zero": np.array(0, np.int64)} | make_positive(row=(8,)),
     ),
     case(
         "Mod of whole numbers",
@@ -245,7 +245,7 @@ def convert(onnx_model: Any, path: Path) -> OnnxNetwork:
     return OnnxNetwork(read_onnx(save(onnx_model, path / "m.onnx")))
 
 
-def refusal(onnx_model: Any, path: Path) -> tuple[str, ...]:
+def list_refused_operators(onnx_model: Any, path: Path) -> tuple[str, ...]:
     with pytest.raises(Unconvertible) as caught:
         convert(onnx_model, path).rehearse(torch.zeros(PICTURE))
     return caught.value.operators
@@ -258,14 +258,14 @@ def test_all_operators_that_do_not_convert_are_named_once(tmp_path: Path) -> Non
         helper.make_node("Relu", ["b"], ["c"]),
         helper.make_node("Sin", ["c"], ["y"]),
     ]
-    assert refusal(model(nodes, {}), tmp_path) == ("Hardmax", "Sin")
+    assert list_refused_operators(model(nodes, {}), tmp_path) == ("Hardmax", "Sin")
 
 
 def test_an_operator_of_another_domain_is_named_with_it(tmp_path: Path) -> None:
     onnx_model = model(
         [helper.make_node("FusedConv", ["x"], ["y"], domain="com.microsoft")], {}, domains=["com.microsoft"]
     )
-    assert refusal(onnx_model, tmp_path) == ("com.microsoft.FusedConv",)
+    assert list_refused_operators(onnx_model, tmp_path) == ("com.microsoft.FusedConv",)
 
 
 @pytest.mark.parametrize(
@@ -286,11 +286,11 @@ def test_an_unsupported_feature_of_an_operator_is_named(made: NodeProto, said: s
 
 def test_operators_newer_than_their_functions_are_not_guessed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(OPERATORS, "Relu", replace(OPERATORS["Relu"], newest=13))
-    assert refusal(model([node("Relu")], {}), tmp_path) == ("Relu of version 14",)
+    assert list_refused_operators(model([node("Relu")], {}), tmp_path) == ("Relu of version 14",)
 
 
 def test_models_with_the_older_broadcasting_rules_are_not_converted(tmp_path: Path) -> None:
-    assert refusal(model([node("Relu")], {}, opset=6), tmp_path) == ("opset 6",)
+    assert list_refused_operators(model([node("Relu")], {}, opset=6), tmp_path) == ("opset 6",)
 
 
 @pytest.mark.parametrize(

@@ -12,15 +12,15 @@ from worker_client import Event, Picture
 
 def ask(worker: worker_client.Worker, pictures: Iterable[Picture] = (), **header: Any) -> Event:
     """The last event of a job that does what ``header`` says."""
-    return events(worker.submit("protect", header, pictures))[-1]
+    return list_events(worker.submit("protect", header, pictures))[-1]
 
 
-def events(job: worker_client.Job) -> list[Event]:
+def list_events(job: worker_client.Job) -> list[Event]:
     """All events of a job but the empty ones."""
     return [event for event in job.events(0.05) if event.kind != "waiting"]
 
 
-def until(condition: Callable[[], Any], seconds: float = 10.0) -> Any:
+def wait_until(condition: Callable[[], Any], seconds: float = 10.0) -> Any:
     """Waits for something to become true."""
     end = time.monotonic() + seconds
     while not (value := condition()):
@@ -29,5 +29,5 @@ def until(condition: Callable[[], Any], seconds: float = 10.0) -> Any:
     return value
 
 
-def status(worker: worker_client.Worker) -> dict[str, Any]:
-    return events(worker.submit("status"))[-1].header
+def fetch_status(worker: worker_client.Worker) -> dict[str, Any]:
+    return list_events(worker.submit("status"))[-1].header

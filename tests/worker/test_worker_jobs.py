@@ -88,14 +88,16 @@ def run(
     return result.header, unpack(result), messages
 
 
-def at(pixels: np.ndarray, x: int, y: int, name: str = "photo", size: tuple[int, int] | None = None) -> Picture:
+def make_picture(
+    pixels: np.ndarray, x: int, y: int, name: str = "photo", size: tuple[int, int] | None = None
+) -> Picture:
     """A rectangle of a layer's pixels."""
     width, height = size or (pixels.shape[1] - x, pixels.shape[0] - y)
     return Picture(name, x, y, np.ascontiguousarray(pixels[y : y + height, x : x + width]))
 
 
-def region_of(pixels: np.ndarray, region: dict[str, Any], name: str = "photo") -> Picture:
-    return at(pixels, region["x"], region["y"], name, (region["width"], region["height"]))
+def cut_region(pixels: np.ndarray, region: dict[str, Any], name: str = "photo") -> Picture:
+    return make_picture(pixels, region["x"], region["y"], name, (region["width"], region["height"]))
 
 
 # Looking for faces
@@ -119,11 +121,11 @@ def reduced(large: np.ndarray) -> np.ndarray:
 def test_a_face_found_in_a_reduced_picture_is_where_it_is_in_the_layer(
     jobs: Jobs, large: np.ndarray, reduced: np.ndarray
 ) -> None:
-    response, _, _ = run(jobs, "find", [at(reduced, 0, 0)], full=[4000, 3000])
+    response, _, _ = run(jobs, "find", [make_picture(reduced, 0, 0)], full=[4000, 3000])
     (face,) = response["faces"]
     (region,) = response["regions"]
     (repeated,), _, _ = (
-        value if isinstance(value, list) else value["faces"] for value in run(jobs, "find", [region_of(large, region)])
+        value if isinstance(value, list) else value["faces"] for value in run(jobs, "find", [cut_region(large, region)])
     )
     moved = [
         repeated["box"][0] + region["x"],
@@ -139,8 +141,8 @@ def test_a_face_found_in_a_reduced_picture_is_where_it_is_in_the_layer(
 
 def test_a_face_too_small_in_the_reduced_picture_only_is_not_skipped(jobs: Jobs) -> None:
     half = ASTRONAUT[::2, ::2]
-    (small,) = run(jobs, "find", [at(half, 0, 0)])[0]["faces"]
-    (same,) = run(jobs, "find", [at(half, 0, 0)], full=[1024, 1024])[0]["faces"]
+    (small,) = run(jobs, "find", [make_picture(half, 0, 0)])[0]["faces"]
+    (same,) = run(jobs, "find", [make_picture(half, 0, 0)], full=[1024, 1024])[0]["faces"]
     assert small["skipped"]["code"] == "eyes-too-close" and small["skipped"]["fields"]["least"] == 40
     assert same["skipped"] is None
 
@@ -156,7 +158,7 @@ def test_a_face_of_the_smallest_size_is_found_in_the_reduced_copy_of_a_large_lay
     copy[100 : 100 + side, 900 : 900 + side] = np.asarray(Image.fromarray(ASTRONAUT).resize((side, side)))
     turned = np.ascontiguousarray(np.rot90(copy, quarter_turns))
     sizes = full if quarter_turns == 0 else full[::-1]
-    (face,) = run(jobs, "find", [at(turned, 0, 0)], full=list(sizes))[0]["faces"]
+    (face,) = run(jobs, "find", [make_picture(turned, 0, 0)], full=list(sizes))[0]["faces"]
     assert face["eye_distance"] == pytest.approx(42, abs=2) and face["skipped"] is None
 
 
@@ -169,7 +171,7 @@ def test_a_covered_face_is_listed_with_the_reason_and_not_chosen(
 
     monkeypatch.setattr(faces, "find_visible", find_visible)
     # With every second pixel it is large enough in the layer only.
-    response, _, _ = run(jobs, "find", [at(ASTRONAUT[::step, ::step], 0, 0)], full=[512, 512])
+    response, _, _ = run(jobs, "find", [make_picture(ASTRONAUT[::step, ::step], 0, 0)], full=[512, 512])
     (face,) = response["faces"]
     assert face["skipped"]["code"] == "face-covered" and face["skipped"]["fields"]["covered"] == 100
     assert response["chosen"] == [] == response["regions"]
@@ -179,12 +181,17 @@ def test_faces_inside_the_selection_are_told_apart(jobs: Jobs) -> None:
     pair = np.concatenate([ASTRONAUT, ASTRONAUT[:, ::-1]], 1)
     selection = np.zeros((512, 1024, 1), np.uint8)
     selection[:, 512:] = 255
-    response, _, _ = run(jobs, "find", [at(pair, 0, 0), at(selection, 0, 0, "selection")], choose="selected")
+    response, _, _ = run(
+        jobs, "find", [make_picture(pair, 0, 0), make_picture(selection, 0, 0, "selection")], choose="selected"
+    )
     assert sorted(face["selected"] for face in response["faces"]) == [0.0, 1.0]
     (region,) = response["regions"]
     assert region["x"] >= 500
-    both = run(jobs, "find", [at(pair, 0, 0)])[0]
-    assert len(both["regions"]) == 2 and len(run(jobs, "find", [at(pair, 0, 0)], choose="largest")[0]["regions"]) == 1
+    both = run(jobs, "find", [make_picture(pair, 0, 0)])[0]
+    assert (
+        len(both["regions"]) == 2
+        and len(run(jobs, "find", [make_picture(pair, 0, 0)], choose="largest")[0]["regions"]) == 1
+    )
 
 
 @pytest.mark.parametrize("half", [0, 512])
@@ -192,22 +199,24 @@ def test_the_largest_face_is_one_that_is_partly_selected(jobs: Jobs, half: int) 
     pair = np.concatenate([ASTRONAUT, ASTRONAUT[:, ::-1]], 1)
     selection = np.zeros((512, 1024, 1), np.uint8)
     selection[:, half : half + 512] = 255
-    response, _, _ = run(jobs, "find", [at(pair, 0, 0), at(selection, 0, 0, "selection")], choose="largest")
+    response, _, _ = run(
+        jobs, "find", [make_picture(pair, 0, 0), make_picture(selection, 0, 0, "selection")], choose="largest"
+    )
     assert response["chosen"] == [face["number"] for face in response["faces"] if face["selected"] == 1]
 
 
 def test_regions_that_overlap_become_one(jobs: Jobs) -> None:
     close = np.concatenate([ASTRONAUT[:, 140:310], ASTRONAUT[:, 140:310]], 1)
-    (region,) = run(jobs, "find", [at(close, 0, 0)])[0]["regions"]
+    (region,) = run(jobs, "find", [make_picture(close, 0, 0)])[0]["regions"]
     assert region["faces"] == [1, 2]
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 4000), (15, 15)])
 def test_a_layer_too_small_for_a_face_has_no_faces(jobs: Jobs, shape: tuple[int, int]) -> None:
     tiny = np.zeros((*shape, 3), np.uint8)
-    assert run(jobs, "find", [at(tiny, 0, 0)])[0]["faces"] == []
+    assert run(jobs, "find", [make_picture(tiny, 0, 0)])[0]["faces"] == []
     with raising(NoFace, "layer-too-small"):
-        run(jobs, "protect", [at(tiny, 0, 0)])
+        run(jobs, "protect", [make_picture(tiny, 0, 0)])
 
 
 def test_the_client_reduces_a_layer_to_the_size_that_detection_uses() -> None:
@@ -222,7 +231,7 @@ def direct(store: ModelStore) -> ProtectResult:
     return pipeline.protect(ProtectRequest(Photo(ASTRONAUT), prompt="red lipstick", steps=STEPS), store=store)
 
 
-def pasted(below: np.ndarray, made: list[Picture]) -> np.ndarray:
+def paste(below: np.ndarray, made: list[Picture]) -> np.ndarray:
     """The layer with what came back laid over it through its mask."""
     pixels = below.copy()
     for mask, protected in zip(made[::2], made[1::2], strict=True):
@@ -263,7 +272,7 @@ def test_the_worker_returns_the_librarys_result_byte_for_byte(
         shape = (picture.height, picture.width, picture.channels)
         pixels = np.frombuffer(b"".join(picture.strips), np.uint8).reshape(shape)
         pictures.append(Picture(picture.name, picture.x, picture.y, pixels))
-    assert np.array_equal(pasted(ASTRONAUT, pictures), direct.photo.pixels)
+    assert np.array_equal(paste(ASTRONAUT, pictures), direct.photo.pixels)
     told_faces = [{**face, "seconds": 0, "box": tuple(face["box"])} for face in result.header["faces"]]
     assert told_faces == [
         {**face_report(face), "seconds": 0, "similarities": told_faces[0]["similarities"]} for face in direct.faces
@@ -290,13 +299,13 @@ def test_with_models_loaded_the_worker_uses_at_most_730_mb_after_a_large_job(
 
 @pytest.mark.slow
 def test_a_face_is_protected_using_only_its_surroundings(jobs: Jobs, large: np.ndarray, reduced: np.ndarray) -> None:
-    found, _, _ = run(jobs, "find", [at(reduced, 0, 0)], full=[4000, 3000])
-    part = region_of(large, found["regions"][0])
+    found, _, _ = run(jobs, "find", [make_picture(reduced, 0, 0)], full=[4000, 3000])
+    part = cut_region(large, found["regions"][0])
     faces = [{**found["faces"][0], "number": 7}]
     response, pictures, _ = run(jobs, "protect", [part], faces=faces, steps=STEPS, full=[4000, 3000])
     (face,) = response["faces"]
     assert face["number"] == 7 and box_iou(tuple(face["box"]), tuple(faces[0]["box"])) > 0.9
-    pixels = pasted(large, pictures)
+    pixels = paste(large, pictures)
     changed = (pixels != large).any(axis=2)
     rows, columns = np.flatnonzero(changed.any(1)), np.flatnonzero(changed.any(0))
     x, y, width, height = part.bounds
@@ -325,7 +334,7 @@ def test_every_kind_of_pixels_comes_back_in_its_own_format(jobs: Jobs, dtype: An
     pixels = (unit * 65535).astype(np.uint16) if dtype == np.uint16 else unit.astype(np.float32)
     if dtype == np.float32:
         pixels[0, 0], pixels[1, 1], pixels[2, 2] = 7.0, -1.0, np.nan
-    response, (mask, protected), _ = run(jobs, "protect", [at(pixels, 0, 0)], steps=1)
+    response, (mask, protected), _ = run(jobs, "protect", [make_picture(pixels, 0, 0)], steps=1)
     assert protected.pixels.dtype == pixels.dtype and protected.pixels.shape[2] == channels and response["faces"]
     x, y, width, height = protected.bounds
     assert width < 300 and mask.pixels.max() == 255
@@ -338,21 +347,23 @@ def test_the_selection_limits_the_mask_and_the_figures_apply_to_the_visible_resu
     selection = np.zeros((512, 512, 1), np.uint8)
     selection[:, :225] = 255
     selection[:, 225:235] = 128
-    whole, _, _ = run(jobs, "protect", [at(ASTRONAUT, 0, 0)], steps=STEPS)
-    sent = [at(ASTRONAUT, 0, 0), at(selection, 0, 0, "selection")]
+    whole, _, _ = run(jobs, "protect", [make_picture(ASTRONAUT, 0, 0)], steps=STEPS)
+    sent = [make_picture(ASTRONAUT, 0, 0), make_picture(selection, 0, 0, "selection")]
     half, pictures, _ = run(jobs, "protect", sent, steps=STEPS)
     mask, _ = pictures
     x, y, width, height = mask.bounds
     assert (mask.pixels <= selection[y : y + height, x : x + width]).all() and 128 in mask.pixels
-    pixels = pasted(ASTRONAUT, pictures)
+    pixels = paste(ASTRONAUT, pictures)
     assert np.array_equal(pixels[:, 235:], ASTRONAUT[:, 235:])
-    checked, _, _ = run(jobs, "check", [at(ASTRONAUT, 0, 0, "original"), at(pixels, 0, 0, "current")])
+    checked, _, _ = run(
+        jobs, "check", [make_picture(ASTRONAUT, 0, 0, "original"), make_picture(pixels, 0, 0, "current")]
+    )
     for measured, reported, unmasked in zip(
         *(a["faces"][0]["similarities"] for a in (checked, half, whole)), strict=True
     ):
         assert reported["after"] == pytest.approx(measured["after"], abs=2e-3)
         assert reported["held_out"] == unmasked["held_out"]
-    nothing = at(np.zeros_like(selection), 0, 0, "selection")
+    nothing = make_picture(np.zeros_like(selection), 0, 0, "selection")
     with raising(BadRequest, "selection-hides-change"):
         run(jobs, "protect", [sent[0], nothing], steps=1)
 
@@ -362,7 +373,7 @@ def left_half() -> Picture:
     """A selection that hides half of the astronaut's face."""
     selection = np.zeros((512, 512, 1), np.uint8)
     selection[:, :225] = 255
-    return at(selection, 0, 0, "selection")
+    return make_picture(selection, 0, 0, "selection")
 
 
 @pytest.mark.slow
@@ -372,7 +383,7 @@ def test_under_a_selection_figures_are_of_the_recognisers_of_the_run(
     held_out = f"onnx:{save(recogniser(), tmp_path / 'tiny.onnx')}?threshold=0.9"
     named = {"recognisers": ["mobileface"], "hold_out": held_out, "steps": 1}
     whole, half = (
-        run(jobs, "protect", [at(ASTRONAUT, 0, 0), *more], **named)[0]["faces"][0]["similarities"]
+        run(jobs, "protect", [make_picture(ASTRONAUT, 0, 0), *more], **named)[0]["faces"][0]["similarities"]
         for more in ([], [left_half])
     )
     # Neither the program's other recognisers, nor without the one that was brought.
@@ -397,7 +408,7 @@ def test_under_a_selection_figures_are_of_the_profile_of_the_run(
         return (replace(report, similarities=(replace(similarity, after=0.2),)),)
 
     monkeypatch.setattr(compare, "check", check)
-    response, _, _ = run(jobs, "protect", [at(ASTRONAUT, 0, 0), left_half])
+    response, _, _ = run(jobs, "protect", [make_picture(ASTRONAUT, 0, 0), left_half])
     assert asked == [("auto", profile == "full")]
     assert response["faces"][0]["similarities"][0]["after"] == 0.2
 
@@ -406,7 +417,7 @@ def test_under_a_selection_figures_are_of_the_profile_of_the_run(
 def test_a_region_without_a_result_does_not_affect_the_others(
     jobs: Jobs, monkeypatch: pytest.MonkeyPatch, reason: str
 ) -> None:
-    sent = [at(ASTRONAUT, 0, 0, size=(100, 90)), at(ASTRONAUT, 200, 0, size=(80, 90))]
+    sent = [make_picture(ASTRONAUT, 0, 0, size=(100, 90)), make_picture(ASTRONAUT, 200, 0, size=(80, 90))]
     faces = [{"number": n, "box": [x, 10, x + 60, 80]} for n, x in ((4, 10), (7, 210))]
 
     def protect(request: ProtectRequest, **_: Any) -> ProtectResult:
@@ -441,7 +452,7 @@ def test_verdicts_on_other_photos_and_the_gain_from_more_strength_reach_the_clie
 
     monkeypatch.setattr(pipeline, "protect", protect)
     faces = [{"number": 4, "box": [10, 10, 70, 80]}]
-    response, pictures, _ = run(jobs, "protect", [at(ASTRONAUT, 0, 0, size=(100, 90))], faces=faces)
+    response, pictures, _ = run(jobs, "protect", [make_picture(ASTRONAUT, 0, 0, size=(100, 90))], faces=faces)
     stream = Kept()
     write(stream, pack(response, pictures))
     received = read(stream).header
@@ -457,7 +468,7 @@ def test_verdicts_on_other_photos_and_the_gain_from_more_strength_reach_the_clie
 
 @pytest.mark.slow
 def test_the_faces_of_a_region_that_are_still_there_are_protected(jobs: Jobs) -> None:
-    photo = at(ASTRONAUT, 0, 0)
+    photo = make_picture(ASTRONAUT, 0, 0)
     there = run(jobs, "find", [photo])[0]["faces"][0]
     gone = {"number": 2, "box": [400, 400, 480, 480]}
     response, pictures, _ = run(jobs, "protect", [photo], faces=[there, gone], steps=1)
@@ -472,13 +483,13 @@ def test_a_face_of_the_smallest_size_is_not_refused_because_the_layer_was_reduce
     layer[300 : 300 + side, 500 : 500 + side] = transform.resize(ASTRONAUT, (side, side), anti_aliasing=True) * 255
     width, height = worker_client.choose_detection_size(2400, 1800)
     reduced = transform.resize(layer, (height, width), preserve_range=True, anti_aliasing=True).astype(np.uint8)
-    found, _, _ = run(jobs, "find", [at(reduced, 0, 0)], full=[2400, 1800])
+    found, _, _ = run(jobs, "find", [make_picture(reduced, 0, 0)], full=[2400, 1800])
     assert found["faces"][0]["eye_distance"] < 40 and found["faces"][0]["skipped"] is None
     # The neighbourhood of a face that is smaller still, by as much as it may have been measured too large.
     smaller = (transform.resize(ASTRONAUT, (450, 450), anti_aliasing=True) * 255).astype(np.uint8)
-    (face,) = run(jobs, "find", [at(smaller, 0, 0)])[0]["faces"]
+    (face,) = run(jobs, "find", [make_picture(smaller, 0, 0)])[0]["faces"]
     assert 38 < face["eye_distance"] < 40 and face["skipped"]
-    response, pictures, _ = run(jobs, "protect", [at(smaller, 0, 0)], faces=[face], steps=1)
+    response, pictures, _ = run(jobs, "protect", [make_picture(smaller, 0, 0)], faces=[face], steps=1)
     assert pictures and response["faces"][0]["similarities"]
 
 
@@ -488,24 +499,30 @@ def test_full_gpu_memory_after_the_search_does_not_lose_the_protection(
 ) -> None:
     similarities, asked = verify.measure_similarities, []
 
-    def scarce(*given: Any) -> tuple[Similarity, ...]:
+    def run_out_of_memory(*given: Any) -> tuple[Similarity, ...]:
         asked.append(given)
         if len(asked) == 2:  # the first are the figures of the search, the second those of what the selection leaves
             raise torch.cuda.OutOfMemoryError
         return similarities(*given)
 
-    monkeypatch.setattr(verify, "measure_similarities", scarce)
-    response, pictures, _ = run(jobs, "protect", [at(ASTRONAUT, 0, 0), left_half], steps=1)
+    monkeypatch.setattr(verify, "measure_similarities", run_out_of_memory)
+    response, pictures, _ = run(jobs, "protect", [make_picture(ASTRONAUT, 0, 0), left_half], steps=1)
     assert len(asked) == 3 and pictures and response["faces"][0]["similarities"]
     assert response["warnings"] == [errors.Message("check-on-processor").described()]
 
 
 @pytest.mark.slow
 def test_product_layers_are_in_order_and_have_their_face_and_mode(jobs: Jobs) -> None:
-    box = run(jobs, "find", [at(ASTRONAUT, 0, 0)])[0]["faces"][0]["box"]
+    box = run(jobs, "find", [make_picture(ASTRONAUT, 0, 0)])[0]["faces"][0]["box"]
     faces = [{"number": 4, "box": box}]
     _, pictures, _ = run(
-        jobs, "protect", [at(ASTRONAUT, 0, 0)], faces=faces, steps=STEPS, prompt="red lipstick", output="products"
+        jobs,
+        "protect",
+        [make_picture(ASTRONAUT, 0, 0)],
+        faces=faces,
+        steps=STEPS,
+        prompt="red lipstick",
+        output="products",
     )
     mask, *layers = pictures
     assert [layer.name for layer in layers] == ["skin"] + ["product"] * (len(layers) - 1) and len(layers) > 2
@@ -525,12 +542,14 @@ def test_product_layers_are_in_order_and_have_their_face_and_mode(jobs: Jobs) ->
 def test_strengthening_starts_from_the_edited_pixels_and_leads_away_from_the_original(jobs: Jobs) -> None:
     edited = ASTRONAUT.copy()
     edited[150:160, 200:210] = (0, 255, 0)
-    sent = [at(edited, 0, 0), at(ASTRONAUT, 0, 0, "original")]
+    sent = [make_picture(edited, 0, 0), make_picture(ASTRONAUT, 0, 0, "original")]
     response, pictures, _ = run(jobs, "protect", sent, steps=STEPS)
-    pixels = pasted(edited, pictures)
+    pixels = paste(edited, pictures)
     green = pixels[152:158, 202:208].astype(int)
     assert (green[..., 1] > green[..., 0] + 60).all()
-    (checked,) = run(jobs, "check", [at(ASTRONAUT, 0, 0, "original"), at(pixels, 0, 0, "current")])[0]["faces"]
+    (checked,) = run(jobs, "check", [make_picture(ASTRONAUT, 0, 0, "original"), make_picture(pixels, 0, 0, "current")])[
+        0
+    ]["faces"]
     for reported, measured in zip(response["faces"][0]["similarities"], checked["similarities"], strict=True):
         assert reported["after"] == pytest.approx(measured["after"], abs=2e-3)
 
@@ -538,8 +557,8 @@ def test_strengthening_starts_from_the_edited_pixels_and_leads_away_from_the_ori
 @pytest.mark.slow
 def test_the_same_request_gives_the_same_bytes_with_warm_models(jobs: Jobs, direct: ProtectResult) -> None:
     for _ in range(2):
-        _, pictures, _ = run(jobs, "protect", [at(ASTRONAUT, 0, 0)], prompt="red lipstick", steps=STEPS)
-        assert np.array_equal(pasted(ASTRONAUT, pictures), direct.photo.pixels)
+        _, pictures, _ = run(jobs, "protect", [make_picture(ASTRONAUT, 0, 0)], prompt="red lipstick", steps=STEPS)
+        assert np.array_equal(paste(ASTRONAUT, pictures), direct.photo.pixels)
 
 
 def test_holes_in_the_mask_of_a_large_change_are_closed_as_in_a_small_one() -> None:
@@ -564,12 +583,12 @@ AREA = [180, 70, 90, 110]
 @pytest.fixture(scope="module")
 def kept(jobs: Jobs) -> dict[str, Any]:
     """What a search of the astronaut answers."""
-    response, pictures, messages = run(jobs, "search", [at(ASTRONAUT, 0, 0)], **LOOK)
+    response, pictures, messages = run(jobs, "search", [make_picture(ASTRONAUT, 0, 0)], **LOOK)
     assert pictures == [] and any(message.header["kind"] == "progress" for message in messages)
     return response
 
 
-def rendered(jobs: Jobs, search: str, **header: Any) -> tuple[np.ndarray, np.ndarray]:
+def render(jobs: Jobs, search: str, **header: Any) -> tuple[np.ndarray, np.ndarray]:
     response, (before, after), _ = run(jobs, "render", [], search=search, **({"area": AREA} | header))
     assert (before.name, after.name) == ("before", "after") and response["area"] == header.get("area", AREA)
     return before.pixels.astype(int), after.pixels.astype(int)
@@ -577,16 +596,16 @@ def rendered(jobs: Jobs, search: str, **header: Any) -> tuple[np.ndarray, np.nda
 
 def test_applying_a_search_in_full_gives_the_result_of_protect(jobs: Jobs, kept: dict[str, Any]) -> None:
     applied, pictures, _ = run(jobs, "apply", [], search=kept["search"])
-    response, whole, _ = run(jobs, "protect", [at(ASTRONAUT, 0, 0)], **LOOK)
-    assert np.array_equal(pasted(ASTRONAUT, pictures), pasted(ASTRONAUT, whole))
+    response, whole, _ = run(jobs, "protect", [make_picture(ASTRONAUT, 0, 0)], **LOOK)
+    assert np.array_equal(paste(ASTRONAUT, pictures), paste(ASTRONAUT, whole))
     assert applied["settings"] == response["settings"] and applied["faces"][0]["similarities"]
 
 
 def test_an_amount_in_a_run_equals_applying_that_amount_of_its_search(jobs: Jobs, kept: dict[str, Any]) -> None:
     amounts = {"amount": 0.5, "makeup": 0.8}
     applied, pictures, _ = run(jobs, "apply", [], search=kept["search"], **amounts)
-    response, whole, _ = run(jobs, "protect", [at(ASTRONAUT, 0, 0)], **LOOK, **amounts)
-    assert np.array_equal(pasted(ASTRONAUT, pictures), pasted(ASTRONAUT, whole))
+    response, whole, _ = run(jobs, "protect", [make_picture(ASTRONAUT, 0, 0)], **LOOK, **amounts)
+    assert np.array_equal(paste(ASTRONAUT, pictures), paste(ASTRONAUT, whole))
     assert response["settings"] == applied["settings"] and response["settings"].items() >= amounts.items()
 
 
@@ -594,42 +613,44 @@ def test_a_drawing_equals_the_applied_result(jobs: Jobs, kept: dict[str, Any]) -
     x, y, width, height = AREA
     part = slice(y, y + height), slice(x, x + width)
     for amounts in ({}, {"amount": 0.5}, {"makeup": 0.0}):
-        before, after = rendered(jobs, kept["search"], **amounts)
+        before, after = render(jobs, kept["search"], **amounts)
         _, pictures, _ = run(jobs, "apply", [], search=kept["search"], **amounts)
         assert np.array_equal(before, ASTRONAUT[part])
-        assert np.abs(after - pasted(ASTRONAUT, pictures)[part]).mean() < 0.1
+        assert np.abs(after - paste(ASTRONAUT, pictures)[part]).mean() < 0.1
 
 
 def test_a_larger_amount_changes_more_and_zero_changes_nothing(jobs: Jobs, kept: dict[str, Any]) -> None:
     changes = []
     for amount in (0.0, 0.4, 0.8, 1.2):
-        before, after = rendered(jobs, kept["search"], amount=amount)
+        before, after = render(jobs, kept["search"], amount=amount)
         changes.append(np.abs(after - before).mean())
     assert changes[0] == 0.0 and changes == sorted(set(changes))
 
 
 def test_a_part_drawn_at_a_smaller_size_shows_the_same(jobs: Jobs, kept: dict[str, Any]) -> None:
-    _, after = rendered(jobs, kept["search"])
-    _, small = rendered(jobs, kept["search"], size=[45, 55])
+    _, after = render(jobs, kept["search"])
+    _, small = render(jobs, kept["search"], size=[45, 55])
     assert small.shape == (55, 45, 3)
     assert np.abs(small - after.reshape(55, 2, 45, 2, 3).mean((1, 3))).mean() < 3
 
 
 def test_similarities_are_measured_anew_for_every_amount(jobs: Jobs, kept: dict[str, Any]) -> None:
-    def alike(**amounts: float) -> np.ndarray:
+    def measure_similarities(**amounts: float) -> np.ndarray:
         response, _, _ = run(jobs, "measure", [], search=kept["search"], **amounts)
         return np.array([row["after"] for row in response["faces"][0]["similarities"]])
 
-    assert alike(amount=0.0) == pytest.approx(1.0, abs=2e-3)
-    assert alike().mean() < alike(amount=0.4).mean() < 0.9999
-    assert alike() == pytest.approx([row["after"] for row in kept["faces"][0]["similarities"]])
+    assert measure_similarities(amount=0.0) == pytest.approx(1.0, abs=2e-3)
+    assert measure_similarities().mean() < measure_similarities(amount=0.4).mean() < 0.9999
+    assert measure_similarities() == pytest.approx([row["after"] for row in kept["faces"][0]["similarities"]])
     applied, _, _ = run(jobs, "apply", [], search=kept["search"])
-    assert alike() == pytest.approx([row["after"] for row in applied["faces"][0]["similarities"]], abs=0.02)
+    assert measure_similarities() == pytest.approx(
+        [row["after"] for row in applied["faces"][0]["similarities"]], abs=0.02
+    )
 
 
 def test_unselected_pixels_are_unchanged_in_a_drawing(jobs: Jobs, left_half: Picture) -> None:
-    response, _, _ = run(jobs, "search", [at(ASTRONAUT, 0, 0), left_half], **LOOK)
-    before, after = rendered(jobs, response["search"])
+    response, _, _ = run(jobs, "search", [make_picture(ASTRONAUT, 0, 0), left_half], **LOOK)
+    before, after = render(jobs, response["search"])
     changed = (before != after).any(2)
     assert changed[:, : 225 - AREA[0]].any() and not changed[:, 225 - AREA[0] :].any()
 
@@ -645,15 +666,15 @@ def test_a_search_survives_full_gpu_memory_and_continues_on_the_processor(
             search.setattr(verify, "embed_face", embed)
             return replace(find(*given, **options), device=card)
 
-    def scarce(face: CanvasFace, recognisers: Any, device: torch.device) -> verify.Embeddings:
+    def run_out_of_memory(face: CanvasFace, recognisers: Any, device: torch.device) -> verify.Embeddings:
         asked.append(device.type)
         if device == card:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
         return embed(face, recognisers, device)
 
     monkeypatch.setattr(pipeline, "find_direction", find_on_card)
-    monkeypatch.setattr(verify, "embed_face", scarce)
-    response = run(jobs, "search", [at(ASTRONAUT, 0, 0)], **LOOK)[0]
+    monkeypatch.setattr(verify, "embed_face", run_out_of_memory)
+    response = run(jobs, "search", [make_picture(ASTRONAUT, 0, 0)], **LOOK)[0]
     warning = errors.Message("measured-on-processor").described()
     applied, pictures, _ = run(jobs, "apply", [], search=response["search"])
     measured = run(jobs, "measure", [], search=response["search"], light=0.5)[0]
@@ -666,7 +687,7 @@ def test_a_search_survives_full_gpu_memory_and_continues_on_the_processor(
 
 
 def test_a_dropped_search_is_gone(jobs: Jobs) -> None:
-    search = run(jobs, "search", [at(ASTRONAUT, 0, 0)], **LOOK)[0]["search"]
+    search = run(jobs, "search", [make_picture(ASTRONAUT, 0, 0)], **LOOK)[0]["search"]
     run(jobs, "drop", [], searches=[search])
     for kind in ("render", "measure", "apply"):
         with raising(BadRequest, "search-gone"):
@@ -679,9 +700,9 @@ def test_two_searches_of_a_large_photo_count_its_pixels_once(
 ) -> None:
     deep = large.astype(np.uint16) * np.uint16(257)
     monkeypatch.setattr(protection, "MAX_BYTES", 2.2 * deep.nbytes)
-    first, second = (run(jobs, "search", [at(deep, 0, 0)], **LOOK, seed=seed)[0]["search"] for seed in (1, 2))
+    first, second = (run(jobs, "search", [make_picture(deep, 0, 0)], **LOOK, seed=seed)[0]["search"] for seed in (1, 2))
     for search in (first, second):
-        rendered(jobs, search, area=[1900, 900, 300, 400])
+        render(jobs, search, area=[1900, 900, 300, 400])
     run(jobs, "drop", [], searches=[first, second])
 
 
@@ -691,19 +712,21 @@ def test_a_part_outside_the_searched_regions_is_refused(jobs: Jobs, kept: dict[s
 
 
 def test_the_photo_is_shown_with_its_faces_on_request(jobs: Jobs) -> None:
-    _, (preview,), _ = run(jobs, "find", [at(ASTRONAUT, 0, 0)], show=[256, 300])
+    _, (preview,), _ = run(jobs, "find", [make_picture(ASTRONAUT, 0, 0)], show=[256, 300])
     assert preview.name == "shown" and preview.pixels.shape == (256, 256, 3)
     assert np.abs(preview.pixels - ASTRONAUT.reshape(256, 2, 256, 2, 3).mean((1, 3))).mean() < 3
 
 
 @pytest.mark.slow
 def test_settings_contain_everything_that_determined_the_result(jobs: Jobs) -> None:
-    response, _, _ = run(jobs, "protect", [at(ASTRONAUT, 0, 0)], steps=1, strength=0.4, prompt="red lipstick", seed=5)
+    response, _, _ = run(
+        jobs, "protect", [make_picture(ASTRONAUT, 0, 0)], steps=1, strength=0.4, prompt="red lipstick", seed=5
+    )
     settings = response["settings"]
     wanted = {"prompt": "red lipstick", "strength": 0.4, "mode": "dodge", "prior": "makeup", "steps": 1, "seed": 5}
     assert settings.items() >= wanted.items() and settings["faces"][0]["number"] == 1 and settings["program"]
     repeated, _, _ = run(
-        jobs, "protect", [at(ASTRONAUT, 0, 0)], **{k: settings[k] for k in wanted}, faces=settings["faces"]
+        jobs, "protect", [make_picture(ASTRONAUT, 0, 0)], **{k: settings[k] for k in wanted}, faces=settings["faces"]
     )
     assert [s["after"] for s in repeated["faces"][0]["similarities"]] == [
         s["after"] for s in response["faces"][0]["similarities"]
@@ -724,7 +747,7 @@ def test_the_expression_is_kept_unless_the_header_says_otherwise_and_the_setting
         return ProtectResult(request.photo.with_pixels(255 - request.photo.pixels), (FaceReport(1, box, 40.0),))
 
     monkeypatch.setattr(pipeline, "protect", protect)
-    response, _, _ = run(jobs, "protect", [at(ASTRONAUT, 0, 0)], **header)
+    response, _, _ = run(jobs, "protect", [make_picture(ASTRONAUT, 0, 0)], **header)
     assert asked == [kept] and response["settings"]["keep_expression"] is kept
 
 
@@ -744,7 +767,7 @@ def test_locks_reach_the_search_and_are_recorded_in_the_settings(
     monkeypatch.setattr(pipeline, "find_direction", search)
     for kind in ("protect", "search"):
         with raising(Cancelled, "cancelled"):
-            run(jobs, kind, [at(ASTRONAUT, 0, 0)], **header)
+            run(jobs, kind, [make_picture(ASTRONAUT, 0, 0)], **header)
     assert asked == [locks, locks]
     kept = list_settings(ProtectRequest(Photo(ASTRONAUT), locks=locks), [], "single", AS_FOUND)  # type: ignore[arg-type]
     assert json.loads(json.dumps(kept))["locks"] == list(locks)
@@ -775,26 +798,26 @@ def test_locks_reach_the_search_and_are_recorded_in_the_settings(
 )
 def test_an_invalid_header_is_refused(jobs: Jobs, wrong: dict[str, Any], code: str) -> None:
     with raising(BadRequest, code):
-        run(jobs, "protect", [at(ASTRONAUT, 0, 0)], **wrong)
+        run(jobs, "protect", [make_picture(ASTRONAUT, 0, 0)], **wrong)
 
 
 def test_a_face_that_is_no_longer_there_is_reported(jobs: Jobs) -> None:
     with raising(NoFace, "face-gone"):
-        run(jobs, "protect", [at(ASTRONAUT, 0, 0)], faces=[{"number": 1, "box": [400, 400, 480, 480]}])
+        run(jobs, "protect", [make_picture(ASTRONAUT, 0, 0)], faces=[{"number": 1, "box": [400, 400, 480, 480]}])
 
 
 def test_pictures_that_do_not_fit_together_are_refused(jobs: Jobs) -> None:
-    photo = at(ASTRONAUT, 0, 0)
+    photo = make_picture(ASTRONAUT, 0, 0)
     narrow = np.zeros((512, 500, 1), np.uint8)
     for sent, code in (
         ([], "photo-not-sent"),
-        ([photo, at(narrow, 0, 0, "selection")], "partner-not-sent"),
-        ([photo, at(ASTRONAUT, 5, 5, "original")], "partner-not-sent"),
+        ([photo, make_picture(narrow, 0, 0, "selection")], "partner-not-sent"),
+        ([photo, make_picture(ASTRONAUT, 5, 5, "original")], "partner-not-sent"),
     ):
         with raising(BadRequest, code):
             run(jobs, "protect", sent)
     with raising(BadRequest, "selection-not-grey"):
-        run(jobs, "protect", [photo, at(ASTRONAUT, 0, 0, "selection")])
+        run(jobs, "protect", [photo, make_picture(ASTRONAUT, 0, 0, "selection")])
 
 
 # Check
@@ -802,7 +825,7 @@ def test_pictures_that_do_not_fit_together_are_refused(jobs: Jobs) -> None:
 
 def test_check_returns_the_librarys_figures(jobs: Jobs, store: ModelStore) -> None:
     darker = (ASTRONAUT * 0.8).astype(np.uint8)
-    sent = [at(ASTRONAUT, 0, 0, "original"), at(darker, 0, 0, "current")]
+    sent = [make_picture(ASTRONAUT, 0, 0, "original"), make_picture(darker, 0, 0, "current")]
     response, _, _ = run(jobs, "check", sent, upload=True)
     (direct,) = compare.check(Photo(ASTRONAUT), Photo(darker), store=store)
     assert response["faces"] == [face_report(direct)] and response["warnings"] == []
@@ -815,16 +838,19 @@ def test_check_returns_the_librarys_figures(jobs: Jobs, store: ModelStore) -> No
 
 
 def test_a_check_of_regions_uses_layer_pixels_and_the_clients_numbers(jobs: Jobs) -> None:
-    box = run(jobs, "find", [at(ASTRONAUT, 0, 0)])[0]["faces"][0]["box"]
+    box = run(jobs, "find", [make_picture(ASTRONAUT, 0, 0)])[0]["faces"][0]["box"]
     darker = (ASTRONAUT * 0.9).astype(np.uint8)
-    sent = [at(ASTRONAUT, 100, 20, "original", (260, 220)), at(darker, 100, 20, "current", (260, 220))]
+    sent = [
+        make_picture(ASTRONAUT, 100, 20, "original", (260, 220)),
+        make_picture(darker, 100, 20, "current", (260, 220)),
+    ]
     response, _, _ = run(jobs, "check", sent, faces=[{"number": 3, "box": box}], full=[512, 512])
     (face,) = response["faces"]
     assert face["number"] == 3 and box_iou(tuple(face["box"]), tuple(box)) > 0.9
 
 
 def test_a_picture_is_not_compared_with_itself(jobs: Jobs) -> None:
-    sent = [at(ASTRONAUT, 0, 0, name) for name in ("original", "current")]
+    sent = [make_picture(ASTRONAUT, 0, 0, name) for name in ("original", "current")]
     with raising(BadRequest, "pictures-the-same"):
         run(jobs, "check", sent)
 

@@ -40,14 +40,14 @@ from tests.error_assertions import raising
 MakeLocation = Callable[..., WorkerLocation]
 
 
-def pid(location: WorkerLocation) -> int:
+def read_pid(location: WorkerLocation) -> int:
     endpoint = read_endpoint(location.run_folder)
     assert endpoint is not None
     return int(endpoint["pid"])
 
 
 def family(location: WorkerLocation) -> list[psutil.Process]:
-    worker = psutil.Process(pid(location))
+    worker = psutil.Process(read_pid(location))
     return [worker, *worker.children(recursive=True)]
 
 
@@ -70,7 +70,7 @@ def test_connecting_starts_a_worker_and_the_next_connection_finds_it(make_locati
     waited: list[float] = []
     with worker_client.connect(waited.append, location=location) as first:
         with worker_client.connect(location=location) as second:
-            assert first.hello["pid"] == second.hello["pid"] == pid(location)
+            assert first.hello["pid"] == second.hello["pid"] == read_pid(location)
         assert waited and waited == sorted(waited)
         assert first.hello["device"] == "cpu" and first.hello["protocol"] == PROTOCOL and first.hello["version"]
 
@@ -84,7 +84,7 @@ def test_the_worker_shares_nothing_with_the_plug_in_that_started_it(
     ours, theirs = os.pipe()
     os.set_inheritable(theirs, True)
     with worker_client.connect(location=location):
-        worker = psutil.Process(pid(location))
+        worker = psutil.Process(read_pid(location))
         assert os.getsid(worker.pid) == worker.pid != os.getsid(0)
         assert not {"LD_LIBRARY_PATH", "PYTHONPATH"} & set(worker.environ())
     os.close(theirs)
@@ -106,7 +106,7 @@ def test_of_two_workers_started_at_once_one_serves_both_clients(make_location: M
         thread.start()
     for thread in threads:
         thread.join()
-    assert len(pids) == 5 and set(pids) == {pid(location)}
+    assert len(pids) == 5 and set(pids) == {read_pid(location)}
 
 
 def test_only_the_user_may_enter_the_folder_and_open_the_socket(make_location: MakeLocation) -> None:
@@ -165,7 +165,7 @@ def test_loopback_tcp_serves_clients_that_know_the_token(make_location: MakeLoca
     with worker_client.connect(location=location) as worker:
         endpoint = read_endpoint(location.run_folder)
         assert endpoint is not None and endpoint["transport"] == "tcp"
-        (listening,) = psutil.Process(pid(location)).net_connections()[:1]
+        (listening,) = psutil.Process(read_pid(location)).net_connections()[:1]
         assert listening.laddr.ip == "127.0.0.1"
         assert ask(worker).kind == "result"
 
@@ -189,7 +189,7 @@ def test_a_killed_worker_is_reported_in_one_sentence_and_the_next_call_starts_an
             last = events(job)[-1]
             assert last.kind == "error" and last.header == Message("worker-gone").described()
         assert ask(worker, text="again").header["said"] == "again"
-        assert pid(location) != killed[0].pid
+        assert read_pid(location) != killed[0].pid
         until(lambda: all(is_gone(process) for process in killed))
 
 
@@ -204,7 +204,7 @@ def test_a_worker_killed_at_any_moment_leaves_nothing_that_stops_the_next(make_l
         with worker_client.connect(location=location) as worker:
             assert ask(worker).kind == "result"
             left = family(location)
-        os.kill(pid(location), signal.SIGKILL)
+        os.kill(read_pid(location), signal.SIGKILL)
         until(lambda family=left: all(is_gone(process) for process in family))
 
 
@@ -212,7 +212,7 @@ def test_a_stale_socket_and_endpoint_are_replaced(make_location: MakeLocation) -
     location = make_location()
     with worker_client.connect(location=location):
         pass
-    first = pid(location)
+    first = read_pid(location)
     os.kill(first, signal.SIGKILL)
     until(lambda: is_gone(psutil.Process(first)) if psutil.pid_exists(first) else True)
     assert (Path(location.run_folder) / "worker.sock").exists() and read_endpoint(location.run_folder) is not None
@@ -317,7 +317,7 @@ def test_the_command_line_shows_its_status_and_stops_it(make_location: MakeLocat
         control.status(folder)
     assert not control.stop(folder).was_running
     with worker_client.connect(location=location):
-        assert control.status(folder)["pid"] == pid(location)
+        assert control.status(folder)["pid"] == read_pid(location)
         assert control.stop(folder).message == "The worker has ended."
     assert read_endpoint(location.run_folder) is None
 
@@ -327,7 +327,7 @@ def test_a_worker_that_hangs_is_stopped_by_force(make_location: MakeLocation, mo
     location = make_location()
     with worker_client.connect(location=location):
         processes = family(location)
-        os.kill(pid(location), signal.SIGSTOP)
+        os.kill(read_pid(location), signal.SIGSTOP)
         assert "killed" in control.stop(Path(location.run_folder)).message
     until(lambda: all(is_gone(process) for process in processes))
 
@@ -355,7 +355,7 @@ def test_the_client_also_stops_a_hung_worker_and_reports_it(
     location = make_location()
     with worker_client.connect(location=location):
         processes = family(location)
-        os.kill(pid(location), signal.SIGSTOP)
+        os.kill(read_pid(location), signal.SIGSTOP)
         assert "does not answer" in worker_client.diagnose(location)["problem"]
         assert worker_client.stop(location) is True
     until(lambda: all(is_gone(process) for process in processes))
@@ -365,8 +365,8 @@ def test_the_client_also_stops_a_hung_worker_and_reports_it(
 def test_an_endpoint_left_by_a_killed_worker_counts_as_none_running(make_location: MakeLocation) -> None:
     location = make_location()
     with worker_client.connect(location=location):
-        os.kill(pid(location), signal.SIGKILL)
-    until(lambda: is_gone(psutil.Process(pid(location))) if psutil.pid_exists(pid(location)) else True)
+        os.kill(read_pid(location), signal.SIGKILL)
+    until(lambda: is_gone(psutil.Process(read_pid(location))) if psutil.pid_exists(read_pid(location)) else True)
     location.command[0] = "/no/such/python"
     assert worker_client.stop(location) is False
 
@@ -377,11 +377,11 @@ def test_a_hung_worker_that_cannot_be_ended_is_reported(
     monkeypatch.setattr(client, "ANSWER_SECONDS", 0.3)
     location = make_location()
     with worker_client.connect(location=location):
-        os.kill(pid(location), signal.SIGSTOP)
+        os.kill(read_pid(location), signal.SIGSTOP)
         monkeypatch.setattr(location, "command", [sys.executable, "-c", "import sys; sys.exit(2)"])
         with raising(WorkerProblem, "worker-not-ended"):
             worker_client.stop(location)
-    os.kill(pid(location), signal.SIGKILL)
+    os.kill(read_pid(location), signal.SIGKILL)
 
 
 @pytest.mark.slow
@@ -389,7 +389,7 @@ def test_a_job_that_waits_for_a_new_worker_lets_the_host_process_its_events(make
     location = make_location("--slow")
     waited: list[float] = []
     with worker_client.connect(waited.append, location=location) as worker:
-        os.kill(pid(location), signal.SIGKILL)
+        os.kill(read_pid(location), signal.SIGKILL)
         until(lambda: worker.has_gone())
         waited.clear()
         assert ask(worker, text="again").header["said"] == "again"

@@ -97,7 +97,7 @@ def test_the_worker_reads_what_the_client_writes(header: dict[str, Any], made: l
         assert (picture.icc or b"", picture.x, picture.y) == (icc, 1, 2)
 
 
-def framed(header: bytes, payload: bytes, version: int = constants.PROTOCOL) -> bytes:
+def frame_message(header: bytes, payload: bytes, version: int = constants.PROTOCOL) -> bytes:
     return struct.pack(">4sHHIQ", b"C2PW", version, 0, len(header), len(payload)) + header + payload
 
 
@@ -117,9 +117,9 @@ entries = st.fixed_dictionaries(
 )
 messages = st.one_of(
     st.binary(max_size=200),
-    st.builds(framed, st.binary(max_size=60), st.binary(max_size=20), st.integers(0, 3)),
+    st.builds(frame_message, st.binary(max_size=60), st.binary(max_size=20), st.integers(0, 3)),
     st.builds(
-        lambda header, pictures, payload: framed(json.dumps({**header, "pictures": pictures}).encode(), payload),
+        lambda header, pictures, payload: frame_message(json.dumps({**header, "pictures": pictures}).encode(), payload),
         headers,
         json_values | st.lists(entries, max_size=3),
         st.binary(max_size=60),
@@ -192,7 +192,7 @@ def test_both_sides_understand_each_other_over_windows_connections() -> None:
 
 
 def test_a_message_of_another_protocol_version_is_recognised() -> None:
-    data = framed(b"what a future header looks like nobody knows", b"", version=7)
+    data = frame_message(b"what a future header looks like nobody knows", b"", version=7)
     with pytest.raises(client.OtherVersion):
         worker.read(Bytes(data))
     with pytest.raises(client.OtherVersion) as caught:
@@ -213,7 +213,7 @@ def test_a_message_holds_as_many_pictures_as_a_large_group_needs_and_no_more(rea
     entry = {"name": "p", "x": 0, "y": 0, "width": 1, "height": 1, "channels": 1, "depth": "u8", "icc": 0}
 
     def frame(count: int) -> bytes:
-        return framed(json.dumps({"pictures": [entry] * count}).encode(), bytes(count))
+        return frame_message(json.dumps({"pictures": [entry] * count}).encode(), bytes(count))
 
     read(Bytes(frame(constants.PICTURES_LIMIT)))
     with pytest.raises(client.ProtocolError, match="'pictures' is invalid"):
@@ -226,13 +226,13 @@ def test_nan_and_infinity_are_rejected() -> None:
         client.write_message(stream, {"strength": float("nan")})
     assert not stream.data
     with pytest.raises(client.ProtocolError, match="JSON"):
-        client.read_message(Bytes(framed(b'{"strength": NaN}', b"")))
+        client.read_message(Bytes(frame_message(b'{"strength": NaN}', b"")))
 
 
 def test_the_client_reads_no_pixels_from_a_stranger_and_accepts_no_false_proof() -> None:
     entry = {"name": "p", "x": 0, "y": 0, "width": 1, "height": 1, "channels": 1, "depth": "u8", "icc": 0}
     greeting = {"kind": "greeting", "challenge": "00", "pictures": [entry]}
-    stream: Any = Bytes(framed(json.dumps(greeting).encode(), b"x"))
+    stream: Any = Bytes(frame_message(json.dumps(greeting).encode(), b"x"))
     with pytest.raises(client.ProtocolError, match="larger"):
         shake_hands(stream, "token", "test", "work", None)
     assert not client.same_secret("\ud800", "0" * 64)

@@ -134,7 +134,7 @@ def test_a_client_that_disconnects_during_its_result_delays_nobody(
     assert ask(worker, text="next").header["said"] == "next"
 
 
-def large(strips: Iterable[bytes] = (bytes(30_000),) * 1000) -> Picture:
+def make_large(strips: Iterable[bytes] = (bytes(30_000),) * 1000) -> Picture:
     """A picture that is larger than what a connection holds."""
     return Picture("photo", 0, 0, 10_000, 1000, 3, "u8", b"", strips)
 
@@ -153,7 +153,7 @@ def test_a_worker_that_pauses_within_a_message_is_not_taken_for_dead(
 
         if when == "sending":
             pause()
-        (back,) = worker.submit("protect", {}, [large()]).result(lambda _event: None, lazily=True).pictures
+        (back,) = worker.submit("protect", {}, [make_large()]).result(lambda _event: None, lazily=True).pictures
         strips = iter(back.strips)
         first = next(strips)
         if when == "receiving":
@@ -170,7 +170,7 @@ def paused(strips: Iterable[bytes]) -> Iterator[bytes]:
 
 def test_a_client_that_pauses_within_a_message_is_waited_for(make_location: Callable[..., WorkerLocation]) -> None:
     with worker_client.connect(location=make_location(tune={"STALL_SECONDS": 0.2})) as worker:
-        sent = large(paused([bytes(30_000)] * 1000))
+        sent = make_large(paused([bytes(30_000)] * 1000))
         (back,) = worker.submit("protect", {}, [sent]).result(lambda _event: None, lazily=True).pictures
         assert sum(map(len, paused(back.strips))) == back.size
 
@@ -180,7 +180,7 @@ def test_a_client_that_pauses_for_too_long_does_not_block_the_others(
 ) -> None:
     location = make_location(tune={"_PAUSE_SECONDS": 0.5})
     with worker_client.connect(location=location) as pausing, worker_client.connect(location=location) as other:
-        (back,) = pausing.submit("protect", {}, [large()]).result(lambda _event: None, lazily=True).pictures
+        (back,) = pausing.submit("protect", {}, [make_large()]).result(lambda _event: None, lazily=True).pictures
         strips = iter(back.strips)
         next(strips)
         assert ask(other, text="next").header["said"] == "next"
