@@ -290,7 +290,7 @@ def _draw_strand(scene: Scene) -> tuple[Array, Array]:
 
 
 def _draw_person(scene: Scene) -> tuple[Array, Array]:
-    """The head of another person, who stands before this one."""
+    """The head of another person, in front of this one."""
     random = scene.random
     side = random.choice([-1, 1])
     x, y = 128 + side * random.uniform(84, 104), random.uniform(128, 160)

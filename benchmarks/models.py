@@ -13,7 +13,7 @@ from c2p_core.device import pick_device
 from c2p_core.errors import BadRequest, Message
 from c2p_core.guidance.clip_name import parse_clip
 from c2p_core.models.files import compute_hash
-from c2p_core.models.licences import licence_warnings, list_used_generators
+from c2p_core.models.licences import list_licence_warnings, list_used_generators
 from c2p_core.models.store import ModelStore
 from c2p_core.photo import Photo
 from c2p_core.prior_registry import REGISTRY
@@ -107,4 +107,6 @@ def describe_licences(store: ModelStore, models: Models, recognisers: tuple[str,
     catalogue_names = {entry.name for entry in store.catalogue()}
     own_generators = [name for name in models.generator if name not in catalogue_names]
     messages = [Message("own-generator-used", files=own_generators)] if own_generators else []
-    return messages + licence_warnings(store, [*recognisers, *store.list_clip_models(models.clip), *models.generator])
+    return messages + list_licence_warnings(
+        store, [*recognisers, *store.list_clip_models(models.clip), *models.generator]
+    )

@@ -359,7 +359,7 @@ def thresholds(
     check_memory_limit(COMPARE)
     store = make_store()
     from c2p_core.device import pick_device
-    from c2p_core.models.licences import licence_warnings
+    from c2p_core.models.licences import list_licence_warnings
     from c2p_core.recognition import impostors
 
     messages: list[Message] = []
@@ -376,7 +376,7 @@ def thresholds(
         )
     measured = impostors.measure_folder(embedded)
     saved_path = impostors.save_own_thresholds(measured, store, embedded.keys) if save else None
-    messages += [*licence_warnings(store, measured), *store.take_notices()]
+    messages += [*list_licence_warnings(store, measured), *store.take_notices()]
     if as_json:
         people = len(set(embedded.people)) if embedded.known else None
         described = [message.described() for message in messages]

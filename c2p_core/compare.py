@@ -15,7 +15,7 @@ from c2p_core.errors import BadRequest, Message
 from c2p_core.faces import find_again, find_faces_in
 from c2p_core.faces.select import make_no_face_error, tolerate_small
 from c2p_core.faces.view import View
-from c2p_core.models.licences import licence_warnings
+from c2p_core.models.licences import list_licence_warnings
 from c2p_core.models.loaded import WarmModels, get_recognisers
 from c2p_core.models.store import ModelStore
 from c2p_core.photo import Photo
@@ -73,7 +73,7 @@ def check(
         compute_device = attempt.plan.device
         # Recorded if a run records them, or a card would hold all of them twice.
         loaded, _ = get_recognisers(recognisers, store, compute_device, models, full, attempt.plan.recorded)
-        licences = licence_warnings(store, [r.name for r in loaded])
+        licences = list_licence_warnings(store, [r.name for r in loaded])
         notices = [] if attempt.notice is None else [attempt.notice]
         messages = (*list_unmeasured_warnings(loaded), *licences, *notices)
         reports = []

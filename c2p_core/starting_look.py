@@ -13,14 +13,14 @@ from c2p_core.guidance.clip import TextGuidance
 from c2p_core.guidance.looks import choose_look, draw_candidates
 from c2p_core.guidance.vocabulary import PIGMENTS, Look
 from c2p_core.products.catalogue import CATALOGUE, PRODUCTS
-from c2p_core.products.codes import bare_code, product_row
+from c2p_core.products.codes import make_bare_code, product_row
 from c2p_core.products.geometry import build_product_maps
 from c2p_core.products.paint import find_hidden
 
 
 def encode_look(look: Look) -> Tensor:
     """Encode a look as a (9, 6) product code; products that it does not name are absent."""
-    code = bare_code()
+    code = make_bare_code()
     for touch in look:
         name = CATALOGUE[touch.product].fixed_colour or touch.colour
         colour = None if name is None else PIGMENTS[name]
@@ -70,5 +70,5 @@ def leave_out_hidden(look: Tensor, face: CanvasFace) -> tuple[Tensor, tuple[str,
     remaining = look.clone()
     for name in hidden:
         index = PRODUCTS.index(name)
-        remaining[index] = bare_code()[index].to(look)
+        remaining[index] = make_bare_code()[index].to(look)
     return remaining, tuple(CATALOGUE[name].title for name in hidden)

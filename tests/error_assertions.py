@@ -6,7 +6,7 @@ import re
 import string
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from worker_client import WorkerProblem
@@ -24,7 +24,7 @@ def raising(kind: type[C2PError] | type[WorkerProblem], code: str, **fields: Any
     """
     with pytest.raises(kind) as caught:
         yield
-    error = caught.value
+    error = cast("C2PError | WorkerProblem", caught.value)
     assert error.code == code, error
     for name, expected in fields.items():
         value = error.fields[name]

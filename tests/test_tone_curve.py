@@ -23,7 +23,7 @@ from c2p_core.photo import Photo
 from c2p_core.priors.complexion import load_basis
 from c2p_core.priors.makeup import MakeupPrior
 from c2p_core.products.catalogue import PRODUCTS
-from c2p_core.products.codes import bare_code, product_row
+from c2p_core.products.codes import make_bare_code, product_row
 from c2p_core.sketch import Sketch
 from c2p_core.subjects import Subject
 from c2p_core.tone_curve import fit_tone_curve, is_toned
@@ -96,7 +96,7 @@ def test_a_toned_photo_is_painted_along_its_own_curve(
     )
     pixels = tone(grey, ink)
     canvas = replace(astronaut_canvas, pixels=torch.from_numpy(pixels).permute(2, 0, 1) / 255)
-    look = bare_code()
+    look = make_bare_code()
     look[PRODUCTS.index("lips")] = product_row("lips", (0.7, 0.05, 0.1), 0.8)
     prior = MakeupPrior(load_basis(store.path("complexion")), torch.device("cpu"))
     face = prior.invert(canvas, 0.7).with_look(look)

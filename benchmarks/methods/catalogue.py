@@ -43,13 +43,13 @@ class MethodResult:
     warnings: tuple[str, ...] = ()
 
 
-def c2p(photo: Photo, face: Face, setting: Setting, store: ModelStore) -> MethodResult:
+def run_dodge(photo: Photo, face: Face, setting: Setting, store: ModelStore) -> MethodResult:
     """The product, on the largest face."""
     return run_product(photo, face, setting, store, "dodge")
 
 
-def decoy(photo: Photo, face: Face, setting: Setting, store: ModelStore) -> MethodResult:
-    """The product, towards a made-up person."""
+def run_decoy(photo: Photo, face: Face, setting: Setting, store: ModelStore) -> MethodResult:
+    """The product, towards a synthetic person."""
     return run_product(photo, face, setting, store, "decoy")
 
 
@@ -85,12 +85,12 @@ def run_product(
     return MethodResult(result.photo, report.steps, report.seconds, tuple(map(str, result.warnings)))
 
 
-def nothing(photo: Photo, face: Face, setting: Setting, store: ModelStore) -> MethodResult:
+def change_nothing(photo: Photo, face: Face, setting: Setting, store: ModelStore) -> MethodResult:
     """The unchanged photo: it must score 0 %, or the benchmarks flatter."""
     return MethodResult(photo)
 
 
-def blackout(photo: Photo, face: Face, setting: Setting, store: ModelStore) -> MethodResult:
+def black_out(photo: Photo, face: Face, setting: Setting, store: ModelStore) -> MethodResult:
     """A black rectangle over the face: it must score 100 %, or show no face at all."""
     x0, y0, x1, y1 = face.box
     margin = 0.1 * (x1 - x0)
@@ -116,7 +116,7 @@ def draw_random_look(seed: int, strength: float) -> torch.Tensor:
     return code
 
 
-def look(photo: Photo, face: Face, setting: Setting, store: ModelStore) -> MethodResult:
+def paint_random_look(photo: Photo, face: Face, setting: Setting, store: ModelStore) -> MethodResult:
     """A random makeup look without any search: the reference for patchiness. The seed is drawn from the face's name."""
     rgb = to_rgb8(photo)
     reach = FACE_REACH * face.eye_distance
@@ -156,17 +156,17 @@ def _wrap_disguise(make: Callable[[Photo, Face, float], Photo]) -> Method:
 Method = Callable[[Photo, Face, Setting, ModelStore], MethodResult]
 
 METHODS: dict[str, Method] = {
-    "c2p": c2p,
-    "decoy": decoy,
+    "c2p": run_dodge,
+    "decoy": run_decoy,
     "pgd": _wrap_noise(baselines.pgd),
     "mi-fgsm": _wrap_noise(baselines.mi_fgsm),
     "masked-noise": _wrap_noise(baselines.masked_noise),
     "smooth-noise": _wrap_noise(baselines.smooth_noise),
-    "look": look,
+    "look": paint_random_look,
     "blur": _wrap_disguise(baselines.blur),
     "pixelate": _wrap_disguise(baselines.pixelate),
-    "nothing": nothing,
-    "blackout": blackout,
+    "nothing": change_nothing,
+    "blackout": black_out,
 }
 # These search against recognisers, so one family is held out; the others use none.
 SEARCH_METHODS = frozenset({"c2p", "decoy", "pgd", "mi-fgsm", "masked-noise", "smooth-noise"})

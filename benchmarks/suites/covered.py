@@ -48,7 +48,7 @@ class Task:
     Attributes:
         photo: the face's photo.
         kind: a key of ``covers.KINDS``, or ``NOTHING``.
-        other: photo of another person who may stand before it.
+        other: photo of another person who may be in front of it.
         pictures: folder for the photo with the thing, and as protected.
         seed: of the thing's position and look.
         steps: of the search; the product's default when None.

@@ -102,7 +102,7 @@ def measure_grouping(
 
 
 def time_grouping() -> dict[str, float]:
-    """Seconds to group 5,000 made-up faces: of 150 people, and of people who all resemble each other."""
+    """Seconds to group 5,000 synthetic faces: of 150 people, and of people who all resemble each other."""
     rng = np.random.default_rng(0)
     centres, noise = rng.normal(size=(150, 192)), rng.normal(size=(_GROUPED_FACES, 192))
     crowds = {

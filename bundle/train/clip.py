@@ -51,7 +51,7 @@ from c2p_core.faces.landmarks import FaceMesh, eye_distance, to_tensor
 from c2p_core.guidance.clip import MINI_SIDE, mean_face_grid
 from c2p_core.guidance.vocabulary import NO_MAKEUP, Look
 from c2p_core.products.catalogue import PRODUCTS
-from c2p_core.products.codes import bare_code, decode
+from c2p_core.products.codes import decode, make_bare_code
 from c2p_core.products.geometry import ProductMaps, build_product_maps
 from c2p_core.products.paint import paint_prepared, prepare_paint, skin_map
 from c2p_core.starting_look import encode_look
@@ -253,7 +253,7 @@ def compute_anchor(code: Tensor) -> Tensor:
 
 
 def _compute_full_opacities() -> Tensor:
-    code = bare_code()
+    code = make_bare_code()
     code[:, 3] = 20.0
     return decode(code).opacity
 

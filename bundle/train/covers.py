@@ -3,7 +3,7 @@
 Everything is drawn on the face's canvas, at half its size. A thing is a shape (mask, hand, microphone, sheet, scarf,
 strands of hair, cup, another face, blobs and boards of any kind) with a texture (cloth, skin, hair, metal, print, parts
 of other pictures), its own shading, a soft edge and a shadow on the face. Shadows, light, makeup, frames of glasses,
-moles and tattoos change the face as well, but are no covers.
+moles and tattoos change the face as well, but do not count as covers.
 """
 
 from __future__ import annotations
@@ -463,7 +463,7 @@ def _sample_other_picture(random: Random, others: Sequence[Sample], shift: tuple
     return np.roll(other, (int(y), int(x)), (0, 1))
 
 
-# --- changes that are no covers
+# --- changes that do not count as covers
 
 
 def _cast_shadow(random: Random, pixels: Map, alpha: Map) -> Map:

@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from c2p_core.faces.align import CANVAS
-from c2p_core.faces.visibility import SIDE, Convolution, CoverNet, landmark_maps, network_input
+from c2p_core.faces.visibility import SIDE, Convolution, CoverNet, landmark_maps, make_network_input
 
 TARGET = Path(__file__).parents[1] / "mini" / "visibility.safetensors"
 _BATCH, _NEW_PER_BATCH, _POOL_SIZE = 16, 4, 600
@@ -88,7 +88,7 @@ class Pool:
         pictures = _warp(torch.stack([picture for picture, _ in batch]), misaligned)
         landmark_inputs = _warp(all_maps, misaligned @ _draw_affine(random, count, _MISFITTED))
         face = F.max_pool2d(_warp(all_maps[:, :1], misaligned), _FACE_MARGIN, 1, _FACE_MARGIN // 2)
-        return network_input(pictures[:, :3], landmark_inputs), pictures[:, 3], face[:, 0]
+        return make_network_input(pictures[:, :3], landmark_inputs), pictures[:, 3], face[:, 0]
 
 
 def _draw_affine(

@@ -55,7 +55,7 @@ class Rim:
     distance: float
 
 
-def glasses_mask(pixels: NDArray[np.float32], mesh: NDArray[np.float32]) -> regions.Map:
+def detect_glasses(pixels: NDArray[np.float32], mesh: NDArray[np.float32]) -> regions.Map:
     """Compute a (CANVAS, CANVAS) mask 0..1 of glasses: lenses, rims, bridge and temples; 0 everywhere without glasses.
 
     Args:

@@ -3,7 +3,7 @@
 A small network finds covers on the face's canvas. Only sizeable areas that are surely covered count, so that an
 uncovered face is protected as if the network did not exist. The network was trained on synthetic faces with objects
 composited in front of them (``bundle/train/visibility.py``). What belongs to a face, such as a beard, glasses, makeup
-or shadow, is no cover; neither are the person's own hair and hat, which the rules of the products leave free.
+or shadow, does not count as a cover; nor do the person's own hair and hat, which the rules of the products leave free.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Convolution(nn.Sequential):
 class CoverNet(nn.Module):
     """A U-Net (Ronneberger et al. 2015): (B, 5, 64, 64) to logits (B, 64, 64) of covered pixels.
 
-    Its input is the picture and two maps from the landmarks, see ``network_input``.
+    Its input is the picture and two maps from the landmarks, see ``make_network_input``.
     """
 
     def __init__(self, *, normalised: bool = False) -> None:
@@ -107,7 +107,7 @@ def _fill(mesh: NDArray[np.float32], outline: tuple[int, ...]) -> NDArray[np.boo
     return np.asarray(polygon2mask((CANVAS, CANVAS), mesh[list(outline)][:, ::-1] - 0.5))
 
 
-def network_input(pixels: Tensor, maps: Tensor) -> Tensor:
+def make_network_input(pixels: Tensor, maps: Tensor) -> Tensor:
     """(B, 5, 64, 64) input of ``CoverNet``: pictures whose faces have the same lightness and contrast, and the maps.
 
     Args:
@@ -138,7 +138,7 @@ class CoverDetector:
             (256, 256) mask: 1 where the face shows, 0 on what covers it and a little beside it; None when nothing does.
         """
         small = F.avg_pool2d(pixels[None], CANVAS // SIDE)
-        logits = self._network(network_input(small, torch.from_numpy(landmark_maps(mesh))[None]))
+        logits = self._network(make_network_input(small, torch.from_numpy(landmark_maps(mesh))[None]))
         probability = torch.sigmoid(
             F.interpolate(logits[:, None], (CANVAS, CANVAS), mode="bilinear", align_corners=False)
         )

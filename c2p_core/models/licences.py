@@ -9,7 +9,7 @@ from c2p_core.models.store import ModelStore
 from c2p_core.priors.checkpoint_files import SHIPPED_GENERATOR, find_checkpoints
 
 
-def licence_warnings(store: ModelStore, names: Iterable[str]) -> list[Message]:
+def list_licence_warnings(store: ModelStore, names: Iterable[str]) -> list[Message]:
     """A message on the models whose licences allow research or evaluation only; [] without such models.
 
     Args:
@@ -37,7 +37,7 @@ def list_used_generators(store: ModelStore, fetched: str | None) -> tuple[str, .
     return tuple(entry.name for entry in store.catalogue() if entry.name in {path.parent.name for path in paths})
 
 
-def generator_warnings(store: ModelStore) -> list[Message]:
+def list_generator_warnings(store: ModelStore) -> list[Message]:
     """A message on a generator that the user put into the folder of models; [] without one.
 
     Raises:

@@ -17,7 +17,7 @@ from c2p_core.errors import BadRequest, Message
 from c2p_core.faces import find_faces_in
 from c2p_core.guidance.clip import TextGuidance
 from c2p_core.guidance.clip_name import parse_clip
-from c2p_core.models.licences import generator_warnings, licence_warnings, list_used_generators
+from c2p_core.models.licences import list_generator_warnings, list_licence_warnings, list_used_generators
 from c2p_core.models.store import ModelStore
 from c2p_core.prior_registry import REGISTRY
 from c2p_core.priors.inversion import OnStep
@@ -139,9 +139,9 @@ def load_models(
     )
     used = [*(r.name for r in recognisers), *store.list_clip_models(request.clip)]
     if REGISTRY[request.prior].loads_generator:
-        warnings += generator_warnings(store)
+        warnings += list_generator_warnings(store)
         used += list_used_generators(store, generator)
-    warnings += licence_warnings(store, used)
+    warnings += list_licence_warnings(store, used)
     return Models(recognisers, optimised, guidance, prior, decoys)
 
 

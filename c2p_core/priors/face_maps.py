@@ -13,7 +13,7 @@ from c2p_core.colour import LUMINANCE
 from c2p_core.faces import regions as face_regions
 from c2p_core.faces.align import CANVAS
 from c2p_core.faces.canvas import gaussian_blur
-from c2p_core.faces.glasses import glasses_mask
+from c2p_core.faces.glasses import detect_glasses
 
 CELLS = 64  # side of the grid of shape and complexion; 4 canvas pixels per cell
 # Additional stiffness where bulges are most visible: nose and face outline; brows and lips. Movements that are
@@ -168,7 +168,7 @@ def _movable_mask(pixels: np.ndarray, mesh: np.ndarray) -> np.ndarray:
     nose, lip = float(mesh[4, 1]), float(mesh[0, 1])
     below = np.clip((np.arange(CANVAS)[:, None] + 0.5 - nose) / max(1.0, lip - nose), 0.0, 1.0)
     movable = np.maximum(below, np.clip(1.0 - 1.3 * not_skin, 0.0, 1.0))
-    return np.asarray(np.minimum(movable, 1.0 - glasses_mask(pixels, mesh)), dtype=np.float32)
+    return np.asarray(np.minimum(movable, 1.0 - detect_glasses(pixels, mesh)), dtype=np.float32)
 
 
 def find_straight_lines(pixels: np.ndarray) -> np.ndarray:

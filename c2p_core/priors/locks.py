@@ -16,20 +16,13 @@ from c2p_core.api import Part
 from c2p_core.faces.align import CANVAS
 from c2p_core.faces.canonical import cell_centres
 from c2p_core.faces.regions import LEFT_BROW, NOSE, OUTER_LIPS, RIGHT_BROW, Map, ramp, signed_distance
-from c2p_core.priors.expression import LIPS, NOSE_BODY, jaw_outline
+from c2p_core.priors.expression import NOSE_BODY, jaw_outline
 
 # Canvas px beside a part up to which nothing moves, and from which on everything may. A cell of the grid reaches two
 # cells far where the displacement is enlarged, 11 px across; brows are thicker than their landmarks indicate.
 _BESIDE = (13.0, 28.0)
 _EVERY = 2.0  # canvas px between points along the jaw
 _NOSE = (*NOSE_BODY, *NOSE)
-
-
-def part_points(mesh: NDArray[np.float32], part: Part) -> NDArray[np.float32]:
-    """(N, 2) landmarks of a part of the face, of a (468, 2) mesh in canvas pixels."""
-    if part == "jaw":
-        return jaw_outline(mesh).astype(np.float32)
-    return mesh[list({"brows": (*LEFT_BROW, *RIGHT_BROW), "mouth": LIPS, "nose": _NOSE}[part])]
 
 
 def unlocked_mask(mesh: NDArray[np.float32], locks: Iterable[Part]) -> Map:

@@ -161,7 +161,7 @@ class FaceRenderer:
 
         self._half_skin = F.avg_pool2d(self.skin, 2)[0]
         self._face_mask = torch.from_numpy(face_maps.face_mask(mesh)).to(device)
-        bare = codes.bare_code().to(device)
+        bare = codes.make_bare_code().to(device)
         lines = self._lines.measure(torch.zeros_like(self._linear))
         self.limits = adapt_to_lines(self.limits, self._lines.measure_typical_strength(lines))
         unchanged = lab(_halve(face.pixels.to(device))), lab(self._tone), lines
@@ -278,7 +278,7 @@ class FaceRenderer:
         linear = earlier.reference * torch.exp(-self._look_density(look))
         half, tone = _halve(linear_to_srgb(linear)), F.avg_pool2d(linear, CANVAS // CELLS)
         lines = Lines(linear, self._face_mask.new_zeros(CANVAS, CANVAS)).measure(torch.zeros_like(linear))
-        bare = codes.bare_code().to(look)
+        bare = codes.make_bare_code().to(look)
         return _RenderedLook(bare, torch.zeros_like(bare), False, lab(half), lab(tone), lines)
 
     def _include_earlier(self, limits: StrengthLimits) -> StrengthLimits:

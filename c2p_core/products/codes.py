@@ -65,7 +65,7 @@ def _get_bounds(like: Tensor, name: str) -> tuple[Tensor, Tensor]:
     return pairs[:, 0], pairs[:, 1]
 
 
-def bare_code() -> Tensor:
+def make_bare_code() -> Tensor:
     """The code of a face without makeup; every number but the opacities is in the middle of its range."""
     code = torch.zeros(CODE_SHAPE)
     code[:, 3] = ABSENT

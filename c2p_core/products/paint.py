@@ -17,7 +17,7 @@ from torch import Tensor
 
 from c2p_core.colour import DARKEST, LUMINANCE, density
 from c2p_core.products.catalogue import CATALOGUE, PRODUCTS
-from c2p_core.products.codes import ABSENT, Decoded, bare_code, decode
+from c2p_core.products.codes import ABSENT, Decoded, decode, make_bare_code
 from c2p_core.products.geometry import ProductMaps
 
 _LEAST_VISIBLE = 0.4  # a product is hidden if a smaller share of its place is visible
@@ -47,7 +47,7 @@ def prepare_paint(maps: ProductMaps, skin: Tensor) -> PaintInputs:
     weights = LUMINANCE.to(skin)[:, None, None]
     brightness = (skin * weights).sum(0).clamp(min=DARKEST).log()
     surfaces = maps.gate * _find_surfaces(maps, skin)
-    bare = decode(bare_code().to(skin))
+    bare = decode(make_bare_code().to(skin))
     light = _weighted_mean(brightness, maps.gate * _make_mask(bare, maps.level))
     return PaintInputs(torch.cat([maps.level, surfaces, density(skin), brightness[None]]), light)
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from c2p_core.recognition.alignment import five_point_template
-from c2p_core.recognition.tf_layers import mobilenet_layers
+from c2p_core.recognition.tf_layers import make_mobilenet_layers
 
 # d' 3.8 at zooms from 0.85 to 1, 3.4 at 0.7, 3.7 at 1.15.
 TEMPLATE = five_point_template(224, 0.9)
@@ -27,7 +27,7 @@ class Faceres(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.layers = mobilenet_layers("same")
+        self.layers = make_mobilenet_layers("same")
         self.register_buffer("mean", torch.tensor(_IMAGENET_MEAN_BGR), persistent=False)
         self.mean: Tensor
 

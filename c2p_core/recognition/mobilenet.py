@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from c2p_core.recognition.alignment import five_point_template
-from c2p_core.recognition.tf_layers import MOBILENET_CHANNELS, mobilenet_layers
+from c2p_core.recognition.tf_layers import MOBILENET_CHANNELS, make_mobilenet_layers
 
 VALUES = 128
 # The alignment of networks trained with the ArcFace loss; d' 8.0, 8.0 and 7.6 at zooms of 0.9, 1 and 1.1.
@@ -23,7 +23,7 @@ class MobileNet(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         # Keras pads strided layers explicitly: always one pixel after, even where SAME would pad both sides.
-        self.layers = mobilenet_layers((0, 1))
+        self.layers = make_mobilenet_layers((0, 1))
         self.register_buffer("head", torch.zeros(VALUES, MOBILENET_CHANNELS))
         self.register_buffer("bias", torch.zeros(VALUES))
         self.head: Tensor

@@ -126,7 +126,7 @@ class Convolution(nn.Module):
         return x
 
 
-def mobilenet_layers(halving_pads: Pads) -> nn.Sequential:
+def make_mobilenet_layers(halving_pads: Pads) -> nn.Sequential:
     """The 27 convolutions of MobileNet, from (B, side, side, 3) to (B, side / 32, side / 32, 1024).
 
     Args:

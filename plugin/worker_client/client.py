@@ -116,7 +116,7 @@ class Worker(object):
             pictures: its pictures. A generator of strips can be read only once, so the job is never sent twice.
 
         Raises:
-            WorkerProblem: the worker has gone and can't be started again, or a picture has not the size it declares.
+            WorkerProblem: the worker has gone and can't be started again, or a picture differs in size from its header.
         """
         self._jobs += 1
         message = dict(header or {}, kind=kind, job=self._jobs)

@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw
 
 from c2p_core.faces.align import CANVAS, LEFT_EYE, RIGHT_EYE
 from c2p_core.faces.canvas import CanvasFace
-from c2p_core.faces.glasses import find_rims, glasses_mask
+from c2p_core.faces.glasses import detect_glasses, find_rims
 from c2p_core.models.store import ModelStore
 from c2p_core.priors.complexion import load_basis
 from c2p_core.priors.makeup import MakeupPrior
@@ -39,7 +39,7 @@ def draw_glasses(face: CanvasFace, width: float) -> NDArray[np.float32]:
 @pytest.mark.parametrize("width", [1.0, 5.0])
 def test_thin_and_thick_glasses_are_found_with_their_bridge(astronaut_canvas: CanvasFace, width: float) -> None:
     mesh = astronaut_canvas.mesh.numpy()
-    mask = glasses_mask(draw_glasses(astronaut_canvas, width), mesh)
+    mask = detect_glasses(draw_glasses(astronaut_canvas, width), mesh)
     left, right = mesh[list(LEFT_EYE)].mean(0), mesh[list(RIGHT_EYE)].mean(0)
     below = np.round(left + np.array([0.0, _RADIUS])).astype(int)
     bridge = np.round((left + right) / 2 - np.array([0.0, 6.0])).astype(int)
@@ -57,7 +57,7 @@ def test_the_rim_is_traced_within_three_pixels(astronaut_canvas: CanvasFace) -> 
 
 def test_a_face_without_glasses_has_an_empty_mask(astronaut_canvas: CanvasFace) -> None:
     bare = astronaut_canvas.pixels.permute(1, 2, 0).numpy()
-    assert glasses_mask(bare, astronaut_canvas.mesh.numpy()).max() == 0.0
+    assert detect_glasses(bare, astronaut_canvas.mesh.numpy()).max() == 0.0
 
 
 def test_the_search_moves_no_rim(astronaut_canvas: CanvasFace, store: ModelStore) -> None:

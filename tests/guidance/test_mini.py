@@ -19,7 +19,7 @@ from c2p_core.guidance.clip import TextGuidance
 from c2p_core.guidance.vocabulary import parse
 from c2p_core.models.store import ModelStore
 from c2p_core.products.catalogue import PRODUCTS
-from c2p_core.products.codes import bare_code, decode
+from c2p_core.products.codes import decode, make_bare_code
 from c2p_core.products.geometry import build_product_maps
 from c2p_core.products.paint import paint_prepared, prepare_paint, skin_map
 from c2p_core.starting_look import choose_starting_look, encode_look
@@ -69,7 +69,10 @@ def test_a_change_of_the_face_is_nearest_to_its_own_caption(
     guidance: TextGuidance, sitter: Sitter, prompt: str
 ) -> None:
     grid = guidance.sampling_grid(sitter.mesh)
-    before, after = guidance.embed(sitter.render(bare_code())[None], grid), sitter.render(encode_prompt(prompt))[None]
+    before, after = (
+        guidance.embed(sitter.render(make_bare_code())[None], grid),
+        sitter.render(encode_prompt(prompt))[None],
+    )
     losses = [float(guidance.loss(before, after, guidance.direction(candidate), grid)) for candidate in PROMPTS]
     assert PROMPTS[int(np.argmin(losses))] == prompt
 
@@ -82,11 +85,11 @@ def test_the_search_starts_with_the_products_of_the_prompt(guidance: TextGuidanc
 
 
 def test_following_the_gradient_reddens_the_lips(guidance: TextGuidance, sitter: Sitter) -> None:
-    code = bare_code()
+    code = make_bare_code()
     code[PRODUCTS.index("lips"), 3] = -1.0
     start = decode(code).opacity[PRODUCTS.index("lips")]
     grid = guidance.sampling_grid(sitter.mesh)
-    before = guidance.embed(sitter.render(bare_code())[None], grid)
+    before = guidance.embed(sitter.render(make_bare_code())[None], grid)
     direction = guidance.direction("bold red lipstick")
     code.requires_grad_()
     optimiser = torch.optim.Adam([code], lr=0.2)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from c2p_core.errors import Message
-from c2p_core.models.licences import generator_warnings, licence_warnings, list_used_generators
+from c2p_core.models.licences import list_generator_warnings, list_licence_warnings, list_used_generators
 from c2p_core.models.store import ModelStore
 
 
@@ -18,8 +18,8 @@ def models(tmp_path: Path) -> ModelStore:
 
 def test_models_for_research_only_are_named_and_no_others(models: ModelStore) -> None:
     used = ["mobileface", "irse50", "onnx:file.onnx", "e4e-ffhq", "facenet"]
-    assert licence_warnings(models, used) == [Message("research-models-used", names=["e4e-ffhq", "irse50"])]
-    assert licence_warnings(models, ["mobileface", "facenet", "onnx:file.onnx"]) == []
+    assert list_licence_warnings(models, used) == [Message("research-models-used", names=["e4e-ffhq", "irse50"])]
+    assert list_licence_warnings(models, ["mobileface", "facenet", "onnx:file.onnx"]) == []
 
 
 def test_the_manifest_says_which_model_serves_a_value_of_clip(models: ModelStore) -> None:
@@ -28,11 +28,11 @@ def test_the_manifest_says_which_model_serves_a_value_of_clip(models: ModelStore
 
 
 def test_the_licence_of_the_users_own_generator_is_left_to_the_user(models: ModelStore, tmp_path: Path) -> None:
-    assert generator_warnings(models) == []
+    assert list_generator_warnings(models) == []
     (tmp_path / "stylegan2").mkdir()
     for name in ("generator.pt", "encoder.pt"):
         (tmp_path / "stylegan2" / name).touch()
-    assert generator_warnings(models) == [Message("own-generator-used", files=["encoder.pt", "generator.pt"])]
+    assert list_generator_warnings(models) == [Message("own-generator-used", files=["encoder.pt", "generator.pt"])]
     assert list_used_generators(models, "e4e-ffhq") == ()
 
 

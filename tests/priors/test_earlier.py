@@ -17,7 +17,7 @@ from c2p_core.priors.earlier import bound_tone, find_earlier_change, measure_mov
 from c2p_core.priors.renderer import FaceRenderer
 from c2p_core.priors.strength import compute_strength_limits
 from c2p_core.products.catalogue import PRODUCTS
-from c2p_core.products.codes import bare_code, product_row
+from c2p_core.products.codes import make_bare_code, product_row
 
 CELLS = 64
 SPREAD = (np.random.default_rng(0).random((468, 2)) * 160 + 48).astype(np.float32)
@@ -81,7 +81,7 @@ def test_a_face_to_be_strengthened_already_has_its_look_and_its_shape(
     bent = replace(darkened, original=replace(astronaut_canvas, mesh=astronaut_canvas.mesh + 2.0))
     limits = compute_strength_limits(0.5)
     renderer = FaceRenderer(bent, load_mean_face(store.path("complexion")), limits, torch.device("cpu"))
-    look = bare_code()
+    look = make_bare_code()
     look[PRODUCTS.index("lips")] = product_row("lips", (0.7, 0.1, 0.1), 1.0)
     worn = renderer.with_look(look)
     code = worn.start()

@@ -20,10 +20,12 @@ from c2p_core.faces.align import CANVAS, align
 from c2p_core.faces.amounts import Amounts, scale_change
 from c2p_core.faces.canvas import CanvasFace, upsample
 from c2p_core.faces.paste import paste
+from c2p_core.faces.regions import LEFT_BROW, NOSE, RIGHT_BROW
 from c2p_core.models.store import ModelStore
 from c2p_core.photo import Photo
 from c2p_core.priors.complexion import load_basis
-from c2p_core.priors.locks import part_points, unlocked_mask
+from c2p_core.priors.expression import LIPS, NOSE_BODY, jaw_outline
+from c2p_core.priors.locks import unlocked_mask
 from c2p_core.priors.makeup import MakeupFace, MakeupPrior
 from c2p_core.priors.shape import SIZE
 from c2p_core.sketch import Sketch
@@ -51,6 +53,13 @@ def faces(prior: MakeupPrior, astronaut_canvas: CanvasFace) -> Faces:
     return {(locks, keep): prior.invert(astronaut_canvas, 1.0, keep, locks) for locks, keep in cases}
 
 
+def list_landmarks(mesh: NDArray[np.float32], part: Part) -> NDArray[np.float32]:
+    """(N, 2) landmarks of a part of the face, of a (468, 2) mesh in canvas pixels."""
+    if part == "jaw":
+        return jaw_outline(mesh).astype(np.float32)
+    return mesh[list({"brows": (*LEFT_BROW, *RIGHT_BROW), "mouth": LIPS, "nose": (*NOSE_BODY, *NOSE)}[part])]
+
+
 def displacement(face: MakeupFace, code: NDArray[np.float32]) -> torch.Tensor:
     return face.renderer.displacement({"shape": torch.from_numpy(code)})
 
@@ -71,7 +80,7 @@ def test_no_landmark_of_a_locked_part_moves_with_or_without_the_expression(
     for (locks, _keep), face in faces.items():
         field = displacement(face, code)
         for part in locks:
-            points = part_points(mesh, part)
+            points = list_landmarks(mesh, part)
             assert measure_movement(field, points).max() < STILL
             # Of the grid itself not one of the cells around moves.
             shifts = F.grid_sample(
@@ -86,7 +95,7 @@ def test_unlocked_parts_still_move(faces: Faces, astronaut_canvas: CanvasFace) -
     for (locks, keep), face in faces.items():
         fields = [displacement(face, code) for code in codes]
         unlocked = [part for part in PARTS if part not in locks] if not keep else []
-        for points in [part_points(mesh, part) for part in unlocked] + [mesh[list(CHEEKS)]]:
+        for points in [list_landmarks(mesh, part) for part in unlocked] + [mesh[list(CHEEKS)]]:
             assert max(measure_movement(field, points).max() for field in fields) > 0.7
 
 
@@ -119,7 +128,7 @@ def test_preview_and_result_keep_the_pixels_of_locked_parts(
     _, preview = Sketch(direction).render((0, 0, *size), size, amounts)
     alignment = align(astronaut_face.mesh, astronaut_face.eye_distance)
     result = paste(astronaut, [(alignment, scale_change(change, amounts))]).pixels
-    landmarks = np.concatenate([part_points(astronaut_canvas.mesh.numpy(), part) for part in locks])
+    landmarks = np.concatenate([list_landmarks(astronaut_canvas.mesh.numpy(), part) for part in locks])
     points = landmarks @ alignment.to_photo[:, :2].T + alignment.to_photo[:, 2]
     columns, rows = np.floor(points).astype(int).T
     for after in (preview, result):

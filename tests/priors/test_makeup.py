@@ -19,7 +19,7 @@ from c2p_core.priors.complexion import load_basis
 from c2p_core.priors.makeup import MakeupFace, MakeupPrior
 from c2p_core.priors.prior import Code
 from c2p_core.products.catalogue import PRODUCTS
-from c2p_core.products.codes import bare_code, product_row
+from c2p_core.products.codes import make_bare_code, product_row
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +34,7 @@ def face(astronaut_canvas: CanvasFace, prior: MakeupPrior) -> MakeupFace:
 
 def lipstick() -> torch.Tensor:
     """The product code of red lips."""
-    look = bare_code()
+    look = make_bare_code()
     look[PRODUCTS.index("lips")] = product_row("lips", (0.7, 0.05, 0.1), 0.8)
     return look
 
@@ -60,7 +60,7 @@ def test_the_start_has_the_look(made_up: tuple[MakeupFace, Code], astronaut_canv
 
 
 def test_without_a_look_no_code_paints_anything(astronaut_canvas: CanvasFace, prior: MakeupPrior) -> None:
-    face = prior.invert(astronaut_canvas, 0.7).with_look(bare_code())
+    face = prior.invert(astronaut_canvas, 0.7).with_look(make_bare_code())
     start = face.start()
     far = {**start, "products": 9.0 * make_strong_code(start)["products"]}
     assert torch.equal(face.render(far).pixels, face.render(start).pixels)
@@ -72,7 +72,7 @@ def test_giving_a_face_another_look_does_not_change_the_first_face(
     made_up: tuple[MakeupFace, Code], astronaut_canvas: CanvasFace
 ) -> None:
     face, start = made_up
-    before, bare = face.render(start).pixels, face.with_look(bare_code())
+    before, bare = face.render(start).pixels, face.with_look(make_bare_code())
     rendered = bare.render(bare.start())
     assert torch.allclose(rendered.pixels, astronaut_canvas.pixels, atol=1e-4)
     assert float(bare.visibility_penalty(rendered)) == 0.0

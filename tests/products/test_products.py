@@ -19,7 +19,7 @@ from c2p_core.faces.regions import INNER_LIPS, signed_distance
 from c2p_core.models.store import ModelStore
 from c2p_core.products import codes, geometry, paint
 from c2p_core.products.catalogue import PRODUCTS
-from c2p_core.products.codes import bare_code, decode, product_row
+from c2p_core.products.codes import decode, make_bare_code, product_row
 from c2p_core.products.paint import PaintInputs, paint_prepared
 
 RED = (0.7, 0.05, 0.1)
@@ -53,7 +53,7 @@ def face() -> Face:
 
 
 def code_of(product: str, colour: tuple[float, float, float] | None = None, opacity: float = 0.9) -> Tensor:
-    code = bare_code()
+    code = make_bare_code()
     code[PRODUCTS.index(product)] = product_row(product, colour, opacity)
     return code
 
@@ -63,7 +63,9 @@ def any_code(seed: int) -> Tensor:
 
 
 def test_without_products_nothing_changes_at_all(face: Face) -> None:
-    assert torch.equal(paint_prepared(bare_code(), face.paint_inputs), torch.zeros(len(PRODUCTS), 3, CANVAS, CANVAS))
+    assert torch.equal(
+        paint_prepared(make_bare_code(), face.paint_inputs), torch.zeros(len(PRODUCTS), 3, CANVAS, CANVAS)
+    )
 
 
 def test_only_products_in_the_code_are_painted(face: Face) -> None:
@@ -72,7 +74,7 @@ def test_only_products_in_the_code_are_painted(face: Face) -> None:
 
 
 def test_an_absent_product_can_be_found_by_the_search(face: Face) -> None:
-    code = bare_code().requires_grad_()
+    code = make_bare_code().requires_grad_()
     torch.autograd.backward(
         paint_prepared(code, face.paint_inputs).abs().sum() + paint_prepared(code, face.paint_inputs).sum()
     )
@@ -97,7 +99,7 @@ def share_outside(code: Tensor, maps: PaintInputs, outline: Tensor, beyond: floa
 @pytest.mark.parametrize(("extent", "softness"), [(0.5, 0.5), (1.0, 1.0)])
 @pytest.mark.parametrize("scale", [1, 4])
 def test_lipstick_ends_at_the_lips_edge(face: Face, extent: float, softness: float, scale: int) -> None:
-    code = bare_code()
+    code = make_bare_code()
     code[LIPS] = product_row("lips", RED, 0.9, extent, softness)
     maps = F.interpolate(face.paint_inputs.maps[None], scale_factor=scale, mode="bicubic")[0]
     assert share_outside(code, face.paint_inputs.with_maps(maps), maps[LIPS]) < 0.01

@@ -89,7 +89,7 @@ def _read(name: str) -> Language:
 
 
 def _spellings(text: str) -> Iterator[str]:
-    """A word, and as it is typed without its own keyboard."""
+    """A word, and its spelling on a keyboard without the letters of its language."""
     yield text
     plain = text
     for letter, typed in _TYPED:
