@@ -520,9 +520,3 @@ def test_a_batch_that_is_killed_agrees_with_itself_and_the_next_run_finishes_it(
     shoot: Path, out: Path, seed: int
 ) -> None:
     assert kill_and_go_on(shoot, out, random.Random(seed).randint(1, 80))
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("moment", range(1, 81, 4))
-def test_a_kill_at_any_moment_loses_nothing(shoot: Path, out: Path, moment: int) -> None:
-    assert kill_and_go_on(shoot, out, moment)
