@@ -49,7 +49,7 @@ class Cluster:
             none, or with "local", a cluster of this machine alone is started for the run.
         jobs: number of actors; as many as fit when None.
         cores: of each actor without a graphics card.
-        nice: by how much the actors lower their priority, see ``priority.lower_priority``.
+        nice: the priority that the actors get, see ``priority.lower_priority``.
     """
 
     address: str | None = None

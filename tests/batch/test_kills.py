@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import random
@@ -24,9 +23,8 @@ from skimage import data
 from watchdog.events import FileSystemEvent, FileSystemEventHandler
 from watchdog.observers import Observer
 
-from c2p_core.batch import run
-from c2p_core.batch.journal import Journal, Row
 from tests.batch.darken import read_results, run_batch, save
+from tests.batch.results import list_parts, read_done
 from tests.template_process import AVAILABLE, ForkedProcess, Template, start_template
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(not AVAILABLE, reason="forks processes, on Linux")]
@@ -42,32 +40,6 @@ _FORMATS = ("png", "jpg", "webp")
 def template() -> Iterator[Template]:
     with start_template("tests.warm_search", "tests.batch.darken", OMP_NUM_THREADS="1") as started:
         yield started
-
-
-def read_done(out: Path) -> dict[str, Row]:
-    """The journal's rows of finished results, by their names; each is checked against its file.
-
-    Announced ones may be in their places or not, but are whole if they are; and nothing else is there.
-    """
-    results = read_results(out)
-    if not (out / ".c2p" / run.JOURNAL).exists():
-        assert results == {}
-        return {}
-    journal = Journal(out / ".c2p" / run.JOURNAL)
-    announced = {str(row.target): row for row in journal.read_announced()}
-    done = {str(row.target): row for row in journal.read_rows() if row.state == "done"}
-    journal.close()
-    known = {name: row.result_digest for name, row in (done | announced).items()}
-    digests = {name: hashlib.sha256(content).hexdigest() for name, content in results.items()}
-    assert set(done) <= set(digests) and digests.items() <= known.items()
-    for name in results:
-        Image.open(out / name).load()
-    return done
-
-
-def list_parts(out: Path) -> set[str]:
-    """The folders that hold temporary files."""
-    return {path.parent.relative_to(out).as_posix() for path in out.rglob("*.part")}
 
 
 # Moments before and after each step of writing, with an engine that takes no time.
