@@ -27,6 +27,7 @@ from c2p_core.io import atomic_files
 from c2p_core.io.atomic_files import find_parts
 from tests.batch.darken import (
     JOB,
+    SIDECAR,
     SIDEWAYS_SIDECAR,
     TURNED_REGION,
     darken,
@@ -263,9 +264,6 @@ def test_a_full_disk_ends_the_batch_and_the_next_run_goes_on(
     assert_consistent(out)
     assert run_batch(shoot, out)[0].protected == 3
     assert_consistent(out)
-
-
-SIDECAR = b'<rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"/>'
 
 
 def fill_journal(method: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,7 @@ from PIL import Image
 
 from c2p_core.commands.exits import SOME_FAILED
 from c2p_core.errors import CannotWrite
-from tests.batch.darken import read_results, save
+from tests.batch.darken import SIDECAR, read_results, save
 from tests.batch.results import list_parts, read_done
 from tests.checkout import environment
 from tests.template_process import AVAILABLE, Template, start_template
@@ -59,11 +59,11 @@ class Disk:
     def remount(self, option: str) -> None:
         self._run("mount", "-o", f"remount,{option}", self.path)
 
-    def bind_read_only(self, folder: Path) -> None:
-        """Mount a folder of the disk onto itself, read-only."""
+    def bind(self, folder: Path, option: str = "rw") -> None:
+        """Mount a folder of the disk onto itself."""
         self._run("mkdir", "-p", folder)
         self._run("mount", "--bind", folder, folder)
-        self._run("mount", "-o", "remount,bind,ro", folder)
+        self._run("mount", "-o", f"remount,bind,{option}", folder)
 
     def unmount(self, path: Path) -> None:
         self._run("umount", path)
@@ -166,7 +166,7 @@ def test_a_disk_that_is_read_only_is_refused_before_anything_is_written(
 
 def test_a_folder_that_is_read_only_costs_its_own_photos(template: Template, shoot: Path, out: Path) -> None:
     disk = Disk(out, _ROOM, template)
-    disk.bind_read_only(out / "day 2")
+    disk.bind(out / "day 2", "ro")
     code, summary = run(template, shoot, out)
     assert (code, summary["protected"]) == (SOME_FAILED, 2)
     assert [failed["error"]["code"] for failed in summary["failed"]] == ["not-written"] * 2
@@ -174,3 +174,16 @@ def test_a_folder_that_is_read_only_costs_its_own_photos(template: Template, sho
     disk.unmount(out / "day 2")
     code, summary = run(template, shoot, out)
     assert (code, summary["protected"], sorted(read_whole(disk.copy()))) == (0, 2, _NAMES)
+
+
+def test_a_folder_that_is_mounted_from_the_same_disk_gets_its_results(
+    template: Template, shoot: Path, out: Path
+) -> None:
+    """Nothing can be moved from one mount of a disk into another one."""
+    disk = Disk(out, _ROOM, template)
+    disk.bind(out / "day 2")
+    (shoot / "day 2" / "c.png.xmp").write_bytes(SIDECAR)
+    assert run(template, shoot, out)[0] == 0
+    copy = disk.copy()
+    (copy / "day 2" / "c.png.xmp").unlink()
+    assert sorted(read_whole(copy)) == _NAMES
