@@ -97,7 +97,7 @@ def shoot(tmp_path: Path) -> Path:
 
 def run(template: Template, shoot: Path, out: Path, **variables: str) -> tuple[int, dict[str, Any]]:
     """Run the command; returns its exit code and its summary, which is empty if it began nothing."""
-    arguments = ("batch", shoot, "-o", out, "--no-report", "--json")
+    arguments = ("batch", shoot, "-o", out, "--json")
     code, output, errors = template.run("tests.batch.darken_command", *arguments, env=environment(**variables))
     assert "Traceback" not in errors
     return code, json.loads(output or "{}")
