@@ -229,6 +229,8 @@ def _serve(link: socket.socket) -> dict[str, object] | None:
             return request
         for stream in streams:
             os.close(stream)
+        with contextlib.suppress(OSError):
+            os.setpgid(pid, pid)  # here too, so that the group is there when the client hears of it
         link.send(json.dumps({"started": pid}).encode())
 
 

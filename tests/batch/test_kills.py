@@ -155,7 +155,7 @@ def _is_of_group(process: psutil.Process, group: int) -> bool:
         return False
 
 
-def take_photo(shoot: Path, number: int) -> None:
+def add_photo(shoot: Path, number: int) -> None:
     """Add a photo that no other has: it is shifted."""
     portrait = np.roll(data.astronaut()[:280, 90:370], number, axis=1)
     place = shoot / f"day {number % 2}" / f"{number:02}.{_FORMATS[number % 3]}"
@@ -175,7 +175,7 @@ def test_the_command_killed_at_random_moments_loses_nothing_and_makes_nothing_tw
     finished: dict[str, int] = {}
     for number in range(KILLS):
         while photos < len(finished) + 3:
-            take_photo(shoot, photos)
+            add_photo(shoot, photos)
             photos += 1
         kill = draw_kill(chance)
         print(number, kill)
