@@ -22,10 +22,10 @@ from c2p_core.batch.layout import Item
 from c2p_core.batch.planning import Plan
 from c2p_core.batch.run import Summary
 from c2p_core.commands import batch as command
+from c2p_core.errors import Message
 from tests.batch.conftest import Run
 from tests.batch.darken import read_results, save
 from tests.checkout import ROOT, environment
-from tests.error_assertions import sentence
 
 
 @pytest.fixture
@@ -58,8 +58,8 @@ def test_one_bad_file_stops_nothing_and_gives_exit_code_8(shoot: Path, tmp_path:
     (shoot / "bad.jpg").write_bytes(b"no picture")
     code, output, err = run(shoot, "-o", tmp_path / "out")
     assert code == cli.SOME_FAILED and "2 photos protected" in output
-    assert sentence("image-format-unknown", path=shoot / "bad.jpg").search(err)
-    assert err.splitlines()[-1] == "c2p: 1 of 3 photos failed."
+    sentence = Message("image-format-unknown", path=str(shoot / "bad.jpg")).text()
+    assert err.splitlines() == [f"c2p: {sentence}", "c2p: 1 of 3 photos failed."]
 
 
 class Terminal(io.StringIO):

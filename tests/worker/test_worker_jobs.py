@@ -16,7 +16,7 @@ import worker_client
 from PIL import Image
 from scipy.ndimage import binary_closing
 from skimage import data, transform
-from talk import ask, events, status, until
+from talk import ask, fetch_status, list_events, wait_until
 from worker_client.detection_size import SEARCH_SIDE, SHRINK, choose_detection_size
 from worker_client.location import WorkerLocation
 
@@ -264,7 +264,7 @@ def test_the_worker_returns_the_librarys_result_byte_for_byte(
     real_worker: worker_client.Worker, direct: ProtectResult
 ) -> None:
     sent = worker_client.Picture("photo", 0, 0, 512, 512, 3, "u8", b"", (row.tobytes() for row in ASTRONAUT))
-    messages = events(real_worker.submit("protect", {"prompt": "red lipstick", "steps": STEPS}, [sent]))
+    messages = list_events(real_worker.submit("protect", {"prompt": "red lipstick", "steps": STEPS}, [sent]))
     result = messages[-1]
     assert result.kind == "result", result.header
     pictures = []
@@ -294,7 +294,7 @@ def test_with_models_loaded_the_worker_uses_at_most_730_mb_after_a_large_job(
     """Both processes right after one short job of 12 MP; docs/gimp.md has them after a session of jobs up to 50 MP."""
     sent = worker_client.Picture("photo", 0, 0, 4000, 3000, 3, "u8", b"", [large.tobytes()])
     assert ask(real_worker, [sent], steps=1, output="products").kind == "result"
-    until(lambda: status(real_worker)["memory"] <= 730e6, 3)
+    wait_until(lambda: fetch_status(real_worker)["memory"] <= 730e6, 3)
 
 
 @pytest.mark.slow
@@ -829,7 +829,7 @@ def test_check_returns_the_librarys_figures(jobs: Jobs, store: ModelStore) -> No
     response, _, _ = run(jobs, "check", sent, upload=True)
     (direct,) = compare.check(Photo(ASTRONAUT), Photo(darker), store=store)
     assert response["faces"] == [face_report(direct)] and response["warnings"] == []
-    assert response["sentences"][-1].startswith("No protection holds")
+    assert response["sentences"][-1] == NO_PROMISE
     upload = response["upload"]
     assert (upload["width"], upload["quality"]) == (1080, 75)
     pairs = zip(response["faces"][0]["similarities"], upload["faces"][0]["similarities"], strict=True)

@@ -22,7 +22,7 @@ import psutil
 import pytest
 import worker_client
 from click.testing import CliRunner
-from talk import ask, events, status, until
+from talk import ask, fetch_status, list_events, wait_until
 from worker_client import WorkerProblem, client
 from worker_client.constants import PROTOCOL
 from worker_client.location import WorkerLocation, read_endpoint
@@ -150,7 +150,7 @@ def test_a_folder_whose_path_is_too_long_for_a_socket_gets_one_elsewhere(make_lo
         assert stat.S_IMODE(socket.parent.stat().st_mode) == 0o700 and stat.S_IMODE(socket.stat().st_mode) == 0o600
         assert ask(worker).kind == "result"
     worker_client.stop(location)
-    until(lambda: not socket.parent.exists())
+    wait_until(lambda: not socket.parent.exists())
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a Unix socket")
@@ -186,11 +186,11 @@ def test_a_killed_worker_is_reported_in_one_sentence_and_the_next_call_starts_an
         os.kill(killed[0].pid, signal.SIGKILL)
         killed[0].wait(10)
         if when != "idle":
-            last = events(job)[-1]
+            last = list_events(job)[-1]
             assert last.kind == "error" and last.header == Message("worker-gone").described()
         assert ask(worker, text="again").header["said"] == "again"
         assert read_pid(location) != killed[0].pid
-        until(lambda: all(is_gone(process) for process in killed))
+        wait_until(lambda: all(is_gone(process) for process in killed))
 
 
 @pytest.mark.slow
@@ -205,7 +205,7 @@ def test_a_worker_killed_at_any_moment_leaves_nothing_that_stops_the_next(make_l
             assert ask(worker).kind == "result"
             left = family(location)
         os.kill(read_pid(location), signal.SIGKILL)
-        until(lambda family=left: all(is_gone(process) for process in family))
+        wait_until(lambda family=left: all(is_gone(process) for process in family))
 
 
 def test_a_stale_socket_and_endpoint_are_replaced(make_location: MakeLocation) -> None:
@@ -214,7 +214,7 @@ def test_a_stale_socket_and_endpoint_are_replaced(make_location: MakeLocation) -
         pass
     first = read_pid(location)
     os.kill(first, signal.SIGKILL)
-    until(lambda: is_gone(psutil.Process(first)) if psutil.pid_exists(first) else True)
+    wait_until(lambda: is_gone(psutil.Process(first)) if psutil.pid_exists(first) else True)
     assert (Path(location.run_folder) / "worker.sock").exists() and read_endpoint(location.run_folder) is not None
     with worker_client.connect(location=location) as worker:
         assert worker.hello["pid"] != first
@@ -239,7 +239,7 @@ def test_each_hello_offers_only_priors_whose_weights_are_present(make_location: 
     own.mkdir(parents=True)
     (own / "generator.pt").touch()
     with worker_client.connect(location=location) as worker:
-        assert worker.hello["priors"] == ["makeup"] == status(worker)["priors"]
+        assert worker.hello["priors"] == ["makeup"] == fetch_status(worker)["priors"]
         missing = worker.hello["missing_priors"]["stylegan2"]
         assert (missing["code"], missing["fields"]["missing"]) == ("checkpoint-alone", "encoder")
 
@@ -256,7 +256,7 @@ def test_an_idle_worker_ends(make_location: MakeLocation) -> None:
     with worker_client.connect(location=location) as worker:
         ask(worker)
         processes = family(location)
-    until(lambda: all(is_gone(process) for process in processes))
+    wait_until(lambda: all(is_gone(process) for process in processes))
     assert read_endpoint(location.run_folder) is None and not (Path(location.run_folder) / "worker.sock").exists()
     assert " ERROR " not in log_of(location)
 
@@ -278,7 +278,7 @@ def test_with_a_client_connected_an_idle_worker_unloads_its_models_and_stays(mak
     location = make_location("--idle", "0.5")
     with worker_client.connect(location=location) as worker:
         ask(worker)
-        until(lambda: not status(worker)["computing"])
+        wait_until(lambda: not fetch_status(worker)["computing"])
         assert ask(worker, text="awake").header["said"] == "awake"
 
 
@@ -286,7 +286,7 @@ def test_an_idle_worker_unloads_its_models_earlier_when_memory_is_low(make_locat
     location = make_location(tune={"_LOW_MEMORY": 1 << 60, "_LOW_MEMORY_IDLE_SECONDS": 0.3})
     with worker_client.connect(location=location) as worker:
         ask(worker)
-        until(lambda: not status(worker)["computing"])
+        wait_until(lambda: not fetch_status(worker)["computing"])
 
 
 def test_a_worker_stops_on_request_and_cancels_its_job(make_location: MakeLocation) -> None:
@@ -296,8 +296,8 @@ def test_a_worker_stops_on_request_and_cancels_its_job(make_location: MakeLocati
         job = worker.submit("protect", {"does": "count", "steps": 1000})
         next(event for event in job.events() if event.kind == "progress")
         assert worker_client.stop(location) is True
-        assert events(job)[-1].kind == "error"
-    until(lambda: all(is_gone(process) for process in processes))
+        assert list_events(job)[-1].kind == "error"
+    wait_until(lambda: all(is_gone(process) for process in processes))
     assert worker_client.stop(location) is False
 
 
@@ -306,7 +306,7 @@ def test_a_signal_ends_a_worker_cleanly(make_location: MakeLocation) -> None:
     with worker_client.connect(location=location):
         processes = family(location)
         processes[0].terminate()
-        until(lambda: all(is_gone(process) for process in processes))
+        wait_until(lambda: all(is_gone(process) for process in processes))
     assert read_endpoint(location.run_folder) is None
 
 
@@ -329,7 +329,7 @@ def test_a_worker_that_hangs_is_stopped_by_force(make_location: MakeLocation, mo
         processes = family(location)
         os.kill(read_pid(location), signal.SIGSTOP)
         assert "killed" in control.stop(Path(location.run_folder)).message
-    until(lambda: all(is_gone(process) for process in processes))
+    wait_until(lambda: all(is_gone(process) for process in processes))
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a Unix socket")
@@ -358,7 +358,7 @@ def test_the_client_also_stops_a_hung_worker_and_reports_it(
         os.kill(read_pid(location), signal.SIGSTOP)
         assert "does not answer" in worker_client.diagnose(location)["problem"]
         assert worker_client.stop(location) is True
-    until(lambda: all(is_gone(process) for process in processes))
+    wait_until(lambda: all(is_gone(process) for process in processes))
     assert worker_client.stop(location) is False
 
 
@@ -366,7 +366,7 @@ def test_an_endpoint_left_by_a_killed_worker_counts_as_none_running(make_locatio
     location = make_location()
     with worker_client.connect(location=location):
         os.kill(read_pid(location), signal.SIGKILL)
-    until(lambda: is_gone(psutil.Process(read_pid(location))) if psutil.pid_exists(read_pid(location)) else True)
+    wait_until(lambda: is_gone(psutil.Process(read_pid(location))) if psutil.pid_exists(read_pid(location)) else True)
     location.command[0] = "/no/such/python"
     assert worker_client.stop(location) is False
 
@@ -390,7 +390,7 @@ def test_a_job_that_waits_for_a_new_worker_lets_the_host_process_its_events(make
     waited: list[float] = []
     with worker_client.connect(waited.append, location=location) as worker:
         os.kill(read_pid(location), signal.SIGKILL)
-        until(lambda: worker.has_gone())
+        wait_until(lambda: worker.has_gone())
         waited.clear()
         assert ask(worker, text="again").header["said"] == "again"
     assert len(waited) > 5 and waited == sorted(waited)
@@ -470,7 +470,7 @@ def test_a_client_that_gives_up_waiting_leaves_no_trace(make_location: MakeLocat
     with pytest.raises(KeyboardInterrupt):
         worker_client.connect(give_up, location=location)
     with worker_client.connect(location=location) as worker:
-        assert status(worker)["connections"] == 1
+        assert fetch_status(worker)["connections"] == 1
 
 
 def test_the_log_is_rotated_before_it_grows_too_large(tmp_path: Path) -> None:
@@ -493,11 +493,11 @@ def test_a_job_cancelled_while_models_load_does_not_end_the_process_that_loads_t
 ) -> None:
     location = make_location("--slow", "--idle", "0.3", tune={"_STOP_SECONDS": 0.1})
     with worker_client.connect(location=location) as worker:
-        until(lambda: not status(worker)["computing"])
+        wait_until(lambda: not fetch_status(worker)["computing"])
         job = worker.submit("protect")
         next(event for event in job.events() if event.kind == "queued")
         job.cancel()
-        assert events(job)[-1].header["code"] == "cancelled"
+        assert list_events(job)[-1].header["code"] == "cancelled"
         assert ask(worker, text="next").header["said"] == "next"
     assert "ended by force" not in log_of(location)
 

@@ -18,7 +18,7 @@ import psutil
 import pytest
 import worker_client
 import worker_client.transport
-from talk import ask, events, status, until
+from talk import ask, fetch_status, list_events, wait_until
 from worker_client import Picture
 from worker_client.constants import ENDPOINT, PROTOCOL
 from worker_client.location import WorkerLocation, read_endpoint
@@ -80,8 +80,8 @@ def test_jobs_of_several_clients_run_in_order_of_arrival_and_know_their_position
         # The first one lasts until the last one is there, on a busy machine too.
         for client, seconds in ((first, 0.15), (second, 0), (third, 0)):
             jobs.append(client.submit("protect", {"does": "count", "steps": 20, "seconds": seconds}))
-            until(lambda: status(worker)["queue"] == len(jobs))
-        told = [events(job) for job in jobs]
+            wait_until(lambda: fetch_status(worker)["queue"] == len(jobs))
+        told = [list_events(job) for job in jobs]
     positions = [[event.header["position"] for event in own if event.kind == "queued"] for own in told]
     assert positions == [[0], [1, 0], [2, 1, 0]]
     assert all(own[-1].kind == "result" for own in told)
@@ -89,7 +89,7 @@ def test_jobs_of_several_clients_run_in_order_of_arrival_and_know_their_position
 
 def test_a_second_job_on_the_same_connection_is_refused(worker: worker_client.Worker) -> None:
     running = worker.submit("protect", {"does": "count", "steps": 1000})
-    refused = events(worker.submit("protect"))[-1]
+    refused = list_events(worker.submit("protect"))[-1]
     assert refused.header["code"] == "job-running"
     running.cancel()
 
@@ -107,7 +107,7 @@ def test_cancelling_is_answered_at_once_and_the_work_ends_after_its_step(
                 job.cancel()
         assert event.header["code"] == "cancelled" and event.header["text"] == Message("cancelled").text()
         assert time.monotonic() - began < 2
-        until(lambda: status(worker)["queue"] == 0)
+        wait_until(lambda: fetch_status(worker)["queue"] == 0)
         assert ask(worker, text="next").header["said"] == "next"
         assert psutil.Process(worker.hello["pid"]).children() == computing, "it was ended by force"
 
@@ -193,8 +193,8 @@ def test_a_job_that_waits_can_be_cancelled_too(location: WorkerLocation, worker:
     with worker_client.connect(location=location) as other:
         waiting = other.submit("protect")
         waiting.cancel()
-        assert events(waiting)[-1].header["code"] == "cancelled"
-    assert events(running)[-1].kind == "result"
+        assert list_events(waiting)[-1].header["code"] == "cancelled"
+    assert list_events(running)[-1].kind == "result"
 
 
 def test_disconnecting_a_client_cancels_its_job(location: WorkerLocation, worker: worker_client.Worker) -> None:
@@ -202,14 +202,14 @@ def test_disconnecting_a_client_cancels_its_job(location: WorkerLocation, worker
     job = leaving.submit("protect", {"does": "count", "steps": 1000, "seconds": 0.05})
     next(event for event in job.events() if event.kind == "progress")
     leaving.close()
-    until(lambda: status(worker)["queue"] == 0)
+    wait_until(lambda: fetch_status(worker)["queue"] == 0)
 
 
 def test_work_that_ignores_a_cancellation_is_ended_by_force(worker: worker_client.Worker) -> None:
     job = worker.submit("protect", {"does": "not listen", "seconds": 60})
     next(event for event in job.events() if event.kind == "progress")
     job.cancel()
-    assert events(job)[-1].header["code"] == "cancelled"
+    assert list_events(job)[-1].header["code"] == "cancelled"
     assert ask(worker, text="next").header["said"] == "next"
 
 
@@ -235,10 +235,10 @@ def test_a_crashed_job_affects_neither_the_queue_nor_the_next_job(
         crashing = other.submit("protect", death)
         with worker_client.connect(location=location) as third:
             waiting = third.submit("protect", {"text": "I waited"})
-            assert events(blocking)[-1].kind == "result"
-            crashed = events(crashing)[-1].header
+            assert list_events(blocking)[-1].kind == "result"
+            crashed = list_events(crashing)[-1].header
             assert crashed["code"] == "job-crashed" and crashed["fields"]["reason"] in crashed["text"]
-            assert events(waiting)[-1].header["said"] == "I waited"
+            assert list_events(waiting)[-1].header["said"] == "I waited"
         assert ask(other, text="again").header["said"] == "again"
 
 
@@ -267,7 +267,7 @@ def test_after_an_unforeseen_error_the_next_job_gets_another_process_that_comput
     usual = os.umask(0o077)
     try:
         running.start()
-        until(lambda: (tmp_path / ENDPOINT).exists())
+        wait_until(lambda: (tmp_path / ENDPOINT).exists())
     finally:
         os.umask(usual)
     with worker_client.connect(location=WorkerLocation("test", [], str(tmp_path), {})) as worker:
@@ -300,15 +300,15 @@ def test_output_of_libraries_does_not_corrupt_the_protocol(worker: worker_client
 
 
 def test_an_unknown_job_is_named(worker: worker_client.Worker) -> None:
-    (answer,) = events(worker.submit("paint"))
+    (answer,) = list_events(worker.submit("paint"))
     assert (answer.header["code"], answer.header["fields"]) == ("job-unknown", {"job": "paint"})
 
 
 def test_status_describes_the_running_job(worker: worker_client.Worker) -> None:
     ask(worker)
     # The answer is out a moment before its job is off the queue.
-    until(lambda: status(worker)["queue"] == 0)
-    told = status(worker)
+    wait_until(lambda: fetch_status(worker)["queue"] == 0)
+    told = fetch_status(worker)
     assert told["computing"] and told["connections"] >= 1 and told["jobs_done"] >= 1
     assert 10e6 < told["memory"] < 1e9
 
@@ -446,7 +446,7 @@ def test_pixels_in_transit_count_as_waiting(make_location: Callable[..., WorkerL
         hasty.write(frame(header, payload=4_000_000))
         assert protocol.read(hasty).header["code"] == "pixels-waiting"
         slow.close()
-        until(lambda: status(worker)["connections"] == 1)
+        wait_until(lambda: fetch_status(worker)["connections"] == 1)
         again = intrude(location)
         again.write(frame(header, payload=4_000_000) + bytes(4_000_000))
         assert protocol.read(again).header == {"kind": "queued", "job": 1, "position": 0}
@@ -471,10 +471,10 @@ def test_a_connection_closed_within_a_frame_leaves_nothing_behind(
     shape = {"name": "p", "x": 0, "y": 0, "width": 1000, "height": 1000, "channels": 4, "depth": "u8", "icc": 0}
     header = json.dumps({"kind": "protect", "job": 1, "pictures": [shape]}).encode()
     stream.write(frame(header, payload=4_000_000) + bytes(1000))
-    before = status(worker)["connections"]
+    before = fetch_status(worker)["connections"]
     stream.close()
-    until(lambda: status(worker)["connections"] == before - 1)
-    assert status(worker)["queue"] == 0
+    wait_until(lambda: fetch_status(worker)["connections"] == before - 1)
+    assert fetch_status(worker)["queue"] == 0
 
 
 def test_a_plug_in_of_another_version_is_told_so(location: WorkerLocation, worker: worker_client.Worker) -> None:
@@ -500,7 +500,7 @@ def test_too_many_connections_are_refused_and_not_queued(make_location: Callable
         for sock in held:
             sock.close()
         assert closed >= 50 - 32
-        until(lambda: status(worker)["connections"] == 1)
+        wait_until(lambda: fetch_status(worker)["connections"] == 1)
 
 
 # What must not be
@@ -523,5 +523,5 @@ def test_nothing_of_a_picture_is_written_to_disk(make_location: Callable[..., Wo
     assert opened <= allowed
     log = home / "log" / "worker.log"
     # The line may come a moment after the result.
-    until(lambda: "protect: result" in log.read_text())
+    wait_until(lambda: "protect: result" in log.read_text())
     assert "a prompt" not in log.read_text()
