@@ -25,9 +25,9 @@ from c2p_core.search import SearchSettings
 from c2p_core.sketch import Area, Sketch
 from c2p_core.worker.job_answer import (
     average_seconds,
+    describe_faces,
     describe_messages,
     describe_progress,
-    describe_reports,
     list_settings,
 )
 from c2p_core.worker.job_header import JobHeader
@@ -201,7 +201,7 @@ class Protection:
         return Message(
             {
                 "search": self._searches.add(search),
-                **describe_reports(reports),
+                "faces": describe_faces(reports),
                 "warnings": describe_messages(search.warnings),
                 "settings": list_settings(request, reports, "single", AS_FOUND, search.computation),
                 "computation": computation_report(search.computation),
@@ -227,7 +227,7 @@ class Protection:
     def measure(self, header: JobHeader, pictures: list[Picture], send: Send, cancel: CancelToken) -> Message:
         search = self._searches.get(header.read_text("search", ""))
         reports = self._measure(search, read_amounts(header), cancel)
-        return Message({**describe_reports(reports), "warnings": describe_messages(search.warnings)})
+        return Message({"faces": describe_faces(reports), "warnings": describe_messages(search.warnings)})
 
     def apply(self, header: JobHeader, pictures: list[Picture], send: Send, cancel: CancelToken) -> Message:
         search, amounts = self._searches.get(header.read_text("search", "")), read_amounts(header)
@@ -384,7 +384,7 @@ def _build_response(
     reports = summary.reports
     return pack(
         {
-            **describe_reports(reports),
+            "faces": describe_faces(reports),
             "warnings": describe_messages(warnings),
             "stronger": stronger_report(summary.stronger, reports),
             "settings": list_settings(request, reports, output, amounts, summary.computation),

@@ -41,7 +41,7 @@ from c2p_core.faces.amounts import AS_FOUND
 from c2p_core.faces.boxes import box_iou
 from c2p_core.faces.canvas import CanvasFace
 from c2p_core.guidance.vocabulary import PRESETS, read_prompt
-from c2p_core.io.report import NO_PROMISE, OTHER_PHOTOS, face_report
+from c2p_core.io.report import face_report
 from c2p_core.models import loaded
 from c2p_core.models.store import ModelStore, default_root
 from c2p_core.photo import Photo
@@ -452,7 +452,6 @@ def test_verdicts_on_other_photos_and_what_more_strength_brings_reach_the_client
         (None, None, "mostly protected"),
     ]
     assert received["stronger"].pop("sentence") and Stronger(**received["stronger"]) == known
-    assert received["sentences"] == [received["faces"][0]["sentence"], OTHER_PHOTOS, NO_PROMISE]
 
 
 @pytest.mark.slow
@@ -806,7 +805,6 @@ def test_check_says_what_the_library_says(jobs: Jobs, store: ModelStore) -> None
     response, _, _ = run(jobs, "check", sent, upload=True)
     (direct,) = compare.check(Photo(ASTRONAUT), Photo(darker), store=store)
     assert response["faces"] == [face_report(direct)] and response["warnings"] == []
-    assert response["sentences"][-1].startswith("No protection holds")
     upload = response["upload"]
     assert (upload["width"], upload["quality"]) == (1080, 75)
     pairs = zip(response["faces"][0]["similarities"], upload["faces"][0]["similarities"], strict=True)
