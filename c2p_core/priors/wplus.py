@@ -152,7 +152,6 @@ class WPlusPrior:
     """
 
     name = "stylegan2"
-    label = "A generator of faces (StyleGAN2)"
     learning_rates: Mapping[str, float] = {**LEARNING_RATES, "codes": 0.2, "noise": 0.1}
 
     def __init__(

@@ -19,9 +19,9 @@ from worker_client.report import describe_skipped  # noqa: E402
 from worker_client.settings import (  # noqa: E402
     ALL,
     AMOUNTS,
+    DEFAULT_PRIOR,
     LARGEST,
     LOCKS,
-    MAKEUP,
     PRIORS,
     SELECTED,
     get_search_settings,
@@ -276,7 +276,7 @@ class ProtectDialog:
     def _offer_priors(self, missing: dict[str, dict[str, Any]]) -> None:
         """Disables the priors that can't be used; ``missing`` has the reasons."""
         if self._config.get_property("prior") in missing:
-            self._config.set_property("prior", MAKEUP)
+            self._config.set_property("prior", DEFAULT_PRIOR)
         choice = Gimp.param_spec_choice_get_choice(self._config.find_property("prior"))
         for name, _label in PRIORS:
             choice.set_sensitive(name, name not in missing)
@@ -288,7 +288,7 @@ class ProtectDialog:
         settings, thumbnail = asdict(read_config(self._config)), self._strip.get_thumbnail(self._current)
         preset = presets.PresetsDialog(self._dialog, presets.open_store(), settings, thumbnail).run() or {}
         choice = Gimp.param_spec_choice_get_choice(self._config.find_property("prior"))
-        if not choice.is_valid(preset.get("prior", MAKEUP)):
+        if not choice.is_valid(preset.get("prior", DEFAULT_PRIOR)):
             # The dialog shows why it can't be used here.
             del preset["prior"]
         for name, value in preset.items():
