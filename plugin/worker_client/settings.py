@@ -61,7 +61,7 @@ PARASITE = str("protect-face")
 _WORKER_SETTINGS = ("prompt", "strength", "keep_expression", "mode", "prior", "seed")
 
 # Built from the library's registry of priors, which the plug-ins can't import: a list of names and English labels.
-_PRIORS_FILE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "priors.json")
+_PRIORS_FILE = os.path.join(os.path.dirname(os.path.abspath(__file__)), str("priors.json"))
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # novm
