@@ -20,11 +20,12 @@ from worker_client.messages import ENGLISH, Message
 from worker_client.start import start
 
 from c2p_core import prior_registry
-from c2p_core.errors import BadRequest
+from c2p_core.errors import BadRequest, UnreadableImage
 from c2p_core.faces.detect import explain_too_small
 from c2p_core.faces.layers import FOUNDATION, SKIN
 from c2p_core.guidance.languages import to_english
 from c2p_core.guidance.vocabulary import PRESETS, choose_makeup, read_prompt
+from c2p_core.io import photo_files, png_file
 from c2p_core.prior_registry import REGISTRY
 from c2p_core.priors.checkpoint_files import missing_priors
 from c2p_core.products.catalogue import CATALOGUE
@@ -136,6 +137,17 @@ def test_a_message_inside_a_message_is_translated_too(
     assert texts_of_plugins.to_sentence(Message("recogniser-left-out", name="sface", why=why).described()) == (
         "Ohne den Erkenner sface: Die Modelldatei /m kann nicht gelesen werden (why); prüfen Sie ihre Zugriffsrechte."
     )
+
+
+def test_why_a_picture_is_damaged_is_translated_too(
+    german: gettext.GNUTranslations, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(texts_of_plugins, "_", german.gettext)
+    path = tmp_path / "a.png"
+    path.write_bytes(png_file.SIGNATURE + bytes(3))
+    with pytest.raises(UnreadableImage) as refused:
+        photo_files.read(path)
+    assert "(abgeschnitten)" in texts_of_plugins.to_sentence(refused.value.message)
 
 
 def test_labels_of_priors_are_translated_into_german(
