@@ -29,6 +29,7 @@ from worker_client.settings import (
     PARASITE,
     PRODUCTS,
     WHOLE_LAYER,
+    find_origin,
     find_run_record,
     list_protected_faces,
     make_job_header,
@@ -172,7 +173,7 @@ def check(image, drawable, what, layer_name, path, upload, report):
         source.drop()
         job, known = _submit_check(worker, image, drawable, what, layer_name, path, upload, detection)
         figures = job.result(show_progress).header
-    origin = _find_origin(image, _find_run_record(image, drawable))
+    origin = find_origin(image, _find_run_record(image, drawable))
     layer = source.name if not path else None if origin is None else origin.name
     figures["original"] = describe_original(os.path.basename(path) or source.name, known, layer)
     text = make_text_report(image.name, figures)
@@ -402,7 +403,7 @@ def _find_photo(image, drawable):
     layer = drawable if isinstance(drawable, gimp.Layer) else None
     while layer is not None:
         record = _read_run_record(layer)
-        origin = _find_origin(image, record)
+        origin = find_origin(image, record)
         if origin is not None:
             photo = origin
             break
@@ -438,13 +439,6 @@ def _read_run_record(drawable):
     return None if parasite is None else unpack_run_record(parasite.data, drawable.tattoo)
 
 
-def _find_origin(image, record):
-    # type: (Image, dict[str, Any] | None) -> Layer | None
-    """The layer that a recorded run protected; None if it is gone or unknown."""
-    tattoo = record["source"] if record else None
-    return None if tattoo is None else image.get_layer_by_tattoo(tattoo)
-
-
 def _find_original(image, drawable, layer_name):
     # type: (Image, Drawable, str) -> Layer
     """The unprotected layer: of the selected result, else the named one, else of the image's results.
@@ -455,13 +449,13 @@ def _find_original(image, drawable, layer_name):
         Refused: it is unknown.
     """
     record = _read_own_run_record(drawable)
-    layer = _find_origin(image, record) or (_find_by_pixels(image, record) if record is not None else None)
+    layer = find_origin(image, record) or (_find_by_pixels(image, record) if record is not None else None)
     if layer is None and layer_name:
         layer = pdb.gimp_image_get_layer_by_name(image, to_native(layer_name))
         if layer is None:
             raise Refused("layer-not-found", name=as_text(layer_name))
     if layer is None:
-        layer = _find_origin(image, _find_run_record(image, drawable))
+        layer = find_origin(image, _find_run_record(image, drawable))
     if layer is None:
         raise Refused("original-not-written")
     return layer

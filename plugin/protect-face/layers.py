@@ -15,7 +15,7 @@ from gi.repository import Babl, Gegl, Gimp
 from worker_client import Picture
 from worker_client.errors import Refused
 from worker_client.pixel_ops import mask_with_alpha, merge, multiply_masks
-from worker_client.settings import PARASITE, WHOLE_LAYER, replaces, unpack_run_record
+from worker_client.settings import PARASITE, WHOLE_LAYER, find_origin, replaces, unpack_run_record
 
 from masks import Mask, apply_limit
 from pixels import (
@@ -306,12 +306,6 @@ def read_run_record(layer: Gimp.Layer) -> dict[str, Any] | None:
     """The record of the run that made the layer; None if there is none or it is damaged."""
     parasite = layer.get_parasite(PARASITE)
     return None if parasite is None else unpack_run_record(bytes(parasite.get_data()), layer.get_tattoo())
-
-
-def find_origin(image: Gimp.Image, record: dict[str, Any] | None) -> Gimp.Layer | None:
-    """The layer that a recorded run protected; None if it is gone or unknown."""
-    tattoo = record["source"] if record else None
-    return None if tattoo is None else image.get_layer_by_tattoo(tattoo)
 
 
 def list_run_records(image: Gimp.Image) -> list[dict[str, Any]]:

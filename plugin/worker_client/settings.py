@@ -196,6 +196,13 @@ def find_run_record(record, tattoo, records):
     return record
 
 
+def find_origin(image, record):
+    # type: (Any, dict[str, Any] | None) -> Any
+    """The layer of a host's image that a recorded run protected; None if it is gone or unknown."""
+    tattoo = record["source"] if record else None
+    return None if tattoo is None else image.get_layer_by_tattoo(tattoo)
+
+
 def replaces(record, earlier):
     # type: (dict[str, Any], dict[str, Any]) -> bool
     """Whether a run on a photo makes an earlier result useless: it protects every face that the earlier run did.
