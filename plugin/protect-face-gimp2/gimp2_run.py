@@ -11,7 +11,7 @@ from worker_client import Picture
 from worker_client.constants import DEPTHS
 from worker_client.detection_size import WHOLE_PIXELS
 from worker_client.errors import Refused
-from worker_client.faces import detect_faces, get_chosen_faces, get_region_rects, keep_faces_inside, list_left_out
+from worker_client.faces import detect_faces, get_chosen_faces, get_face_rects, keep_faces_inside, list_left_out
 from worker_client.report import describe_original, make_text_report, summarise_result, write_report
 from worker_client.results import (
     digest_pictures,
@@ -90,7 +90,7 @@ def search_and_insert(image, drawable, settings, on_event):
     photo, above = _find_photo(image, drawable)
     with Source(image, photo, above=above) as source, connect_with_progress() as worker:
         detection = _find(worker, source, settings["faces"], on_event)
-        rects = get_region_rects(detection)
+        rects = get_face_rects(detection)
         source.take()
         pixels = _pack_photo(source, rects)
         pictures = [_read_picture("photo", source.copy, source, rect) for rect in rects]
@@ -129,7 +129,7 @@ def strengthen(image, drawable, layer_name, steps):
         detection = _find(worker, source, faces, show_progress)
         source.take()
         visible = source.as_seen(image)
-        rects = _clip_rects(source, visible, source.offset, get_region_rects(detection))
+        rects = _clip_rects(source, visible, source.offset, get_face_rects(detection))
         pixels = _pack_photo(source, rects)
         pictures = _read_pairs(source, visible, source.offset, rects, "photo")
         inside = keep_faces_inside(get_chosen_faces(detection), rects)
@@ -205,7 +205,7 @@ def _submit_check(worker, image, drawable, what, layer_name, path, upload, detec
         if path:
             # A separate picture shows all of the judged one.
             scale, shift = (float(current.width) / source.size[0], float(current.height) / source.size[1]), (0, 0)
-        rects = get_region_rects(detection) if detection else [source.area]
+        rects = get_face_rects(detection) if detection else [source.area]
         if scale == (1.0, 1.0):
             rects = _clip_rects(source, current, shift, rects)
         header = {"full": list(scale_rect(source.area, scale)[2:]), "upload": upload}  # type: dict[str, Any]

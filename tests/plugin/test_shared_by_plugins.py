@@ -69,7 +69,7 @@ def make_face(number: int, selected: float = 1.0, skipped: dict[str, Any] | None
     return {"number": number, "selected": selected, "skipped": skipped}
 
 
-def make_region(*numbers: int) -> dict[str, Any]:
+def make_area(*numbers: int) -> dict[str, Any]:
     return {"x": 0, "y": 0, "width": 9, "height": 9, "faces": list(numbers)}
 
 
@@ -125,13 +125,13 @@ def test_a_selection_beside_every_face_and_a_missing_one_are_told_apart() -> Non
 
 
 def test_a_face_of_which_nothing_is_selected_is_left_out() -> None:
-    detection = detect("all", [make_face(1, 0.0), make_face(2, 0.1)], [1, 2], regions=[make_region(1), make_region(2)])
-    assert detection["chosen"] == [2] and detection["regions"] == [make_region(2)]
+    detection = detect("all", [make_face(1, 0.0), make_face(2, 0.1)], [1, 2], regions=[make_area(1), make_area(2)])
+    assert detection["chosen"] == [2] and detection["regions"] == [make_area(2)]
 
 
-def test_a_region_that_two_faces_share_is_still_needed_for_one() -> None:
-    detection = detect("all", [make_face(1, 0.0), make_face(2)], [1, 2], regions=[make_region(1, 2)])
-    assert detection["regions"] == [make_region(1, 2)]
+def test_an_area_that_two_faces_share_is_still_needed_for_one() -> None:
+    detection = detect("all", [make_face(1, 0.0), make_face(2)], [1, 2], regions=[make_area(1, 2)])
+    assert detection["regions"] == [make_area(1, 2)]
 
 
 def test_a_face_whose_middle_is_cut_off_is_left_out() -> None:
