@@ -117,11 +117,11 @@ sys.exit(main(sys.argv[1:]))
 """
 
 
-def run_command(folder: Path, *arguments: str) -> str:
-    """The output of ``c2p`` in an installation with the prior."""
+def run_command(folder: Path, *arguments: str, program: str = PROGRAM) -> str:
+    """The output of ``c2p``, or another program, in an installation with the prior."""
     (folder / "toy_prior.py").write_text(MODULE)
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(folder), *sys.path]), "C2P_OFFLINE": "1"}
-    command = [sys.executable, "-c", PROGRAM, *arguments]
+    command = [sys.executable, "-c", program, *arguments]
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
 
 
@@ -138,6 +138,14 @@ def test_the_command_protects_with_it(tmp_path: Path) -> None:
     run_command(tmp_path, "protect", str(tmp_path / "me.png"), "-o", str(tmp_path / "out.png"), *options)
     before, after = (io.imread(tmp_path / name) for name in ("me.png", "out.png"))
     assert 0 < (before != after).any(2).mean() < 0.3
+
+
+@pytest.mark.slow
+def test_the_benchmarks_measure_and_report_it(tmp_path: Path) -> None:
+    benchmarks = PROGRAM.replace("c2p_core.cli", "benchmarks.cli")
+    assert "[makeup|stylegan2|shape]" in run_command(tmp_path, "others", "--help", program=benchmarks)
+    run_command(tmp_path, "report", "--out", str(tmp_path / "out"), program=benchmarks)
+    assert (tmp_path / "out" / "REPORT.md").exists()
 
 
 @pytest.mark.parametrize("generation", [2, 3])
