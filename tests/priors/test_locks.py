@@ -23,7 +23,6 @@ from c2p_core.faces.paste import paste
 from c2p_core.faces.regions import LEFT_BROW, NOSE, RIGHT_BROW
 from c2p_core.models.store import ModelStore
 from c2p_core.photo import Photo
-from c2p_core.priors.complexion import load_basis
 from c2p_core.priors.expression import LIPS, NOSE_BODY, jaw_outline
 from c2p_core.priors.locks import unlocked_mask
 from c2p_core.priors.makeup import MakeupFace, MakeupPrior
@@ -39,11 +38,6 @@ STILL = 0.05  # canvas px
 codes = npst.arrays(np.float32, 2 * SIZE, elements=st.floats(-50.0, 50.0, width=32))
 
 Faces = dict[tuple[tuple[Part, ...], bool], MakeupFace]
-
-
-@pytest.fixture(scope="module")
-def prior(store: ModelStore) -> MakeupPrior:
-    return MakeupPrior(load_basis(store.path("complexion")), torch.device("cpu"))
 
 
 @pytest.fixture(scope="module")

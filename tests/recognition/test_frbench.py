@@ -122,6 +122,6 @@ def test_frbench_networks_keep_the_memory_layout_that_their_code_assumes(
         foreign_flags.append(foreign)
         return network
 
-    monkeypatch.setattr(user_recogniser_loader, "place", note)
+    monkeypatch.setattr(user_recogniser_loader, "move_network", note)
     load_network(f"frbench:{MODEL}", ModelStore(tmp_path, offline=True), CPU)
     assert foreign_flags == [True]

@@ -649,7 +649,7 @@ def test_an_onnx_model_is_placed_on_a_device_like_the_shipped_ones(
         placed.append(device)
         return network
 
-    monkeypatch.setattr(user_recogniser_loader, "place", note)
+    monkeypatch.setattr(user_recogniser_loader, "move_network", note)
     load_network(f"onnx:{file}", store, CPU)
     assert placed == [CPU]
 

@@ -41,7 +41,7 @@ from c2p_core.faces.amounts import AS_FOUND
 from c2p_core.faces.boxes import box_iou
 from c2p_core.faces.canvas import CanvasFace
 from c2p_core.guidance.vocabulary import PRESETS, read_prompt
-from c2p_core.io.report import NO_PROMISE, OTHER_PHOTOS, face_report
+from c2p_core.io.report import face_report
 from c2p_core.models import loaded
 from c2p_core.models.store import ModelStore, default_root
 from c2p_core.photo import Photo
@@ -96,8 +96,8 @@ def make_picture(
     return Picture(name, x, y, np.ascontiguousarray(pixels[y : y + height, x : x + width]))
 
 
-def cut_region(pixels: np.ndarray, region: dict[str, Any], name: str = "photo") -> Picture:
-    return make_picture(pixels, region["x"], region["y"], name, (region["width"], region["height"]))
+def crop_area(pixels: np.ndarray, area: dict[str, Any], name: str = "photo") -> Picture:
+    return make_picture(pixels, area["x"], area["y"], name, (area["width"], area["height"]))
 
 
 # Looking for faces
@@ -123,20 +123,20 @@ def test_a_face_found_in_a_reduced_picture_is_where_it_is_in_the_layer(
 ) -> None:
     response, _, _ = run(jobs, "find", [make_picture(reduced, 0, 0)], full=[4000, 3000])
     (face,) = response["faces"]
-    (region,) = response["regions"]
+    (area,) = response["regions"]
     (repeated,), _, _ = (
-        value if isinstance(value, list) else value["faces"] for value in run(jobs, "find", [cut_region(large, region)])
+        value if isinstance(value, list) else value["faces"] for value in run(jobs, "find", [crop_area(large, area)])
     )
     moved = [
-        repeated["box"][0] + region["x"],
-        repeated["box"][1] + region["y"],
-        repeated["box"][2] + region["x"],
-        repeated["box"][3] + region["y"],
+        repeated["box"][0] + area["x"],
+        repeated["box"][1] + area["y"],
+        repeated["box"][2] + area["x"],
+        repeated["box"][3] + area["y"],
     ]
     assert box_iou(tuple(face["box"]), tuple(moved)) > 0.9  # type: ignore[arg-type]
     assert face["eye_distance"] == pytest.approx(repeated["eye_distance"], rel=0.05)
-    assert region["width"] * region["height"] < 0.15 * large.size / 3
-    assert face["skipped"] is None and response["chosen"] == [1] == region["faces"]
+    assert area["width"] * area["height"] < 0.15 * large.size / 3
+    assert face["skipped"] is None and response["chosen"] == [1] == area["faces"]
 
 
 def test_a_face_too_small_in_the_reduced_picture_only_is_not_skipped(jobs: Jobs) -> None:
@@ -185,8 +185,8 @@ def test_faces_inside_the_selection_are_told_apart(jobs: Jobs) -> None:
         jobs, "find", [make_picture(pair, 0, 0), make_picture(selection, 0, 0, "selection")], choose="selected"
     )
     assert sorted(face["selected"] for face in response["faces"]) == [0.0, 1.0]
-    (region,) = response["regions"]
-    assert region["x"] >= 500
+    (area,) = response["regions"]
+    assert area["x"] >= 500
     both = run(jobs, "find", [make_picture(pair, 0, 0)])[0]
     assert (
         len(both["regions"]) == 2
@@ -205,10 +205,10 @@ def test_the_largest_face_is_one_that_is_partly_selected(jobs: Jobs, half: int) 
     assert response["chosen"] == [face["number"] for face in response["faces"] if face["selected"] == 1]
 
 
-def test_regions_that_overlap_become_one(jobs: Jobs) -> None:
+def test_areas_that_overlap_become_one(jobs: Jobs) -> None:
     close = np.concatenate([ASTRONAUT[:, 140:310], ASTRONAUT[:, 140:310]], 1)
-    (region,) = run(jobs, "find", [make_picture(close, 0, 0)])[0]["regions"]
-    assert region["faces"] == [1, 2]
+    (area,) = run(jobs, "find", [make_picture(close, 0, 0)])[0]["regions"]
+    assert area["faces"] == [1, 2]
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 4000), (15, 15)])
@@ -300,7 +300,7 @@ def test_with_models_loaded_the_worker_uses_at_most_730_mb_after_a_large_job(
 @pytest.mark.slow
 def test_a_face_is_protected_using_only_its_surroundings(jobs: Jobs, large: np.ndarray, reduced: np.ndarray) -> None:
     found, _, _ = run(jobs, "find", [make_picture(reduced, 0, 0)], full=[4000, 3000])
-    part = cut_region(large, found["regions"][0])
+    part = crop_area(large, found["regions"][0])
     faces = [{**found["faces"][0], "number": 7}]
     response, pictures, _ = run(jobs, "protect", [part], faces=faces, steps=STEPS, full=[4000, 3000])
     (face,) = response["faces"]
@@ -414,7 +414,7 @@ def test_under_a_selection_figures_are_of_the_profile_of_the_run(
 
 
 @pytest.mark.parametrize("reason", ["the selection hides it", "the face is gone"])
-def test_a_region_without_a_result_does_not_affect_the_others(
+def test_an_area_that_comes_to_nothing_does_not_take_the_others_with_it(
     jobs: Jobs, monkeypatch: pytest.MonkeyPatch, reason: str
 ) -> None:
     sent = [make_picture(ASTRONAUT, 0, 0, size=(100, 90)), make_picture(ASTRONAUT, 200, 0, size=(80, 90))]
@@ -428,9 +428,9 @@ def test_a_region_without_a_result_does_not_affect_the_others(
 
     monkeypatch.setattr(pipeline, "protect", protect)
     if reason == "the selection hides it":
-        for region, opacity in zip(sent[:], (255, 0), strict=True):
-            pixels = np.full((*region.pixels.shape[:2], 1), opacity, np.uint8)
-            sent.append(Picture("selection", region.x, region.y, pixels))
+        for area, opacity in zip(sent[:], (255, 0), strict=True):
+            pixels = np.full((*area.pixels.shape[:2], 1), opacity, np.uint8)
+            sent.append(Picture("selection", area.x, area.y, pixels))
     response, pictures, _ = run(jobs, "protect", sent, faces=faces)
     assert [face["number"] for face in response["faces"]] == [4] and [p.bounds[2] for p in pictures] == [100, 100]
     code = {"the selection hides it": "selection-hides-change", "the face is gone": "face-gone"}[reason]
@@ -463,11 +463,10 @@ def test_verdicts_on_other_photos_and_the_gain_from_more_strength_reach_the_clie
         (None, None, "mostly protected"),
     ]
     assert received["stronger"].pop("sentence") and Stronger(**received["stronger"]) == known
-    assert received["sentences"] == [received["faces"][0]["sentence"], OTHER_PHOTOS, NO_PROMISE]
 
 
 @pytest.mark.slow
-def test_the_faces_of_a_region_that_are_still_there_are_protected(jobs: Jobs) -> None:
+def test_of_faces_of_one_area_those_that_are_still_there_are_protected(jobs: Jobs) -> None:
     photo = make_picture(ASTRONAUT, 0, 0)
     there = run(jobs, "find", [photo])[0]["faces"][0]
     gone = {"number": 2, "box": [400, 400, 480, 480]}
@@ -829,7 +828,6 @@ def test_check_returns_the_librarys_figures(jobs: Jobs, store: ModelStore) -> No
     response, _, _ = run(jobs, "check", sent, upload=True)
     (direct,) = compare.check(Photo(ASTRONAUT), Photo(darker), store=store)
     assert response["faces"] == [face_report(direct)] and response["warnings"] == []
-    assert response["sentences"][-1] == NO_PROMISE
     upload = response["upload"]
     assert (upload["width"], upload["quality"]) == (1080, 75)
     pairs = zip(response["faces"][0]["similarities"], upload["faces"][0]["similarities"], strict=True)
@@ -837,7 +835,7 @@ def test_check_returns_the_librarys_figures(jobs: Jobs, store: ModelStore) -> No
     assert 0 < max(differences) < 0.2
 
 
-def test_a_check_of_regions_uses_layer_pixels_and_the_clients_numbers(jobs: Jobs) -> None:
+def test_a_check_of_areas_counts_in_layer_pixels_and_the_clients_numbers(jobs: Jobs) -> None:
     box = run(jobs, "find", [make_picture(ASTRONAUT, 0, 0)])[0]["faces"][0]["box"]
     darker = (ASTRONAUT * 0.9).astype(np.uint8)
     sent = [
