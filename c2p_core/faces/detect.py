@@ -20,6 +20,7 @@ from c2p_core.faces.landmarks import FaceMesh, eye_distance
 from c2p_core.faces.mtcnn import Mtcnn
 from c2p_core.faces.regions import OVAL
 from c2p_core.faces.view import View
+from c2p_core.recent import Recent, digest
 
 Points = NDArray[np.float32]
 
@@ -43,6 +44,7 @@ _SEARCH_EYE_DISTANCE = 44.0
 _MAX_OFFSET = 0.5  # eye distances between the centres of detections that count as the same face
 _MAX_OVERLAP = 1 / 3  # share of the smaller face: detections that overlap by more are the same face
 _OVERLAP_GRID = np.array([96, 96])  # pixels of the masks from which overlaps are measured
+_MOST_RECENT = 8  # photos whose faces are kept: one is protected several times, or its parts are
 _FIVE = [33, 263, 1, 61, 291]  # mesh indices used for eyes, nose and mouth corners
 
 
@@ -52,6 +54,7 @@ class Detector:
     def __init__(self, mtcnn: Mtcnn, mesh: FaceMesh) -> None:
         self._mtcnn = mtcnn
         self._mesh = mesh
+        self._recent: Recent[tuple[Face, ...]] = Recent(_MOST_RECENT)
 
     def __call__(self, photo: Tensor | View, reduced: float = 1.0) -> tuple[Face, ...]:
         """Detect the faces of a photo, largest first, numbered from 1.
@@ -61,6 +64,11 @@ class Detector:
             reduced: factor by which this is a reduced copy; faces that have ``MIN_EYE_DISTANCE`` in the full photo are
                 found.
         """
+        if isinstance(photo, Tensor):
+            return self._detect(photo, reduced)
+        return self._recent.get(digest(photo.digest(), reduced), lambda: self._detect(photo, reduced))
+
+    def _detect(self, photo: Tensor | View, reduced: float) -> tuple[Face, ...]:
         longest = max(photo.shape[-2:]) * reduced
         # Downscaled from the large photo only once: that costs more than detection.
         upright = _downscale(photo, max(UPRIGHT_SIDE, longest / SHRINK_LIMIT))

@@ -75,7 +75,8 @@ class _Vision(nn.Module):
         whole = self.class_embedding.view(1, 1, -1).expand(len(patches), -1, -1).to(patches.dtype)
         x = torch.cat([whole, patches], dim=1) + self.positional_embedding.to(patches.dtype)
         x = self.ln_post(self.transformer(x))
-        return x[:, 1:].mean(dim=1) @ self.proj
+        features: Tensor = x[:, 1:].mean(dim=1) @ self.proj
+        return features
 
 
 class MiniClip(nn.Module):
