@@ -79,7 +79,7 @@ def paint_prepared(code: Tensor, inputs: PaintInputs) -> Tensor:
     alpha = decoded.opacity[:, None, None] * surfaces * _make_mask(decoded, level)
     pigment = density(decoded.pigment)
     # An absent product has a gradient, by which a search can bring it back.
-    painted = [True] * count if decoded.opacity.requires_grad else (decoded.opacity > 0.0).tolist()
+    painted = [True] * count if decoded.opacity.requires_grad else (decoded.opacity > 0.0).cpu().tolist()
     increments = []
     for index, product in enumerate(CATALOGUE.values()):
         if not painted[index]:
