@@ -174,7 +174,7 @@ MOMENTS = """
 
 
 def test_cancelled_at_any_moment_there_is_a_whole_result_or_none(gimp: Gimp) -> None:
-    moments = [0.0, 0.2, 0.5, 0.9, 1.4, 2.0, 2.6, 3.2]
+    moments = [0.0, 0.1, 0.25, 0.45, 0.7, 1.0, 1.4, 1.8]
 
     def cancel() -> None:
         for number, moment in enumerate(moments):
