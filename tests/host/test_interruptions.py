@@ -71,7 +71,7 @@ def run_while(gimp: Gimp, sabotage: str, **arguments: Any) -> dict[str, Any]:
             (gimp.share / "go").touch()
             wait_until(done.exists, 60)
 
-    return during_a_run(gimp, interfere, steps=20, **arguments)
+    return during_a_run(gimp, interfere, steps=10, **arguments)
 
 
 def test_when_the_source_is_deleted_the_result_goes_on_top(watched: Gimp) -> None:
