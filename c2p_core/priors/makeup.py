@@ -24,7 +24,7 @@ from c2p_core.priors.renderer import LEARNING_RATES, FaceRenderer
 from c2p_core.priors.strength import compute_strength_limits
 from c2p_core.recent import Recent, digest
 
-# Inverted faces that are kept for the next prompt, preview or search; each takes about 20 MB.
+# Inverted faces that are kept for the next prompt, preview or search; each takes 26 MB.
 _MOST_RECENT = 2
 _PATTERN_BLUR = 2.5  # cells; on smooth skin the edges of tone are visible rather than its depth
 
