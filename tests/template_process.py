@@ -74,9 +74,10 @@ class ForkedProcess:
 
 
 class Template:
-    """The client of a template process."""
+    """The client of a template process; ``pid`` is its number."""
 
-    def __init__(self, link: socket.socket) -> None:
+    def __init__(self, link: socket.socket, pid: int) -> None:
+        self.pid = pid
         self._link = link
         self._exit_codes: dict[int, int] = {}
 
@@ -106,10 +107,17 @@ class Template:
             pass
         return ForkedProcess(message["started"], self._read_exit_code)
 
-    def run(self, module: str, *arguments: object, timeout: float = 120, cwd: Path = ROOT) -> tuple[int, str, str]:
+    def run(
+        self,
+        module: str,
+        *arguments: object,
+        timeout: float = 120,
+        env: Mapping[str, str] | None = None,
+        cwd: Path = ROOT,
+    ) -> tuple[int, str, str]:
         """Run ``python -m MODULE ARGUMENTS``; returns exit code, standard output and standard error."""
         with _make_file() as output, _make_file() as errors:
-            process = self.start(module, *arguments, stdout=output, stderr=errors, cwd=cwd)
+            process = self.start(module, *arguments, stdout=output, stderr=errors, env=env, cwd=cwd)
             try:
                 code = process.wait(timeout)
             finally:
@@ -143,11 +151,12 @@ class Template:
 
 
 @contextmanager
-def start_template(*modules: str, **variables: str) -> Iterator[Template]:
+def start_template(*modules: str, prefix: Sequence[str] = (), **variables: str) -> Iterator[Template]:
     """Start a template process, which ends with the block.
 
     Args:
         modules: are imported by it; ``tests.warm_search`` for programs that protect photos.
+        prefix: the beginning of its command line, such as a program that gives it other mounts, and then becomes it.
         variables: of its environment, besides those of this process.
     """
     # Whole messages, in their order.
@@ -156,14 +165,14 @@ def start_template(*modules: str, **variables: str) -> Iterator[Template]:
         end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _MAX_MESSAGE)
     with link, other_end:
         process = subprocess.Popen(
-            [sys.executable, "-m", __name__, str(other_end.fileno()), *modules],
+            [*prefix, sys.executable, "-m", __name__, str(other_end.fileno()), *modules],
             pass_fds=[other_end.fileno()],
             env=environment(**variables),
             cwd=ROOT,
         )
         other_end.close()
         try:
-            yield Template(link)
+            yield Template(link, process.pid)
         finally:
             link.close()
             process.wait()
@@ -220,6 +229,8 @@ def _serve(link: socket.socket) -> dict[str, object] | None:
             return request
         for stream in streams:
             os.close(stream)
+        with contextlib.suppress(OSError):
+            os.setpgid(pid, pid)  # here too, so that the group is there when the client hears of it
         link.send(json.dumps({"started": pid}).encode())
 
 
