@@ -20,7 +20,7 @@ from worker_client.messages import ENGLISH, Message
 from worker_client.start import start
 
 from c2p_core.errors import BadRequest
-from c2p_core.faces.detect import explain_too_small
+from c2p_core.faces.size import explain_too_small
 from c2p_core.guidance.languages import to_english
 from c2p_core.guidance.vocabulary import PRESETS, choose_makeup, read_prompt
 from c2p_core.priors.checkpoint_files import missing_priors
