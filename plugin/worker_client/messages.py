@@ -41,10 +41,6 @@ ENGLISH = {
         "In {count} photos nobody was looked for yet, the first is '{path}'; run 'c2p people' again to find who is on"
         " them."
     ),
-    "people-in-processes": N_(
-        "Each process knows only the protected photos that it made itself, so two of one person from different"
-        " processes may match each other; use --jobs 1 to prevent that."
-    ),
     "person-unknown": N_("There is no person {number}; the people are {known}."),
     "mode-unknown": N_("There is no mode '{mode}'; the modes are {known}."),
     "prior-unknown": N_("There is no prior '{prior}'; the priors are {known}."),

@@ -8,17 +8,20 @@ import sys
 import threading
 import time
 from collections.abc import Generator, Iterable
+from dataclasses import replace
 from pathlib import Path
 
+import psutil
 import pytest
 
 from c2p_core.api import CancelToken, Progress
 from c2p_core.batch.engine import Backlog, Control, Job, Outcome, Reuse
 from c2p_core.batch.layout import Item
-from c2p_core.batch.processes import protect_in_processes
+from c2p_core.batch.processes import open_processes, protect_in_processes
 from c2p_core.errors import BadRequest, ModelUnavailable
 from c2p_core.models.store import ModelStore
 from tests.batch.darken import JOB, darken, save, with_read_ahead
+from tests.batch.one_person import EmbeddedResults, find_shared, make_shoot, protect_person
 
 
 def with_process(items: Iterable[Item], job: Job, control: Control) -> Generator[Outcome, None, None]:
@@ -99,6 +102,29 @@ def test_earlier_results_are_looked_up_in_the_first_process(tmp_path: Path, stor
     assert (outcomes[0].state, outcomes[1].state, outcomes[1].reuse) == ("done", "known", Reuse(7))
 
 
+def test_an_error_that_nobody_foresaw_while_an_earlier_result_is_looked_up_concerns_one_photo(
+    tmp_path: Path, store: ModelStore
+) -> None:
+    def look_up(item: Item, digest: str) -> Reuse | None:
+        if item.number == 0:
+            raise PermissionError(13, "Permission denied")
+        return None
+
+    asking = Control(lambda: store, CancelToken(), find_reuse=look_up)
+    outcomes = protect_in_processes(1, ask_about_each)(iter(make_items(tmp_path, "a", "b")), JOB, asking)
+    assert [outcome.state for outcome in outcomes] == ["failed", "done"]
+
+
+def ask_about_each(items: Iterable[Item], job: Job, control: Control) -> Generator[Outcome, None, None]:
+    for item in items:
+        try:
+            control.find_reuse(item, "")
+        except PermissionError:
+            yield Outcome(item, "failed")
+        else:
+            yield Outcome(item, "done")
+
+
 def ask_in_two_threads(items: Iterable[Item], job: Job, control: Control) -> Generator[Outcome, None, None]:
     """Asks at the same time about each photo by its number and about numbers of nobody."""
     sys.setswitchinterval(1e-6)
@@ -151,6 +177,84 @@ def test_processes_that_die_before_they_finish_anything_end_the_run(tmp_path: Pa
             failed.append(outcome)
     assert (error.value.code, error.value.fields) == ("processes-die", {"reason": "SIGKILL"})
     assert len(failed) <= 3, "the other photos are left for the next run"
+
+
+def test_processes_are_kept_for_the_next_run_of_the_same_job(tmp_path: Path, store: ModelStore) -> None:
+    with open_processes(1, with_process) as protect:
+
+        def find_process(name: str, job: Job) -> int:
+            (outcome,) = protect(iter(make_items(tmp_path, name)), job, make_control(store))
+            process = outcome.report["process"]
+            assert isinstance(process, int)
+            return process
+
+        first = find_process("a", JOB)
+        assert find_process("b", JOB) == first
+        assert find_process("c", Job(JOB.options, strip_personal=True)) != first
+
+
+def test_a_process_that_died_between_two_runs_is_replaced(tmp_path: Path, store: ModelStore) -> None:
+    with open_processes(1, with_process) as protect:
+        (outcome,) = protect(iter(make_items(tmp_path, "a")), JOB, make_control(store))
+        os.kill(outcome.report["process"], signal.SIGKILL)
+        (later,) = protect(iter(make_items(tmp_path, "b")), JOB, make_control(store))
+    assert later.state == "done" and later.report["process"] != outcome.report["process"]
+
+
+def test_no_process_is_left_after_the_last_run(tmp_path: Path, store: ModelStore) -> None:
+    (outcome,) = protect_in_processes(1, with_process)(iter(make_items(tmp_path, "a")), JOB, make_control(store))
+    assert not psutil.pid_exists(outcome.report["process"])
+
+
+def test_a_run_that_is_given_up_leaves_no_process_behind(tmp_path: Path, store: ModelStore) -> None:
+    with open_processes(1, with_process) as protect:
+        outcomes = protect(iter(make_items(tmp_path, "a", "b", "c")), JOB, make_control(store))
+        process = next(outcomes).report["process"]
+        outcomes.close()
+        assert not psutil.pid_exists(process)
+
+
+def until_terminated(items: Iterable[Item], job: Job, control: Control) -> Generator[Outcome, None, None]:
+    """Sends its own process the signal with which a service manager ends a group, and searches until then."""
+    for item in items:
+        os.kill(os.getpid(), signal.SIGTERM)
+        while not control.cancel.cancelled:
+            time.sleep(0.01)
+        yield Outcome(item, "done")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals to a group of processes")
+def test_a_process_that_is_to_terminate_still_finishes_what_was_searched(tmp_path: Path, store: ModelStore) -> None:
+    (outcome,) = protect_in_processes(1, until_terminated)(iter(make_items(tmp_path, "a")), JOB, make_control(store))
+    assert outcome.state == "done"
+
+
+def test_photos_of_a_person_lead_away_from_those_that_other_processes_protected(
+    tmp_path: Path, store: ModelStore
+) -> None:
+    shoot = make_shoot(tmp_path, *(f"{number}" for number in range(10)))
+    outcomes = shoot.protect(protect_in_processes(2, protect_person), store)
+    assert len({outcome.report["process"] for outcome in outcomes}) == 2 and find_shared(outcomes)
+    # All but those that were searched at the same time: one, as there are two processes.
+    assert all(len(outcome.report["earlier"]) >= number - 1 for number, outcome in enumerate(outcomes))
+
+
+def test_the_traces_of_a_person_outlast_the_process_that_left_them(tmp_path: Path, store: ModelStore) -> None:
+    shoot = make_shoot(tmp_path, "a", "deadly", "b")
+    outcomes = {o.item.place: o for o in shoot.protect(protect_in_processes(1, protect_person), store)}
+    assert outcomes["deadly.png"].state == "failed"
+    assert outcomes["b.png"].report["process"] != outcomes["a.png"].report["process"]
+    assert outcomes["b.png"].report["earlier"] == [0]
+
+
+def test_processes_lead_away_from_earlier_results_that_the_first_one_has_embedded(
+    tmp_path: Path, store: ModelStore
+) -> None:
+    shoot = make_shoot(tmp_path, "done", "a", "b")
+    results = EmbeddedResults({shoot.items[0].path: tmp_path / "out.png"})
+    outcomes = replace(shoot, items=shoot.items[1:]).protect(protect_in_processes(2, protect_person), store, results)
+    assert [outcome.report["earlier"][0] for outcome in outcomes] == [100, 100]
+    assert results.processes == [os.getpid()]
 
 
 def test_photos_of_a_dead_worker_are_tried_alone_and_one_that_kills_again_has_failed() -> None:
