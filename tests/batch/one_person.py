@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -66,18 +66,15 @@ class Shoot:
     items: list[Item]
     looks: ShootLooks
 
-    def protect(self, engine: Engine, store: ModelStore, results: Results | None = None) -> list[Outcome]:
-        """Run an engine as a batch does; returns its outcomes in the order in which they are recorded."""
-        traces, cancel, outcomes = self.looks.make_traces(results or Results({})), CancelToken(), []
-        control = Control(
-            lambda: store,
-            cancel,
-            find_traces=lambda item, people, unrecorded: traces.find(people, unrecorded, cancel),
-        )
-        for outcome in engine(iter(self.items), replace(JOB, looks=self.looks), control):
+    def protect(
+        self, engine: Engine, store: ModelStore, results: Results | None = None, job: Job = JOB
+    ) -> Iterator[Outcome]:
+        """Run an engine as a batch does; yields its outcomes as they are recorded."""
+        traces, cancel = self.looks.make_traces(results or Results({})), CancelToken()
+        control = Control(lambda: store, cancel, find_traces=lambda item, *query: traces.find(*query, cancel))
+        for outcome in engine(iter(self.items), replace(job, looks=self.looks), control):
             traces.record(outcome.item.path, outcome.traces)
-            outcomes.append(outcome)
-        return outcomes
+            yield outcome
 
 
 def make_shoot(folder: Path, *names: str) -> Shoot:
@@ -90,9 +87,5 @@ def make_shoot(folder: Path, *names: str) -> Shoot:
 def find_shared(outcomes: list[Outcome]) -> list[tuple[int, int]]:
     """The pairs of photos in different processes of which the second was led away from the first."""
     processes = {outcome.item.number: outcome.report["process"] for outcome in outcomes}
-    return [
-        (earlier, number)
-        for outcome in outcomes
-        for earlier in outcome.report["earlier"]
-        if processes[earlier] != processes[number := outcome.item.number]
-    ]
+    pairs = [(earlier, outcome.item.number) for outcome in outcomes for earlier in outcome.report["earlier"]]
+    return [(earlier, later) for earlier, later in pairs if processes.get(earlier) not in (None, processes[later])]

@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 from PIL import Image
 from skimage import data
@@ -63,9 +64,11 @@ def test_a_killed_batch_goes_on_and_makes_nothing_twice(tmp_path: Path) -> None:
             assert process.poll() is None
             time.sleep(0.05)
         time.sleep(0.3)
+        workers = psutil.Process(process.pid).children()
     finally:
         process.send_signal(signal.SIGKILL)
         process.wait()
+    assert workers and psutil.wait_procs(workers, timeout=60)[1] == []
     finished_first = {name: path.stat().st_mtime_ns for name in read_results(out) if (path := out / name)}
     assert "a.jpg" in finished_first and len(finished_first) < 3
 

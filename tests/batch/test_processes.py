@@ -8,7 +8,6 @@ import sys
 import threading
 import time
 from collections.abc import Generator, Iterable
-from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -21,7 +20,6 @@ from c2p_core.batch.processes import open_processes, protect_in_processes
 from c2p_core.errors import BadRequest, ModelUnavailable
 from c2p_core.models.store import ModelStore
 from tests.batch.darken import JOB, darken, save, with_read_ahead
-from tests.batch.one_person import EmbeddedResults, find_shared, make_shoot, protect_person
 
 
 def with_process(items: Iterable[Item], job: Job, control: Control) -> Generator[Outcome, None, None]:
@@ -227,34 +225,6 @@ def until_terminated(items: Iterable[Item], job: Job, control: Control) -> Gener
 def test_a_process_that_is_to_terminate_still_finishes_what_was_searched(tmp_path: Path, store: ModelStore) -> None:
     (outcome,) = protect_in_processes(1, until_terminated)(iter(make_items(tmp_path, "a")), JOB, make_control(store))
     assert outcome.state == "done"
-
-
-def test_photos_of_a_person_lead_away_from_those_that_other_processes_protected(
-    tmp_path: Path, store: ModelStore
-) -> None:
-    shoot = make_shoot(tmp_path, *(f"{number}" for number in range(10)))
-    outcomes = shoot.protect(protect_in_processes(2, protect_person), store)
-    assert len({outcome.report["process"] for outcome in outcomes}) == 2 and find_shared(outcomes)
-    # All but those that were searched at the same time: one, as there are two processes.
-    assert all(len(outcome.report["earlier"]) >= number - 1 for number, outcome in enumerate(outcomes))
-
-
-def test_the_traces_of_a_person_outlast_the_process_that_left_them(tmp_path: Path, store: ModelStore) -> None:
-    shoot = make_shoot(tmp_path, "a", "deadly", "b")
-    outcomes = {o.item.place: o for o in shoot.protect(protect_in_processes(1, protect_person), store)}
-    assert outcomes["deadly.png"].state == "failed"
-    assert outcomes["b.png"].report["process"] != outcomes["a.png"].report["process"]
-    assert outcomes["b.png"].report["earlier"] == [0]
-
-
-def test_processes_lead_away_from_earlier_results_that_the_first_one_has_embedded(
-    tmp_path: Path, store: ModelStore
-) -> None:
-    shoot = make_shoot(tmp_path, "done", "a", "b")
-    results = EmbeddedResults({shoot.items[0].path: tmp_path / "out.png"})
-    outcomes = replace(shoot, items=shoot.items[1:]).protect(protect_in_processes(2, protect_person), store, results)
-    assert [outcome.report["earlier"][0] for outcome in outcomes] == [100, 100]
-    assert results.processes == [os.getpid()]
 
 
 def test_photos_of_a_dead_worker_are_tried_alone_and_one_that_kills_again_has_failed() -> None:
