@@ -1,6 +1,6 @@
-"""What a batch asks of the people on its photos; ``people.shoot`` and ``people.traces`` answer.
+"""Looks and traces of the people on the photos of a batch: interfaces that ``people`` implements.
 
-Every process of an engine chooses looks for its own photos. What protected photos leave of their people is known in the
+Every process of an engine chooses looks for its own photos. What protected photos left of their people is known in the
 first process alone; the others ask it before each search.
 """
 

@@ -159,11 +159,12 @@ ENGLISH = {
     ),
     "no-face-chosen": N_("None of its faces was chosen."),
     "process-ended": N_(
-        "The process that protected it ended ({reason}); close other programs, and run the batch again."
+        "The process that protected it ended each time ({reason}); the file may be damaged, or memory short: close"
+        " other programs, and run the batch again."
     ),
     "processes-die": N_(
-        "The processes end before they have finished a photo ({reason}); run the batch again with a smaller --jobs, or"
-        " close other programs."
+        "The processes end before they have finished a photo ({reason}); close other programs, or run the batch again"
+        " with a smaller --jobs."
     ),
     "store-unknown": N_(
         "'{url}' is in no store that can be used; the stores are {known}, each with a bucket. Mount anything else,"
