@@ -260,9 +260,10 @@ class _Worker:
         self._items: queue.SimpleQueue[Item | None] = queue.SimpleQueue()
         self._answers: queue.SimpleQueue[Answer] = queue.SimpleQueue()
         self._cancel = CancelToken()
+        # From the beginning, so that this process ends with the first one even while libraries are being loaded.
+        threading.Thread(target=self._listen, daemon=True).start()
 
     def run(self, engine: Engine, job: Job, store: Callable[[], ModelStore]) -> None:
-        threading.Thread(target=self._listen, daemon=True).start()
         control = forward_queries(Control(store, self._cancel, self._report_progress), self._ask)
         try:
             for outcome in engine(iter(self._items.get, None), job, control):
