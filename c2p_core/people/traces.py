@@ -32,6 +32,9 @@ class ShootTraces:
         results: photos that earlier runs have protected.
         """
         self._people = people
+        self._photos: dict[str, list[ListedFace]] = {}
+        for face in people:
+            self._photos.setdefault(face.photo, []).append(face)
         self._folder = folder
         self._results = results
         self._finished = {name_photo(Path(source), folder): source for source in results.files}
@@ -67,9 +70,9 @@ class ShootTraces:
         with self._lock:
             self._results.files[path] = protected
             self._finished[name] = path
-            for face, person in self._people.items():
-                if face.photo == name and person in self._recalled:
-                    self._not_recalled.setdefault(person, []).append(face)
+            for face in self._photos.get(name, ()):
+                if self._people[face] in self._recalled:
+                    self._not_recalled.setdefault(self._people[face], []).append(face)
 
     def _recall(self, person: int, cancel: CancelToken) -> tuple[Trace, ...]:
         """The traces of a person on results of earlier runs that were not recalled yet: faces without codes."""

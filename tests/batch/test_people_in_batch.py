@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from c2p_core.batch.engine import Job
+from c2p_core.batch.journal import Journal
+from c2p_core.batch.run import JOURNAL
+from c2p_core.batch.sources import STATE_FOLDER
+from c2p_core.commands import batch as command
 from c2p_core.errors import Message
 from c2p_core.people.listing import ListedFace, Listing, write_listing
 from c2p_core.people.shoot import ShootLooks
 from c2p_core.people.traces import ShootTraces
 from tests.batch.conftest import Run
 from tests.batch.darken import save
+from tests.batch.one_person import protect_person
 
 
 @pytest.fixture
@@ -63,6 +69,17 @@ def test_results_whose_photos_were_moved_are_known_to_the_people_too(
     summary = json.loads(run(shoot, "-o", out, "--looks", looks, "--json")[1])
     assert (summary["done_before"], summary["protected"]) == (2, 1)
     assert added == {str(shoot / f"{name}.png"): out / f"{name}.png" for name in "ab"}
+
+
+def test_a_photo_is_led_away_from_what_the_run_has_written_of_its_people(
+    shoot: Path, tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(command, "pick_engine", lambda count: protect_person)
+    out = tmp_path / "out"
+    assert run(shoot, "-o", out, "--looks", tmp_path / "people" / "looks.toml")[0] == 0
+    with closing(Journal(out / STATE_FOLDER / JOURNAL)) as journal:
+        rows = {row.place: row.report["earlier"] for row in journal.read_rows()}
+    assert rows == {"a.png": [], "b.png": [0]}
 
 
 def test_other_looks_of_the_people_on_a_photo_mean_another_result(shoot: Path, tmp_path: Path, run: Run) -> None:
