@@ -15,6 +15,7 @@ from c2p_core.batch.layout import Item
 from c2p_core.batch.queries import Answer, Query, forward_queries
 from c2p_core.batch.reading import read_photo
 from c2p_core.models.store import ModelStore
+from c2p_core.priority import lower_priority
 from c2p_core.version import __version__
 
 
@@ -59,7 +60,9 @@ Reply = Outcome | Query | EngineEnded
 class Protector:
     """An actor: each photo is a call, which waits for its reply in its own thread."""
 
-    def __init__(self, engine: Engine | None, job: Job, models: Path | None, offline: bool, cores: int) -> None:
+    def __init__(
+        self, engine: Engine | None, job: Job, models: Path | None, offline: bool, cores: int, nice: int
+    ) -> None:
         """``engine`` defaults to the one-process engine, ``models`` to the model folder of the actor's machine.
 
         Raises:
@@ -73,7 +76,7 @@ class Protector:
         self._lock = threading.Lock()
         self._ended: EngineEnded | None = None
         store = ModelStore(models, offline)
-        threading.Thread(target=self._run, args=(engine, job, lambda: store, cores), daemon=True).start()
+        threading.Thread(target=self._run, args=(engine, job, lambda: store, cores, nice), daemon=True).start()
 
     def get_info(self) -> ActorInfo:
         """Where the actor runs; the first call, answered once the actor has started."""
@@ -103,7 +106,8 @@ class Protector:
         self._cancel.cancel()
         self._items.put(None)
 
-    def _run(self, engine: Engine | None, job: Job, store: Callable[[], ModelStore], cores: int) -> None:
+    def _run(self, engine: Engine | None, job: Job, store: Callable[[], ModelStore], cores: int, nice: int) -> None:
+        lower_priority(nice)
         if engine is None:
             import torch
 

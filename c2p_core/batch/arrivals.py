@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import queue
 import sys
@@ -13,7 +14,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from watchdog.events import FileSystemEvent, FileSystemEventHandler, FileSystemMovedEvent
+from watchdog.events import DirModifiedEvent, FileSystemEvent, FileSystemEventHandler, FileSystemMovedEvent
 from watchdog.observers import Observer
 from watchdog.observers.polling import PollingObserver
 
@@ -24,6 +25,8 @@ from c2p_core.errors import CannotWrite, UnreadableImage
 # Seconds after which a wait checks the folder again; on Windows, Ctrl-C is only noticed then.
 _WAKE_INTERVAL = 1.0 if sys.platform == "win32" else 2.0
 _POLL_INTERVAL = 2.0  # seconds, where the system reports no changes
+# A rescan of very many photos takes a while; it may take this share of the time.
+_MAX_RESCAN_SHARE = 0.001
 # Events after which a file may have a new content or name.
 _RELEVANT_EVENTS = ("created", "modified", "moved", "closed")
 
@@ -44,6 +47,8 @@ class Arrivals:
         folder: the watched folder, absolute.
         destination: of the results, absolute; files in it are left out.
         settle_seconds: time without a change after which a file counts as complete.
+        rescan_seconds: time after which the folder is looked through for photos whose events were lost: systems drop
+            events when they come faster than they are read, or while the folder is somewhere else.
         clock: monotonic seconds.
         is_there: whether the watched folder is still in its place.
     """
@@ -51,13 +56,20 @@ class Arrivals:
     folder: str
     destination: str
     settle_seconds: float = 2.0
+    rescan_seconds: float = 300.0
     clock: Callable[[], float] = time.monotonic
     is_there: Callable[[], bool] = lambda: True
     # A signal handler may put into it at any time.
     _events: queue.SimpleQueue[str | None] = field(default_factory=queue.SimpleQueue)
     _pending: dict[str, _PendingFile] = field(default_factory=dict)
+    # The stamps of the files that were taken, by their paths.
+    _taken: dict[str, tuple[int, int]] = field(default_factory=dict)
+    _next_rescan: float = float("inf")
     _places: dict[str, str] = field(default_factory=dict)
     _count: int = 0
+
+    def __post_init__(self) -> None:
+        self._next_rescan = self.clock() + self.rescan_seconds
 
     def notify(self, path: str) -> None:
         """Report a file or folder that is new or has changed; from any thread."""
@@ -66,6 +78,10 @@ class Arrivals:
     def wake(self) -> None:
         """Let ``wait`` return; from any thread or signal handler."""
         self._events.put(None)
+
+    def request_rescan(self) -> None:
+        """Let the folder be looked through soon, because events were lost; from any thread."""
+        self._next_rescan = float("-inf")
 
     def wait(self) -> Item | None:
         """Wait for the next complete photo; None once ``wake`` was called.
@@ -76,6 +92,7 @@ class Arrivals:
         while True:
             if not self.is_there():
                 raise UnreadableImage("watched-folder-gone", path=self.folder)
+            self._rescan_if_due()
             if (item := self._take_settled()) is not None:
                 return item
             remaining = min(
@@ -91,6 +108,7 @@ class Arrivals:
 
     def take_ready(self) -> Iterator[Item]:
         """Yield the photos that are complete by now, without waiting for others."""
+        self._rescan_if_due()
         while True:
             try:
                 changed_path = self._events.get_nowait()
@@ -104,6 +122,21 @@ class Arrivals:
                 self.wake()  # for the next wait
                 return
             self._inspect(changed_path)
+
+    def _rescan_if_due(self) -> None:
+        """Look for photos that are neither taken nor pending, if it is time."""
+        start = self.clock()
+        if start < self._next_rescan:
+            return
+        self._next_rescan = float("inf")  # before the scan, during which another may be requested
+        sources = Sources(base=self.folder)
+        scan_folder(self.folder, self.destination, sources)
+        for source in sources.files:
+            if source.path not in self._pending and self._taken.get(source.path) != (source.size, source.mtime_ns):
+                self._inspect(source.path)
+        end = self.clock()
+        pause = max(self.rescan_seconds, (end - start) / _MAX_RESCAN_SHARE)
+        self._next_rescan = min(self._next_rescan, end + pause)
 
     def _inspect(self, path: str) -> None:
         if self._is_excluded(path):
@@ -136,6 +169,7 @@ class Arrivals:
                 self._pending[path] = _PendingFile(stamp, now + self.settle_seconds)
             else:
                 del self._pending[path]
+                self._taken[path] = stamp
                 self._count += 1
                 return Item(self._count, path, self._choose_place(path), *stamp)
         return None
@@ -176,10 +210,22 @@ class _Handler(FileSystemEventHandler):
         if event.event_type == "deleted" and os.fsdecode(event.src_path) == self._arrivals.folder:
             # The system no longer watches it, even if another folder gets its name.
             self._arrivals.is_there = lambda: False
-        if event.event_type not in _RELEVANT_EVENTS:
+        # A folder is modified with every file in it, which has an event of its own.
+        if event.event_type not in _RELEVANT_EVENTS or isinstance(event, DirModifiedEvent):
             return
         moved = isinstance(event, FileSystemMovedEvent)
         self._arrivals.notify(os.fsdecode(event.dest_path if moved else event.src_path))
+
+
+class _LossHandler(logging.Handler):
+    """Rescans after the warnings of watchdog, which reports in its log only that the system dropped events."""
+
+    def __init__(self, arrivals: Arrivals) -> None:
+        super().__init__(logging.WARNING)
+        self._arrivals = arrivals
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._arrivals.request_rescan()
 
 
 def _make_identity_check(folder: str) -> Callable[[], bool]:
@@ -212,12 +258,14 @@ def watch(arrivals: Arrivals, poll: bool = False) -> Iterator[None]:
         CannotWrite: the system can't watch the folder.
     """
     observer = PollingObserver(timeout=_POLL_INTERVAL) if poll else Observer()
+    logger, loss_handler = logging.getLogger("watchdog"), _LossHandler(arrivals)
     observer.schedule(_Handler(arrivals), arrivals.folder, recursive=True)
     try:
         arrivals.is_there = partial(os.path.isdir, arrivals.folder) if poll else _make_identity_check(arrivals.folder)
         observer.start()
     except OSError as error:
         raise CannotWrite("folder-not-watched", path=arrivals.folder, reason=str(error.strerror).lower()) from error
+    logger.addHandler(loss_handler)
     try:
         # After the start, so that nothing that arrives in between is missed.
         arrivals.notify(arrivals.folder)
@@ -225,3 +273,4 @@ def watch(arrivals: Arrivals, poll: bool = False) -> Iterator[None]:
     finally:
         observer.stop()
         observer.join()
+        logger.removeHandler(loss_handler)

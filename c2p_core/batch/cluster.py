@@ -50,11 +50,13 @@ class Cluster:
             none, or with "local", a cluster of this machine alone is started for the run.
         jobs: number of actors; as many as fit when None.
         cores: of each actor without a graphics card.
+        nice: the priority that the actors get, see ``priority.lower_priority``.
     """
 
     address: str | None = None
     jobs: int | None = None
     cores: int = CORES
+    nice: int = 0
 
 
 def protect_on_ray(cluster: Cluster, engine: Engine | None = None) -> Engine:
@@ -235,7 +237,7 @@ class _ActorPool:
             max_concurrency=_PHOTOS_PER_ACTOR + _CONTROL_CALLS,
             max_restarts=0,
         )
-        handle = actor_class.remote(self.engine, job, models, offline, cores)
+        handle = actor_class.remote(self.engine, job, models, offline, cores, self.cluster.nice)
         return _Actor(handle, {handle.get_info.remote(): None})
 
     def _hand_out(self) -> Iterator[Outcome]:

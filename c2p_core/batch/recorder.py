@@ -6,10 +6,11 @@ done. A run that ends in between leaves at most an announced row and a temporary
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from c2p_core.batch.engine import Outcome
@@ -74,6 +75,8 @@ class Recorder:
     digest_settings: Callable[[str], str]
     overwrite: bool = False
     strip_personal: bool = False
+    # Folders that are mounted from the disk of the others: nothing can be moved into them.
+    _mounted: set[Path] = field(default_factory=set, init=False)
 
     def record(self, outcome: Outcome) -> Row:
         """Write one outcome; returns its row. A result that can't be written to its place is recorded as failed.
@@ -156,7 +159,10 @@ class Recorder:
         return placed
 
     def _place_once(self, row: Row, wanted: Path, data: bytes, turn: Turn | None) -> Row | None:
-        """Try to put a result in place; returns its row, or None if another file appeared there meanwhile."""
+        """Try to put a result in place; returns its row, or None if another try is needed.
+
+        It is if another file appeared there meanwhile, or if the folder turned out to be mounted.
+        """
         part = write_part(self._choose_parts_folder(wanted.parent), data)
         try:
             target, replaced = self._choose_target(wanted)
@@ -180,6 +186,9 @@ class Recorder:
                     raise CannotWrite("folder-unusable", path=str(self.folder), reason=reason) from error
                 _remove(carried.created)
                 self.journal.forget(number)
+                if error.errno == errno.EXDEV and wanted.parent not in self._mounted:
+                    self._mounted.add(wanted.parent)
+                    return None
                 if isinstance(error, FileExistsError):
                     return None
                 raise
@@ -216,7 +225,8 @@ class Recorder:
     def _choose_parts_folder(self, folder: Path) -> Path:
         """Where a file is written before it gets its name: on the same disk as its place."""
         state_folder = self.folder / STATE_FOLDER
-        return state_folder if state_folder.stat().st_dev == folder.stat().st_dev else folder
+        is_same_disk = state_folder.stat().st_dev == folder.stat().st_dev and folder not in self._mounted
+        return state_folder if is_same_disk else folder
 
     def write_thumbnails(self, row: Row, thumbnails: tuple[bytes, bytes]) -> str:
         """Write the small pictures of a result; returns their name."""

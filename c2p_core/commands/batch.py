@@ -26,6 +26,7 @@ from c2p_core.commands.options import (
 )
 from c2p_core.errors import BadRequest, CannotWrite, Message
 from c2p_core.memory_limit import SEARCH, check_memory_limit
+from c2p_core.priority import MAX_NICE, lower_priority
 from c2p_core.signals import Interrupted, handle_termination
 from c2p_core.streams import Output
 
@@ -43,7 +44,6 @@ if TYPE_CHECKING:
     from c2p_core.people.results import Results
     from c2p_core.people.shoot import ShootLooks
 
-_MAX_NICE = 19
 # Seconds of progress from which the remaining time is estimated: long enough for several faces, which differ.
 _SPEED_PERIOD = 1800.0
 _MAX_ENDINGS = 6
@@ -85,7 +85,7 @@ _MAX_NAME_COLUMNS = 48  # columns of a terminal
     help="With --engine ray: of each process that has no graphics card.",
 )
 @click.option(
-    "--nice", type=click.IntRange(0, _MAX_NICE), default=0, show_default=True, help="Lower priority; 19 is the lowest."
+    "--nice", type=click.IntRange(0, MAX_NICE), default=0, show_default=True, help="Lower priority; 19 is the lowest."
 )
 @click.option("--dry-run", is_flag=True, help="Only estimate faces, time and disk space; writes nothing.")
 @click.option(
@@ -134,7 +134,7 @@ def batch(
     if isinstance(options["faces"], tuple):
         raise BadRequest("faces-in-batch", value=",".join(map(str, options["faces"])))
     looks = _read_looks(looks_file, only_people, skip_people)
-    set_nice(nice)
+    lower_priority(nice)
     from c2p_core.batch.layout import plan_items
     from c2p_core.batch.sources import find_sources
 
@@ -175,7 +175,7 @@ def batch(
                         folder,
                         plan.pending,
                         job,
-                        pick_engine(jobs or 1) if engine_name == "local" else pick_cluster(address, jobs, cores),
+                        pick_engine(jobs or 1) if engine_name == "local" else pick_cluster(address, jobs, cores, nice),
                         Control(make_store, cancel, display.report_progress),
                         results,
                         summary=summary,
@@ -238,11 +238,11 @@ def pick_engine(jobs: int) -> Engine:
     return protect_in_processes(jobs)
 
 
-def pick_cluster(address: str | None, jobs: int | None, cores: int | None) -> Engine:
+def pick_cluster(address: str | None, jobs: int | None, cores: int | None, nice: int) -> Engine:
     """The engine of a Ray cluster."""
     from c2p_core.batch.cluster import CORES, Cluster, protect_on_ray
 
-    return protect_on_ray(Cluster(address, jobs, cores or CORES))
+    return protect_on_ray(Cluster(address, jobs, cores or CORES, nice))
 
 
 @contextmanager
@@ -258,19 +258,6 @@ def open_destination(destination: Path | str) -> Iterator[Folder]:
 
     with open_folder(destination) as folder:
         yield folder
-
-
-def set_nice(nice: int) -> None:
-    """Lower the priority of this process, from 0, not at all, to 19."""
-    if not nice:
-        return
-    import psutil
-
-    process = psutil.Process()
-    if sys.platform == "win32":
-        process.nice(psutil.IDLE_PRIORITY_CLASS if nice > _MAX_NICE // 2 else psutil.BELOW_NORMAL_PRIORITY_CLASS)
-    else:
-        process.nice(max(nice, process.nice()))
 
 
 def read_standard_input() -> bytes:

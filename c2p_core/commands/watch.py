@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from c2p_core.batch.urls import parse_location
-from c2p_core.commands.batch import exit_immediately, print_row, set_nice, write_batch_report
+from c2p_core.commands.batch import exit_immediately, print_row, write_batch_report
 from c2p_core.commands.exits import SignalToken, fail
 from c2p_core.commands.options import (
     StoreMaker,
@@ -22,6 +22,7 @@ from c2p_core.commands.options import (
 )
 from c2p_core.errors import BadRequest
 from c2p_core.memory_limit import SEARCH, check_memory_limit
+from c2p_core.priority import MAX_NICE, lower_priority
 from c2p_core.signals import Interrupted, handle_termination
 from c2p_core.streams import Output
 
@@ -31,7 +32,7 @@ from c2p_core.streams import Output
 @folder_options
 @search_options
 @click.option(
-    "--nice", type=click.IntRange(0, 19), default=0, show_default=True, help="Lower priority; 19 is the lowest."
+    "--nice", type=click.IntRange(0, MAX_NICE), default=0, show_default=True, help="Lower priority; 19 is the lowest."
 )
 @click.option(
     "--settle",
@@ -73,7 +74,7 @@ def watch(
     # Photos in a folder of results are never taken, so a watched folder inside one would never yield any.
     if any(destination.exists() and destination.samefile(path) for path in (watched, *watched.resolve().parents)):
         raise BadRequest("batch-into-sources", path=output)
-    set_nice(nice)
+    lower_priority(nice)
     store = make_store()
     options = check_options(resolve_profile(options, store), store)
     from c2p_core.batch import arrivals, run

@@ -101,6 +101,7 @@ def save(path: Path, value: int = 200, size: tuple[int, int] = (32, 24)) -> Path
     return path
 
 
+SIDECAR = b'<rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"/>'
 SIDEWAYS_SIDECAR = (
     b'<rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"><rdf:Description rdf:about=""'
     b' xmlns:MPReg="http://ns.microsoft.com/photo/1.2/t/Region#" MPReg:Rectangle="0.1, 0.2, 0.3, 0.4"/></rdf:RDF>'

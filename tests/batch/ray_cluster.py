@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Generator, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -96,6 +97,14 @@ def with_process(items: Iterable[Item], job: Job, control: Control) -> Generator
             file.write(f"{os.getpid()} {name}\n")
         time.sleep(0.05)
         outcome.report["process"] = os.getpid()
+        yield outcome
+
+
+def with_priority(items: Iterable[Item], job: Job, control: Control) -> Generator[Outcome, None, None]:
+    """Darkens and notes the priority of a thread that it starts."""
+    for outcome in darken(items, job, control):
+        with ThreadPoolExecutor(1) as executor:
+            outcome.report["nice"] = executor.submit(os.getpriority, os.PRIO_PROCESS, 0).result()
         yield outcome
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import subprocess
@@ -9,10 +10,12 @@ import sys
 import time
 from collections.abc import Callable, Generator, Iterable
 from contextlib import closing, nullcontext
+from importlib.metadata import version
 from pathlib import Path
 
 import psutil
 import pytest
+from packaging.version import Version
 
 from c2p_core import cli
 from c2p_core.batch import processes
@@ -136,12 +139,14 @@ def test_a_folder_that_lies_among_the_results_is_refused(
 ) -> None:
     (tmp_path / inner).mkdir(parents=True, exist_ok=True)
     assert cli.main(["watch", str(tmp_path / inner), "-o", str(tmp_path)]) == 2
-    assert f"The photos themselves are in '{tmp_path}'" in capsys.readouterr().err
+    sentence = Message("batch-into-sources", path=str(tmp_path)).text()
+    assert capsys.readouterr().err == f"c2p: {sentence}\n"
 
 
 def test_a_store_of_objects_is_no_folder_to_watch(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["watch", "s3://photos/in", "-o", str(tmp_path / "out")]) == 2
-    assert "'s3://photos/in' is in a store of objects" in capsys.readouterr().err
+    sentence = Message("store-not-here", url="s3://photos/in").text()
+    assert capsys.readouterr().err == f"c2p: {sentence}\n"
 
 
 def test_waking_ends_a_wait(arrivals: Arrivals) -> None:
@@ -164,6 +169,112 @@ def test_written_and_renamed_files_are_noticed(tmp_path: Path, poll: bool) -> No
             assert item is not None
             items.append(item)
     assert {item.place.replace(os.sep, "/") for item in items} == {"before.png", "new.png", "day/inside.png"}
+
+
+def test_a_photo_does_not_come_again_when_another_comes_beside_it(tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    places = [f"{number}.png" for number in range(3)]
+    folder.mkdir()
+    arrivals = Arrivals(str(folder), str(tmp_path / "out"), settle_seconds=0.1)
+    with watch(arrivals):
+        items = []
+        assert ready(arrivals) == []  # what was there before
+        for place in places:
+            save(folder / place)
+            items.append(arrivals.wait())
+        assert [item and item.place for item in items] == places
+
+
+def test_a_rescan_brings_photos_whose_events_were_lost_and_none_that_came_before(
+    arrivals: Arrivals, clock: Clock, tmp_path: Path
+) -> None:
+    known = save(tmp_path / "in" / "known.png")
+    arrivals.notify(str(known))
+    assert ready(arrivals) == []
+    clock.now = 3.0
+    assert ready(arrivals) == ["known.png"]
+    save(tmp_path / "in" / "day 1" / "lost.png")
+    save(tmp_path / "in" / "out" / "result.png")
+    clock.now = 299.0
+    assert ready(arrivals) == []
+    clock.now = 301.0
+    assert ready(arrivals) == []  # seen, but perhaps not complete
+    clock.now = 304.0
+    assert ready(arrivals) == ["day 1/lost.png"]
+    known.write_bytes(known.read_bytes() + b"changed")
+    clock.now = 602.0
+    assert ready(arrivals) == []
+    clock.now = 605.0
+    assert ready(arrivals) == ["known.png"]
+
+
+def test_a_warning_of_the_observer_brings_a_rescan(arrivals: Arrivals, clock: Clock, tmp_path: Path) -> None:
+    """It reports lost events in no other way."""
+    with watch(arrivals):
+        assert ready(arrivals) == []
+        (tmp_path / "elsewhere").mkdir()
+        arrivals.folder = str(save(tmp_path / "elsewhere" / "a.png").parent)  # of which no events come
+        logging.getLogger("watchdog.observers").warning("events were lost")
+        assert ready(arrivals) == []
+        clock.now = 3.0
+        assert ready(arrivals) == ["a.png"]
+
+
+def test_a_photo_that_came_while_the_folder_was_somewhere_else_is_found_when_it_is_back(tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    arrivals = Arrivals(str(folder), str(tmp_path / "out"), settle_seconds=0.1, rescan_seconds=0.2)
+    with watch(arrivals):
+        folder.rename(tmp_path / "other")
+        save(tmp_path / "other" / "a.png")
+        time.sleep(0.3)
+        assert ready(arrivals) == []
+        (tmp_path / "other").rename(folder)
+        assert (item := arrivals.wait()) is not None and item.place == "a.png"
+
+
+_PRINT_ARRIVALS = """
+import sys
+from c2p_core.batch.arrivals import Arrivals, watch
+
+arrivals = Arrivals(sys.argv[1], sys.argv[2], settle_seconds=0.1, rescan_seconds=float(sys.argv[3]))
+with watch(arrivals):
+    while (item := arrivals.wait()) is not None:
+        print(item.place, flush=True)
+"""
+_QUEUE_LIMIT = Path("/proc/sys/fs/inotify/max_queued_events")
+
+
+@pytest.mark.skipif(not _QUEUE_LIMIT.exists(), reason="needs the inotify of Linux")
+@pytest.mark.parametrize("rescan_seconds", [1, 300])
+def test_photos_whose_events_the_system_dropped_are_found(tmp_path: Path, rescan_seconds: int) -> None:
+    """The program is held while there are more changes than the queue has room for."""
+    if rescan_seconds == 300 and Version(version("watchdog")) < Version("7.1"):
+        pytest.skip("needs watchdog 7.1, which tells that events were dropped")
+    limit = int(_QUEUE_LIMIT.read_text())
+    if limit > 100_000:
+        pytest.skip("the queue has too much room")
+    folder = save(tmp_path / "in" / "before.png").parent
+    arguments = [str(folder), str(tmp_path / "out"), str(rescan_seconds)]
+    command = [sys.executable, "-c", _PRINT_ARRIVALS, *arguments]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command, **pipes, text=True, env=environment(), cwd=ROOT) as process:
+        assert process.stdout is not None and process.stderr is not None
+        try:
+            assert process.stdout.readline() == "before.png\n"
+            process.send_signal(signal.SIGSTOP)
+            wait_for(lambda: psutil.Process(process.pid).status() == psutil.STATUS_STOPPED)
+            for _ in range(limit // 2 + 1):
+                (folder / "busy").touch()
+                (folder / "busy").unlink()
+            save(folder / "day" / "lost.png")
+            process.send_signal(signal.SIGCONT)
+            assert process.stdout.readline() == f"{Path('day', 'lost.png')}\n"
+            save(folder / "day" / "later.png")
+            assert process.stdout.readline() == f"{Path('day', 'later.png')}\n"
+        finally:
+            process.kill()
+        assert process.stderr.read() == ""
 
 
 def replace_folder(folder: Path) -> None:

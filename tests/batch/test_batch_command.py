@@ -22,6 +22,7 @@ from c2p_core.batch.layout import Item
 from c2p_core.batch.planning import Plan
 from c2p_core.batch.run import Summary
 from c2p_core.commands import batch as command
+from c2p_core.errors import Message
 from tests.batch.conftest import Run
 from tests.batch.darken import read_results, save
 from tests.checkout import ROOT, environment
@@ -57,7 +58,8 @@ def test_one_bad_file_stops_nothing_and_is_exit_code_8(shoot: Path, tmp_path: Pa
     (shoot / "bad.jpg").write_bytes(b"no picture")
     code, output, err = run(shoot, "-o", tmp_path / "out")
     assert code == cli.SOME_FAILED and "2 photos protected" in output
-    assert "bad.jpg' is not a JPEG" in err and err.splitlines()[-1] == "c2p: 1 of 3 photos failed."
+    sentence = Message("image-format-unknown", path=str(shoot / "bad.jpg")).text()
+    assert err.splitlines() == [f"c2p: {sentence}", "c2p: 1 of 3 photos failed."]
 
 
 _CRASH = """

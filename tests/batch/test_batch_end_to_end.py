@@ -1,4 +1,4 @@
-"""`c2p batch` with real searches in a process of its own, killed in the middle and run again."""
+"""`c2p batch` with real searches: its plan, and Ctrl-C in the middle; `test_kills` has what kills it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ import time
 from pathlib import Path
 
 import numpy as np
-import psutil
 import pytest
 from PIL import Image
 from skimage import data
@@ -47,45 +46,6 @@ def test_a_plan_finds_the_faces_and_estimates_their_time_and_space(
     assert (plan["photos"], plan["faces"], plan["without"], plan["unreadable"]) == (4, 3, 1, 1)
     assert plan["seconds"] == pytest.approx(3 * plan["seconds_a_face"]) and 0 < plan["seconds_a_face"] < int(a_face)
     assert plan["disk"] == plan["bytes"] + 4 * 93_000 and not out.exists()
-
-
-@pytest.mark.slow
-def test_a_killed_batch_goes_on_and_makes_nothing_twice(tmp_path: Path) -> None:
-    shoot, out = tmp_path / "shoot", tmp_path / "out"
-    (shoot / "day 1").mkdir(parents=True)
-    portrait = Image.fromarray(data.astronaut())
-    portrait.save(shoot / "a.jpg", quality=92)
-    portrait.transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(shoot / "day 1" / "b.png")
-    portrait.crop((0, 0, 400, 400)).save(shoot / "day 1" / "c.webp")
-    command = [sys.executable, "-m", "c2p_core", "batch", str(shoot), "-o", str(out), "--steps", "3", "--json"]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment())
-    try:
-        while not (out / "a.jpg").exists():
-            assert process.poll() is None
-            time.sleep(0.05)
-        time.sleep(0.3)
-        workers = psutil.Process(process.pid).children()
-    finally:
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-    assert workers and psutil.wait_procs(workers, timeout=60)[1] == []
-    finished_first = {name: path.stat().st_mtime_ns for name in read_results(out) if (path := out / name)}
-    assert "a.jpg" in finished_first and len(finished_first) < 3
-
-    rerun = subprocess.run(command, capture_output=True, text=True, check=True, env=environment())
-    summary = json.loads(rerun.stdout)
-    assert summary["done_before"] == len(finished_first) and summary["protected"] == 3 - len(finished_first)
-    assert sorted(read_results(out)) == ["a.jpg", "day 1/b.png", "day 1/c.webp"]
-    assert {name: (out / name).stat().st_mtime_ns for name in finished_first} == finished_first
-    journal = Journal(out / ".c2p" / run.JOURNAL)
-    rows = {row.place.replace(os.sep, "/"): row for row in journal.read_rows()}
-    journal.close()
-    assert {place: (row.state, row.faces) for place, row in rows.items()} == dict.fromkeys(
-        ("a.jpg", "day 1/b.png", "day 1/c.webp"), ("done", 1)
-    )
-    assert all(row.report["faces"][0]["similarities"] and row.report["processes"] == 1 for row in rows.values())
-    page = (out / "report.html").read_text(encoding="utf-8")
-    assert page.count("-after.jpg") == 3
 
 
 def wait_for_end(group: int) -> None:

@@ -27,6 +27,7 @@ from c2p_core.io import atomic_files
 from c2p_core.io.atomic_files import find_parts
 from tests.batch.darken import (
     JOB,
+    SIDECAR,
     SIDEWAYS_SIDECAR,
     TURNED_REGION,
     darken,
@@ -263,9 +264,6 @@ def test_a_full_disk_ends_the_batch_and_the_next_run_goes_on(
     assert_consistent(out)
     assert run_batch(shoot, out)[0].protected == 3
     assert_consistent(out)
-
-
-SIDECAR = b'<rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"/>'
 
 
 def fill_journal(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -520,9 +518,3 @@ def test_a_batch_that_is_killed_agrees_with_itself_and_the_next_run_finishes_it(
     shoot: Path, out: Path, seed: int
 ) -> None:
     assert kill_and_go_on(shoot, out, random.Random(seed).randint(1, 80))
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("moment", range(1, 81, 4))
-def test_a_kill_at_any_moment_loses_nothing(shoot: Path, out: Path, moment: int) -> None:
-    assert kill_and_go_on(shoot, out, moment)

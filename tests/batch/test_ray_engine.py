@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -17,9 +19,10 @@ from c2p_core.batch.layout import Item
 from c2p_core.batch.reading import read_photo
 from c2p_core.errors import BadRequest, ModelUnavailable
 from c2p_core.models.store import ModelStore
+from c2p_core.priority import MAX_NICE
 from tests.batch.darken import JOB, darken, save, with_read_ahead
 from tests.batch.one_person import EmbeddedResults, find_shared, make_shoot, protect_person
-from tests.batch.ray_cluster import join_cluster, start_ray, with_process, without_models
+from tests.batch.ray_cluster import join_cluster, start_ray, with_priority, with_process, without_models
 
 pytestmark = pytest.mark.slow
 
@@ -102,6 +105,13 @@ def test_an_actor_has_three_photos_at_most(tmp_path: Path, store: ModelStore, cl
     for finished, _ in enumerate(outcomes):
         max_pending = max(max_pending, len(taken) - finished)
     assert len(taken) == 20 and max_pending <= 2 * 3
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="priorities are classes there")
+def test_actors_lower_their_priority_as_the_job_wants(tmp_path: Path, store: ModelStore, cluster: Cluster) -> None:
+    run = protect_on_ray(replace(cluster, jobs=1, nice=MAX_NICE), with_priority)
+    (outcome,) = run(iter(make_items(tmp_path, "a")), JOB, make_control(store))
+    assert outcome.report["nice"] == MAX_NICE  # Ray gives its processes 15
 
 
 def test_earlier_results_are_looked_up_where_the_journal_is(

@@ -1,10 +1,22 @@
-"""A ``c2p`` that searches nothing: it records its arguments and copies photos, with "protected " before them."""
+"""A ``c2p`` that searches nothing: it records its arguments and copies photos, with "protected " before them.
+
+The real command parses what it was called with.
+"""
 
 from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import click
+from click.core import ParameterSource
+
+from c2p_core.cli import c2p
 
 # Photos whose names have these words get no result.
 NO_FACE, DAMAGED = "no face", "damaged"
@@ -52,6 +64,39 @@ sys.exit(code)
 """
 
 
+@dataclass(frozen=True)
+class Call:
+    """How the program was called.
+
+    Attributes:
+        models: the folder of ``--models``.
+        command: such as "protect".
+        arguments: values of the command's options and arguments, without those that have their default.
+    """
+
+    models: Path | None
+    command: str
+    arguments: dict[str, Any]
+
+
+def parse_call(words: Sequence[str]) -> Call:
+    """Parse the arguments of a call as ``c2p`` does.
+
+    Raises:
+        click.UsageError: it would refuse them.
+    """
+    context = click.Context(c2p, info_name="c2p")
+    name, command, rest = c2p.resolve_command(context, click.Command.parse_args(c2p, context, list(words)))
+    assert name is not None and command is not None
+    parsed = command.make_context(name, rest, parent=context)
+    given = {
+        key: value
+        for key, value in parsed.params.items()
+        if parsed.get_parameter_source(key) is ParameterSource.COMMANDLINE
+    }
+    return Call(context.params["models"], name, given)
+
+
 class FakeC2p:
     """The program ``path``; ``fails`` and ``hangs`` make its next runs do so."""
 
@@ -63,10 +108,14 @@ class FakeC2p:
         self.path.write_text(program)
         self.path.chmod(0o755)
 
-    def calls(self) -> list[list[str]]:
-        """The arguments of each run so far."""
+    def calls(self) -> list[Call]:
+        """The runs so far.
+
+        Raises:
+            click.UsageError: ``c2p`` would refuse one of them.
+        """
         calls = self.folder / "calls.jsonl"
-        return [json.loads(line) for line in calls.read_text().splitlines()] if calls.exists() else []
+        return [parse_call(json.loads(line)) for line in calls.read_text().splitlines()] if calls.exists() else []
 
     def fail(self, sentence: str) -> None:
         (self.folder / "fails").write_text(sentence)
@@ -77,3 +126,11 @@ class FakeC2p:
 
     def go_on(self) -> None:
         (self.folder / "hangs").unlink()
+
+
+@contextmanager
+def make_fake_c2p(folder: Path) -> Iterator[FakeC2p]:
+    """Make the program in a folder; in the end, the real command parses all calls of it."""
+    fake = FakeC2p(folder)
+    yield fake
+    fake.calls()

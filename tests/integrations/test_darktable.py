@@ -5,16 +5,15 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
-from c2p_core.commands.batch import batch
 from installer import integrations
 from installer.folders import Installation
-from tests.integrations.fake_c2p import DAMAGED, NO_FACE, FakeC2p
+from tests.integrations.fake_c2p import DAMAGED, NO_FACE, FakeC2p, make_fake_c2p
 
 STUB = Path(__file__).with_name("darktable.lua")
 LUA = next((found for name in ("lua5.4", "lua5.3", "lua") if (found := shutil.which(name))), None)
@@ -26,8 +25,9 @@ Export = Callable[..., list[list[str]]]
 
 
 @pytest.fixture
-def c2p(tmp_path: Path) -> FakeC2p:
-    return FakeC2p(tmp_path / "my programs" / "bin")
+def c2p(tmp_path: Path) -> Iterator[FakeC2p]:
+    with make_fake_c2p(tmp_path / "my programs" / "bin") as fake:
+        yield fake
 
 
 @pytest.fixture
@@ -91,8 +91,8 @@ def test_one_run_protects_all_images_and_each_result_is_imported_beside_its_orig
     ]
     assert select_events(happened, "print") == [["Protect Face: 3 protected"]]
     (call,) = c2p.calls()
-    assert call[:3] == ["--models", str(tmp_path / "my models"), "batch"]
-    assert batch.make_context("batch", call[3:]).params["with_report"] is False
+    assert (call.models, call.command) == (tmp_path / "my models", "batch")
+    assert call.arguments["with_report"] is False and "strip_personal" not in call.arguments
     assert all(image.read_bytes() == b"raw" for image in images)
     assert not list((tmp_path / "tmp").iterdir())
 
@@ -111,8 +111,9 @@ def test_prompt_strength_and_metadata_are_chosen_in_the_panel_and_kept(
     ]
     preferences = dict(select_events(happened, "preference"))
     assert preferences == {"prompt": "red lipstick", "strength": "0.30", "strip-personal": "yes"}
-    options = c2p.calls()[0][c2p.calls()[0].index("--no-report") + 1 :]
-    assert options == ["--strength", "0.30", "--prompt", "red lipstick", "--strip-personal"]
+    (call,) = c2p.calls()
+    chosen = {"prompt": "red lipstick", "strength": 0.3, "strip_personal": True}
+    assert {name: call.arguments[name] for name in chosen} == chosen
     saved = ", ".join(f"['protect_face/{name}'] = {quote(value)}" for name, value in preferences.items())
     happened = export(images, f"preferences = {{ {saved} }}")
     assert select_events(happened, "widget")[1:] == [
@@ -127,7 +128,8 @@ def test_without_a_window_the_kept_settings_are_used(tmp_path: Path, c2p: FakeC2
     export(
         make_images(tmp_path / "roll", "a.CR2"), "headless = true, preferences = { ['protect_face/strength'] = '0.8' }"
     )
-    assert c2p.calls()[0][-4:] == ["--strength", "0.80", "--prompt", "natural makeup"]
+    (call,) = c2p.calls()
+    assert (call.arguments["strength"], call.arguments["prompt"]) == (0.8, "natural makeup")
 
 
 @needs_lua

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import configparser
 import os
+import re
 import shlex
 import shutil
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from c2p_core.cli import protect
-from c2p_core.commands.batch import batch
 from installer import integrations
 from installer.folders import Installation
-from tests.integrations.fake_c2p import DAMAGED, NO_FACE, FakeC2p
+from tests.checkout import ROOT
+from tests.integrations.fake_c2p import DAMAGED, NO_FACE, FakeC2p, make_fake_c2p, parse_call
 from tests.own_home import move_into
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="shell scripts")
@@ -37,8 +38,9 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def c2p(tmp_path: Path) -> FakeC2p:
-    return FakeC2p(tmp_path / "it's mine" / "bin")
+def c2p(tmp_path: Path) -> Iterator[FakeC2p]:
+    with make_fake_c2p(tmp_path / "it's mine" / "bin") as fake:
+        yield fake
 
 
 def install_script(program: str, c2p: FakeC2p, system: integrations.System | None = None) -> list[Path]:
@@ -90,9 +92,12 @@ def test_digikams_script_protects_into_the_file_that_digikam_made(c2p: FakeC2p, 
     subprocess.run(make_digikam_command(script, photo, output, "--prompt 'red lipstick'"), check=True, timeout=60)
     assert output.read_text() == "protected photo" and photo.read_text() == "photo"
     (call,) = c2p.calls()
-    assert protect.make_context("protect", call[3:]).params["photos"] == (photo,)
-    assert call[2:4] == ["protect", "--overwrite"] and call[-4:] == ["--prompt", "red lipstick", "--", str(photo)]
-    assert not list((Path(os.environ["HOME"]) / ".cache" / "protect-face" / "digikam").iterdir())
+    assert (call.models, call.command) == (Path("/m"), "protect")
+    result = call.arguments.pop("output")
+    assert call.arguments == {"photos": (photo,), "overwrite": True, "prompt": "red lipstick"}
+    assert not Path(result).exists() and not list(
+        (Path(os.environ["HOME"]) / ".cache" / "protect-face" / "digikam").iterdir()
+    )
 
 
 @pytest.mark.parametrize("name", [NO_FACE, DAMAGED])
@@ -178,8 +183,15 @@ def test_nautilus_protects_chosen_photos_in_one_run_and_folders_beside_themselve
     assert photo.with_name("-o b.protected.jpg").read_text() == "protected dash"
     assert (photo.parent / "day 2 protected" / "c.jpg").read_text() == "protected c"
     for_folder, for_photos = c2p.calls()
-    assert for_folder[2] == "batch" and batch.make_context("batch", for_folder[3:])
-    assert for_photos[2] == "protect" and len(protect.make_context("protect", for_photos[3:]).params["photos"]) == 2
+    folder = photo.parent / "day 2"
+    assert (for_folder.command, for_folder.arguments) == (
+        "batch",
+        {"sources": (str(folder),), "output": f"{folder} protected"},
+    )
+    assert (for_photos.command, for_photos.arguments) == (
+        "protect",
+        {"photos": (photo, photo.with_name("-o b.jpg"))},
+    )
     assert notices.read_text().splitlines()[-1] == "Done."
 
 
@@ -258,4 +270,14 @@ def test_lightrooms_batch_file_quotes_the_program_and_passes_the_photos_on(c2p: 
     assert file.path == home / "roaming/Adobe/Lightroom/Export Actions/Protect Faces.cmd"
     lines = file.body.decode().split("\r\n")
     assert lines[2].startswith('set C2P="C:/100%% mine/venv/') and lines[2].endswith(' "--models" "C:/my models"')
-    assert lines[3] == "%C2P% protect -- %*" and lines[-1] == ""
+    program, _, words = lines[3].partition(" ")
+    assert (program, lines[-1]) == ("%C2P%", "")
+    call = parse_call(["--models", "/m", *words.replace("%*", "a.jpg -b.jpg").split()])
+    assert (call.command, call.arguments) == ("protect", {"photos": (Path("a.jpg"), Path("-b.jpg"))})
+
+
+def test_lightrooms_droplet_passes_the_photos_on() -> None:
+    source = (ROOT / "integrations" / "lightroom" / "protect-face.applescript").read_text()
+    (words,) = re.findall(r'do shell script c2p & "(.*)" & paths', source)
+    call = parse_call([*words.split(), "a.jpg"])
+    assert (call.command, call.arguments) == ("protect", {"photos": (Path("a.jpg"),)})
