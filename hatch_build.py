@@ -1,10 +1,15 @@
-"""What is made while the package is built, because people edit another form of it: gettext reads .mo files, not .po
-files, and GIMP shows help pages in HTML, not in Markdown."""
+"""What is made while the package is built, because people edit another form of it.
+
+gettext reads .mo files, not .po files, GIMP shows help pages in HTML, not in Markdown, and its plug-ins can't import
+the library's registry of priors.
+"""
 
 from __future__ import annotations
 
 import itertools
+import json
 import re
+import runpy
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -91,9 +96,20 @@ def compile_help(docs: Path) -> dict[str, bytes]:
     return {"help/en/gimp-help.xml": index.encode(), **pages}
 
 
+def compile_priors(registry: Path) -> dict[str, bytes]:
+    """The names and labels of the priors in a registry, ``prior_registry.py``, for GIMP's plug-ins, by path."""
+    # By its path: where the package is built, what the library needs may not be installed.
+    entries = runpy.run_path(str(registry))["REGISTRY"]
+    return {"priors.json": json.dumps([[name, entry.label] for name, entry in entries.items()]).encode()}
+
+
 def compile_all(root: Path) -> dict[str, bytes]:
     """Everything that a checkout's worker client lacks and the installed one has, by path in the worker client."""
-    return compile_translations(root / "plugin" / "worker_client") | compile_help(root / "docs")
+    return {
+        **compile_translations(root / "plugin" / "worker_client"),
+        **compile_help(root / "docs"),
+        **compile_priors(root / "c2p_core" / "prior_registry.py"),
+    }
 
 
 def _render_page(path: Path) -> bytes:

@@ -11,9 +11,9 @@ from c2p_core.models.manifest import read_manifest
 
 # Code that does not affect embeddings of unchanged photos: it changes, shows and reports faces.
 CHANGES_ONLY = frozenset(
-    {"priors", "guidance", "batch", "people", "worker", "commands", "cli.py", "pipeline.py", "run.py",
-     "search.py", "face_search.py", "face_settings.py", "terms.py", "losses.py", "eot.py", "starting_look.py",
-     "direction.py", "sketch.py", "subjects.py", "references.py", "profiles.py", "validate.py",
+    {"priors", "guidance", "batch", "people", "worker", "commands", "cli.py", "pipeline.py", "run.py", "loaded_run.py",
+     "search.py", "face_inversion.py", "face_search.py", "face_settings.py", "terms.py", "losses.py", "eot.py",
+     "starting_look.py", "direction.py", "sketch.py", "subjects.py", "references.py", "profiles.py", "validate.py",
      "compare.py", "photo_file.py", "targets.py", "streams.py", "signals.py"}
 )  # fmt: skip
 

@@ -32,7 +32,7 @@ _WORTH_RECORDING = 8
 _REPLAY_SIMILARITY, _HALF_PRECISION_SIMILARITY = 0.999, 0.9
 
 
-def place(network: _Network, device: torch.device, *, foreign: bool = False) -> _Network:
+def move_network(network: _Network, device: torch.device, *, foreign: bool = False) -> _Network:
     """Move a network to a device, frozen, in eval mode, and in the memory layout that the device prefers.
 
     Args:
@@ -40,10 +40,10 @@ def place(network: _Network, device: torch.device, *, foreign: bool = False) -> 
         device: to compute on.
         foreign: whether its code is third-party and may rely on the usual layout (``Tensor.view``).
     """
-    placed = network.eval().requires_grad_(False).to(device)
+    moved = network.eval().requires_grad_(False).to(device)
     if device.type == "cuda" and not foreign:
-        put_channels_last(placed)
-    return placed
+        put_channels_last(moved)
+    return moved
 
 
 def put_channels_last(network: nn.Module) -> None:

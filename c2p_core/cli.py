@@ -265,8 +265,8 @@ def faces(make_store: StoreMaker, /, photo: Path, overlay: Path | None) -> None:
     for face in detected:
         x0, y0, x1, y1 = (round(edge) for edge in face.box)
         skipped = f"; skipped: {face.skipped}" if face.skipped else ""
-        place = f"{x1 - x0} x {y1 - y0} px at ({x0}, {y0}), eyes {face.eye_distance:.0f} px apart"
-        click.echo(f"{face.number}: {place}{skipped}")
+        description = f"{x1 - x0} x {y1 - y0} px at ({x0}, {y0}), eyes {face.eye_distance:.0f} px apart"
+        click.echo(f"{face.number}: {description}{skipped}")
     if overlay is not None:
         from c2p_core.io.overlay import draw_faces
 

@@ -24,6 +24,7 @@ from c2p_core.faces.view import View
 from c2p_core.guidance.looks import paints_anything
 from c2p_core.models.loaded import WarmModels, get_recognisers
 from c2p_core.models.store import ModelStore
+from c2p_core.photo import Layer, Photo
 from c2p_core.prior_registry import REGISTRY
 from c2p_core.priors.prior import Code
 from c2p_core.recognition import Recogniser
@@ -86,6 +87,21 @@ class Direction:
     computation: Computation | None = None
 
 
+@dataclass(frozen=True)
+class PastedPhoto:
+    """A photo with the changes of a finished search.
+
+    Attributes:
+        photo: the protected photo.
+        layers: the same as one layer per makeup product; empty where they were not requested.
+        amounts: how much of the changes was applied.
+    """
+
+    photo: Photo
+    layers: tuple[Layer, ...]
+    amounts: Amounts
+
+
 def apply_direction(
     direction: Direction,
     amounts: Amounts,
@@ -101,55 +117,74 @@ def apply_direction(
         layers: whether to return the result also as one layer per makeup product.
         on_stage: called with the stage, "paste" or "verify", before it begins; may raise to end it.
     """
-    request, store = direction.request, direction.store
-    changes = [(face_change.alignment, scale_change(face_change.change, amounts)) for face_change in direction.changes]
     on_stage("paste")
-    protected = paste(request.photo, changes)
-    unnumbered = build_layers(request.photo, changes) if layers else []
-
+    pasted = paste_changes(direction, amounts, layers=layers)
     on_stage("verify")
-    reports = {
-        face.number: FaceReport(face.number, face.box, face.eye_distance, face.skipped) for face in direction.faces
-    }
-    protected_view = View(protected)
+    return verify_faces(direction, pasted)
+
+
+def paste_changes(direction: Direction, amounts: Amounts, *, layers: bool = False) -> PastedPhoto:
+    """Paste the changes of a finished search into its photo; for the arguments see ``apply_direction``."""
+    photo = direction.request.photo
+    changes = [(face_change.alignment, scale_change(face_change.change, amounts)) for face_change in direction.changes]
+    pasted = paste(photo, changes)
+    built_layers = build_layers(photo, changes) if layers else []
+    numbered = (replace(layer, face=direction.changes[layer.face].subject.face.number) for layer in built_layers)
+    return PastedPhoto(pasted, tuple(numbered), amounts)
+
+
+def verify_faces(direction: Direction, pasted: PastedPhoto) -> ProtectResult:
+    """Measure what recognisers say of a photo with the changes of a finished search, and report on all its faces."""
+    request = direction.request
+    view = View(pasted.photo)
+    reports: dict[int, FaceReport] = {}
     traces: list[Trace] = []
     for face_change in direction.changes:
-        subject = face_change.subject
-        # Where detection fails, a recogniser could still crop the face at its known position.
-        detected = find_again(protected_view, subject.original_face, store) or refine_face(
-            protected_view, subject.face, store
-        )
-        canvas = verify.crop_face(protected_view, detected)
-        similarities = verify.measure_similarities(
-            subject.original_canvas,
-            canvas,
-            direction.recognisers,
-            direction.held_out,
-            direction.device,
-            face_change.references,
-        )
-        number = subject.face.number
-        reports[number] = replace(
-            reports[number], similarities=similarities, steps=face_change.steps, seconds=face_change.seconds
-        )
-        if find_look(subject.face, request) is not None:
+        canvas = _crop_protected(view, face_change, direction.store)
+        reports[face_change.subject.face.number] = _report_on(face_change, canvas, direction)
+        if find_look(face_change.subject.face, request) is not None:
             traces.append(_make_trace(face_change, canvas, direction))
-    unchosen = [n for n, report in reports.items() if not report.similarities and not report.skipped]
-    reports |= {n: replace(reports[n], skipped=Message("face-not-chosen")) for n in unchosen}
-    numbered = tuple(replace(layer, face=direction.changes[layer.face].subject.face.number) for layer in unnumbered)
-    all_measured = all(r.measured_by == "project" for r in direction.recognisers)
-    stronger = find_stronger(read_other_photos(store.path("other-photos")), request, all_measured)
-    generated = is_generated(direction, amounts)
+    all_measured = all(recogniser.measured_by == "project" for recogniser in direction.recognisers)
     return ProtectResult(
-        protected,
-        tuple(reports.values()),
+        pasted.photo,
+        tuple(reports.get(face.number) or _report_on_unchanged(face) for face in direction.faces),
         direction.warnings,
-        numbered,
-        stronger,
+        pasted.layers,
+        find_stronger(read_other_photos(direction.store.path("other-photos")), request, all_measured),
         tuple(traces),
-        generated,
+        is_generated(direction, pasted.amounts),
         direction.computation,
     )
+
+
+def _crop_protected(view: View, face_change: FaceChange, store: ModelStore) -> CanvasFace:
+    """Crop a face of the protected photo as a recogniser would."""
+    subject = face_change.subject
+    # Where detection fails, a recogniser could still crop the face at its known position.
+    detected = find_again(view, subject.original_face, store) or refine_face(view, subject.face, store)
+    return verify.crop_face(view, detected)
+
+
+def _report_on(face_change: FaceChange, protected: CanvasFace, direction: Direction) -> FaceReport:
+    """Measure a protected face; the report on it."""
+    subject = face_change.subject
+    similarities = verify.measure_similarities(
+        subject.original_canvas,
+        protected,
+        direction.recognisers,
+        direction.held_out,
+        direction.device,
+        face_change.references,
+    )
+    face = subject.face
+    return FaceReport(
+        face.number, face.box, face.eye_distance, face.skipped, similarities, face_change.steps, face_change.seconds
+    )
+
+
+def _report_on_unchanged(face: Face) -> FaceReport:
+    """The report on a face that the run left as it is, with the reason."""
+    return FaceReport(face.number, face.box, face.eye_distance, face.skipped or Message("face-not-chosen"))
 
 
 def work_where_it_fits(direction: Direction, warm: WarmModels, work: Callable[[Direction], _Result]) -> _Result:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
+from worker_client.errors import Malformed
 from worker_client.messages import Message
 
 __all__ = [
@@ -12,11 +13,13 @@ __all__ = [
     "C2PError",
     "Cancelled",
     "CannotWrite",
+    "Malformed",
     "Message",
     "ModelUnavailable",
     "NoFace",
     "UnreadableImage",
     "first_line",
+    "get_reason",
     "name_error",
 ]
 
@@ -30,6 +33,15 @@ def first_line(error: BaseException, limit: int = 160) -> str:
     """
     lines = str(error).strip().splitlines()
     return lines[0].rstrip(".:")[:limit] if lines else type(error).__name__
+
+
+def get_reason(error: BaseException) -> Message | str:
+    """Why a file can't be used, as the reason in one of our messages: our own message, or what a library says."""
+    if isinstance(error, Malformed):
+        return error.message
+    if isinstance(error, KeyError) and error.args:
+        return Message("key-missing", key=str(error.args[0]))
+    return first_line(error)
 
 
 def name_error(error: BaseException) -> str:

@@ -1,6 +1,7 @@
 """The properties of the generative priors, without loading them.
 
-Imports nothing of the package, so that callers that only need the names do not wait for torch.
+Imports nothing of the package, so that callers that only need the names do not wait for torch, and so that building
+the package can list the priors for GIMP's plug-ins (``hatch_build.py``).
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ class PriorEntry:
 
     Attributes:
         module: of ``load(Resources) -> Prior``, see ``priors.prior``.
+        label: its name for users, in plain English; the plug-ins translate it.
         default_of: the profile in which it is the prior of requests that name none.
         free_noise: whether a search may optimise its noise maps (``ProtectRequest.free_noise``).
         loads_generator: whether it loads the full profile's generator or the user's own; reports mention the licence.
@@ -23,6 +25,7 @@ class PriorEntry:
     """
 
     module: str
+    label: str
     default_of: Literal["embedded", "full"] | None = None
     free_noise: bool = False
     loads_generator: bool = False
@@ -30,6 +33,12 @@ class PriorEntry:
 
 
 REGISTRY: dict[str, PriorEntry] = {
-    "makeup": PriorEntry("c2p_core.priors.makeup", default_of="embedded", generates=False),
-    "stylegan2": PriorEntry("c2p_core.priors.wplus", default_of="full", free_noise=True, loads_generator=True),
+    "makeup": PriorEntry("c2p_core.priors.makeup", "Makeup, light and shape", default_of="embedded", generates=False),
+    "stylegan2": PriorEntry(
+        "c2p_core.priors.wplus",
+        "A generator of faces (StyleGAN2)",
+        default_of="full",
+        free_noise=True,
+        loads_generator=True,
+    ),
 }

@@ -176,11 +176,11 @@ def check_packages(installation: Installation) -> tuple[int, list[str]]:
 
 
 def read_compiled_files(installation: Installation) -> dict[str, bytes]:
-    """Read what building the package made for the plug-ins, translations and help, by path in the worker client."""
+    """Read what building the package made for the plug-ins, such as translations, by path in the worker client."""
     packages = "Lib/site-packages" if sys.platform == "win32" else "lib/python*/site-packages"
     files: dict[str, bytes] = {}
     for client in sorted(installation.venv.glob(f"{packages}/worker_client")):
-        for kind in ("locale/*/LC_MESSAGES/*.mo", "help/*/*"):
+        for kind in ("locale/*/LC_MESSAGES/*.mo", "help/*/*", "priors.json"):
             files |= {path.relative_to(client).as_posix(): path.read_bytes() for path in sorted(client.glob(kind))}
     return files
 

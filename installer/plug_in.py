@@ -23,8 +23,9 @@ SOURCE = CHECKOUT / "plugin"
 FROM_ZIP = "from a zip"
 # Bytecode that GIMP's Python leaves: Python 3 in __pycache__, Python 2.7 beside the sources.
 _COMPILED = ".pyc"
-# Translations, of which the sources stay here, and help: only the built package has them in their compiled form.
-_COMPILED_FILES = (".po", ".mo", ".html", ".xml")
+# Translations, of which the sources stay here, help, and the list of priors: only the built package has them in their
+# compiled form.
+_COMPILED_FILES = (".po", ".mo", ".html", ".xml", "priors.json")
 # GIMP 2.10 has no place for the help of a plug-in.
 _HELP = "help/"
 

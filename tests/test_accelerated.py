@@ -14,7 +14,7 @@ from c2p_core.accelerated import (
     Forward,
     accelerate,
     list_half_precisions,
-    place,
+    move_network,
     put_channels_last,
     replay_often,
     use_half_precision,
@@ -196,6 +196,6 @@ class Moved(nn.Module):
     [("cuda", False, True), ("cuda", True, False), ("mps", False, False), ("cpu", False, False)],
 )
 def test_networks_of_our_own_take_the_layout_that_a_card_prefers(card: str, foreign: bool, changed: bool) -> None:
-    placed = place(Moved(), torch.device(card), foreign=foreign)
+    placed = move_network(Moved(), torch.device(card), foreign=foreign)
     assert placed.asked == [torch.device(card)] and not placed.training
     assert placed.weight.is_contiguous(memory_format=torch.channels_last) == changed

@@ -140,7 +140,7 @@ def test_a_run_without_memory_for_the_models_falls_back_to_the_processor(
             raise RuntimeError("MPS backend out of memory (MPS allocated: 8.00 GB)")
         raise BadRequest("pictures-the-same")  # far enough
 
-    monkeypatch.setattr("c2p_core.pipeline.load_models", load)
+    monkeypatch.setattr("c2p_core.loaded_run.load_models", load)
     with raising(BadRequest, "pictures-the-same"):
         protect(REQUEST, store=store, warm=WarmModels())
     assert loads == [("fakegpu", False)] * 2 + [("cpu", False)]

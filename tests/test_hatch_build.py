@@ -111,7 +111,8 @@ def project(tmp_path: Path) -> Path:
     german = tmp_path / "plugin" / "worker_client" / "locale" / "de" / "LC_MESSAGES"
     for folder in (tmp_path / "c2p_core", tmp_path / "bundle" / "mini", tmp_path / "bundle" / "models", german):
         folder.mkdir(parents=True)
-    shutil.copy(ROOT / "c2p_core" / "version.py", tmp_path / "c2p_core")
+    for name in ("version.py", "prior_registry.py"):
+        shutil.copy(ROOT / "c2p_core" / name, tmp_path / "c2p_core")
     (tmp_path / "bundle" / "manifest.toml").touch()
     (german / "x.po").write_text(PO, encoding="utf-8")
     shutil.copytree(ROOT / "docs", tmp_path / "docs", ignore=shutil.ignore_patterns("images"))
@@ -141,9 +142,10 @@ def test_a_build_leaves_the_checkout_as_it_was(project: Path) -> None:
     assert sorted((project / "plugin").rglob("*")) == before
 
 
-def test_an_editable_installation_has_translations_and_help_where_they_are_looked_for(project: Path) -> None:
+def test_an_editable_installation_has_translations_help_and_priors_where_they_are_looked_for(project: Path) -> None:
     run = pip(project, "install", "--target", "packages", "--editable", ".")
     assert run.returncode == 0, run.stderr
     (path,) = project.glob("plugin/worker_client/locale/de/LC_MESSAGES/*.mo")
     assert gettext.GNUTranslations(io.BytesIO(path.read_bytes())).gettext("Face") == "Gesicht ü"
     assert (project / "plugin" / "worker_client" / "help" / "en" / "gimp-help.xml").exists()
+    assert (project / "plugin" / "worker_client" / "priors.json").exists()

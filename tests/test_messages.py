@@ -20,6 +20,7 @@ SOURCES = sorted([*(ROOT / "c2p_core").rglob("*.py"), *(ROOT / "plugin").rglob("
 SPEAKERS: dict[str, set[str]] = {
     **{kind.__name__: set() for kind in vars(errors).values() if isinstance(kind, type)},
     **{name: set() for name in ("NoWorker", "Refused", "WorkerProblem", "NothingVisible", "_Refused")},
+    **{name: set() for name in ("ProtocolError", "OtherVersion", "UnsafePickle")},
     "report_crash": {"error", "log"},
     "Unusable": {"path"},
 }
@@ -62,6 +63,20 @@ def test_an_error_has_a_code_fields_and_an_english_sentence() -> None:
     error = BadRequest("strength-out-of-range", value=7.0, low=0, high=1)
     assert (error.code, error.fields) == ("strength-out-of-range", {"value": 7.0, "low": 0, "high": 1})
     assert str(error) == "Strength 7 is out of range; choose one from 0 to 1."
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (errors.Malformed("file-cut-short"), Message("file-cut-short")),
+        (KeyError("files"), Message("key-missing", key="files")),
+        (OSError("No space left.\nMore."), "No space left"),
+    ],
+)
+def test_a_reason_is_our_own_message_or_the_first_line_that_a_library_gives(
+    error: Exception, reason: Message | str
+) -> None:
+    assert errors.get_reason(error) == reason
 
 
 @pytest.mark.parametrize("kind", [C2PError, *C2PError.__subclasses__()])

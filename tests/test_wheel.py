@@ -64,7 +64,7 @@ def test_the_command_line_of_the_wheel_asks_for_the_worker_with_the_client_insid
     assert run.returncode == NoWorker.exit_code and run.stderr.startswith("c2p: No worker is running;")
 
 
-def test_the_wheel_has_the_version_the_weights_the_compiled_translations_the_help_and_the_licences(wheel: Path) -> None:
+def test_the_wheel_has_the_version_the_weights_what_is_compiled_for_the_plug_ins_and_the_licences(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         sizes = {entry.filename: entry.file_size for entry in archive.infolist()}
         (metadata,) = (archive.read(name).decode() for name in sizes if name.endswith(".dist-info/METADATA"))
@@ -79,7 +79,9 @@ def test_the_wheel_has_the_version_the_weights_the_compiled_translations_the_hel
         "worker_client/locale/de/LC_MESSAGES/protect-face.mo"
     ]
     assert "c2p_core/batch/report.html.jinja" in sizes
-    assert {"worker_client/help/en/gimp-help.xml", "worker_client/help/en/gimp.html"} <= set(sizes)
+    assert {f"worker_client/{name}" for name in ("help/en/gimp-help.xml", "help/en/gimp.html", "priors.json")} <= set(
+        sizes
+    )
     licences = {name.partition("/licenses/")[2] for name in sizes if "/licenses/" in name}
     assert {"LICENSE", "THIRD_PARTY.md", "bundle/models/mobilenet.LICENSE.txt"} <= licences
 

@@ -117,8 +117,8 @@ def _join(cells: Sequence[Image.Image], scale: float, lines: Sequence[str]) -> I
     for index, cell in enumerate(cells):
         sheet.paste(cell.resize(size, Image.Resampling.LANCZOS), (index * (size[0] + 4), top))
     for index, text in enumerate(lines):
-        place = (4, 4 + CAPTION_PX * index)
-        ImageDraw.Draw(sheet).text(place, text, fill=(255, 255, 255), font=ImageFont.load_default(13))
+        position = (4, 4 + CAPTION_PX * index)
+        ImageDraw.Draw(sheet).text(position, text, fill=(255, 255, 255), font=ImageFont.load_default(13))
     return sheet
 
 

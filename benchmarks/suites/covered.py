@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -24,7 +25,7 @@ from benchmarks.metrics.image_quality import to_rgb8
 from benchmarks.recognisers import open_store
 from benchmarks.rows import CoveredRow
 from benchmarks.suites.demographics import read_labels
-from benchmarks.suites.runner import Outcome, run_missing
+from benchmarks.suites.runner import Outcome, run_missing, store_row
 from c2p_core import faces, pipeline
 from c2p_core.api import Face, ProtectRequest, ProtectResult
 from c2p_core.errors import NoFace
@@ -217,25 +218,24 @@ def run(
     measured = {(row.face, row.kind) for row in rows.read(path, CoveredRow)}
     missing = [task for task in tasks if (task.photo.stem, task.kind) not in measured]
 
-    def store_row(row: CoveredRow | None) -> str:
-        if row is None:
-            return "shows no face"
-        rows.append(path, row)
-        outcome = f"found {row.found or 0:.2f}, invented {row.invented:.2f}, {row.skipped or 'protected'}"
-        if row.painted is not None:
-            outcome += f", {100 * row.painted:.1f} % painted on it"
-        if row.unmasked is not None:
-            outcome += f", {100 * row.unmasked:.1f} % without looking for it"
-        return outcome
-
-    done_before = len(tasks) - len(missing)
     return run_missing(
         missing,
-        done_before,
+        len(tasks) - len(missing),
         folder,
         measure_face,
-        store_row,
+        partial(store_row, path, _summarise),
         lambda task: f"{task.kind}, {task.photo.stem}",
         executor,
         log,
     )
+
+
+def _summarise(row: CoveredRow | None) -> str:
+    if row is None:
+        return "shows no face"
+    outcome = f"found {row.found or 0:.2f}, invented {row.invented:.2f}, {row.skipped or 'protected'}"
+    if row.painted is not None:
+        outcome += f", {100 * row.painted:.1f} % painted on it"
+    if row.unmasked is not None:
+        outcome += f", {100 * row.unmasked:.1f} % without looking for it"
+    return outcome

@@ -26,7 +26,7 @@ from benchmarks.fingerprint import fingerprint_code
 from benchmarks.metrics.memory import peak_mib
 from benchmarks.rows import FULLSIZE_FILE
 from c2p_core import torchvision_ops
-from c2p_core.accelerated import Forward, accelerate, place
+from c2p_core.accelerated import Forward, accelerate, move_network
 from c2p_core.api import DEFAULT_STRENGTH
 from c2p_core.compute_plan import plan_attempts
 from c2p_core.device import begin_measuring, measure_peak_memory, name_device, pick_device, release_memory
@@ -113,12 +113,12 @@ def build_networks(store: ModelStore, device: torch.device) -> Networks:
         architecture = load_architecture(store.entry(name))
         network = facenet.FaceNet(facenet.make_network()) if architecture.make is None else architecture.make()
         calibrate_batch_norms(network, architecture.template.size)
-        recognisers.append((place(network, device), architecture.template))
+        recognisers.append((move_network(network, device), architecture.template))
     return Networks(
-        place(Generator(FFHQ), device),
-        place(Encoder(EncoderShape()), device),
+        move_network(Generator(FFHQ), device),
+        move_network(Encoder(EncoderShape()), device),
         tuple(recognisers),
-        place(open_clip.create_model("ViT-B-32", pretrained=None), device),
+        move_network(open_clip.create_model("ViT-B-32", pretrained=None), device),
     )
 
 

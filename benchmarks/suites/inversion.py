@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from time import perf_counter
 
@@ -19,7 +19,7 @@ from benchmarks import rows
 from benchmarks.fingerprint import fingerprint_code
 from benchmarks.recognisers import open_store
 from benchmarks.rows import InversionRow
-from benchmarks.suites.runner import Outcome, run_missing
+from benchmarks.suites.runner import Outcome, run_missing, store_row
 from c2p_core import faces, verify
 from c2p_core.api import DEFAULT_STRENGTH
 from c2p_core.device import pick_device
@@ -86,11 +86,17 @@ def run(
     measured = {row.face for row in rows.read(path, rows.InversionRow)}
     missing = [photo for photo in photos if photo.stem not in measured]
 
-    def store_row(row: InversionRow | None) -> str:
-        if row is None:
-            return "shows no face to invert"
-        rows.append(path, row)
-        return f"{row.encoder:.1f} dB, after tuning {row.tuned:.1f} dB"
+    return run_missing(
+        missing,
+        len(photos) - len(missing),
+        folder,
+        measure_photo,
+        partial(store_row, path, _summarise),
+        lambda photo: photo.stem,
+        executor,
+        log,
+    )
 
-    done_before = len(photos) - len(missing)
-    return run_missing(missing, done_before, folder, measure_photo, store_row, lambda photo: photo.stem, executor, log)
+
+def _summarise(row: InversionRow | None) -> str:
+    return "shows no face to invert" if row is None else f"{row.encoder:.1f} dB, after tuning {row.tuned:.1f} dB"

@@ -35,7 +35,7 @@ from benchmarks.rows import (
 from benchmarks.suites import gallery
 from benchmarks.suites.gallery import Embeddings, Gallery
 from benchmarks.suites.measurement import find_role, make_picture, measure_naturalness
-from benchmarks.suites.runner import Outcome, name_setting, run_missing
+from benchmarks.suites.runner import Outcome, name_setting, run_missing, store_row
 from c2p_core import verify
 from c2p_core.api import Face
 from c2p_core.device import pick_device
@@ -308,13 +308,15 @@ def run(
         if setting not in stored
     ]
 
-    def store_row(row: OthersRow) -> str:
-        rows.append(path, row)
-        return _summarise(row)
-
-    done_before = len(settings) - len(todo)
     outcome = run_missing(
-        todo, done_before, folders.rows, measure_task, store_row, lambda task: name_setting(task.setting), executor, log
+        todo,
+        len(settings) - len(todo),
+        folders.rows,
+        measure_task,
+        partial(store_row, path, _summarise),
+        lambda task: name_setting(task.setting),
+        executor,
+        log,
     )
     _compare_protected(
         _read_measured(folders, photos, code).values(), gallery.load(gallery_file), folders, photos, code

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
+from functools import partial
 from itertools import zip_longest
 from pathlib import Path
 from typing import Protocol
@@ -33,7 +34,7 @@ from benchmarks.suites import gallery
 from benchmarks.suites.gallery import Embeddings, Gallery
 from benchmarks.suites.measurement import make_picture
 from benchmarks.suites.other_photos import RecogniserInfo
-from benchmarks.suites.runner import Outcome, name_setting, run_missing
+from benchmarks.suites.runner import Outcome, name_setting, run_missing, store_row
 from c2p_core import verify
 from c2p_core.api import Face, Mode
 from c2p_core.device import pick_device
@@ -332,13 +333,15 @@ def run(
         if setting not in stored
     ]
 
-    def store_row(row: PaperRow) -> str:
-        rows.append(path, row)
-        return _summarise(row)
-
-    done_before = len(settings) - len(todo)
     return run_missing(
-        todo, done_before, folders.rows, measure_task, store_row, lambda task: name_setting(task.setting), executor, log
+        todo,
+        len(settings) - len(todo),
+        folders.rows,
+        measure_task,
+        partial(store_row, path, _summarise),
+        lambda task: name_setting(task.setting),
+        executor,
+        log,
     )
 
 

@@ -26,6 +26,7 @@ from benchmarks.suites.measurement import Task, TaskRows, measure
 
 AnyTask = TypeVar("AnyTask")
 AnyResult = TypeVar("AnyResult")
+_AnyRow = TypeVar("_AnyRow", bound=rows.AnyRow | None)
 
 # The file of each kind of row; the deciding row comes last, so that after a kill in between the setting is repeated.
 _FILES: dict[str, tuple[str, type[Any]]] = {
@@ -252,6 +253,13 @@ def run_missing(
         # After an interrupt, no further task should start.
         executor.shutdown(wait=False, cancel_futures=True)
     return Outcome(measured=len(todo) - failed, done_before=done_before, failed=failed)
+
+
+def store_row(path: Path, summarise: Callable[[_AnyRow], str], row: _AnyRow) -> str:
+    """Append a row to its file, None to none; returns its summary. A ``store_result`` once the path is given."""
+    if row is not None:
+        rows.append(path, row)
+    return summarise(row)
 
 
 def describe_people(

@@ -15,6 +15,7 @@ from dataclasses import asdict, fields, replace
 from typing import Any
 
 from c2p_core.batch.journal import Row
+from c2p_core.errors import Malformed
 
 _MAX_LINE_BYTES = 16 << 20  # the line of a photo of a crowd is much shorter
 _INTEGER_LIMIT = 2**63  # the first number that SQLite can't hold
@@ -68,30 +69,31 @@ def parse_row(line: bytes) -> Row:
         ValueError: it is not a valid row, is too long, or names a path outside the folder of results.
     """
     if len(line) > _MAX_LINE_BYTES:
-        raise ValueError("a line is too long")
+        raise Malformed("row-too-long")
     values: Any = json.loads(line)
     if not isinstance(values, dict) or set(values) != set(_ROW_TYPES):
-        raise ValueError("a line has other fields than a row")
+        raise Malformed("row-fields-differ")
     _check_fields(values, _ROW_TYPES)
-    if not math.isfinite(values["seconds"]) or not math.isfinite(values["finished"]):
-        raise ValueError("time is not finite")
+    for name in ("seconds", "finished"):
+        if not math.isfinite(values[name]):
+            raise Malformed("row-value-wrong", name=name)
     if values["state"] not in ("done", "without-face", "failed"):
-        raise ValueError("unknown state")
+        raise Malformed("row-value-wrong", name="state")
     done = values["state"] == "done"
     if done != (values["target"] is not None) or (done and any(values[name] is None for name in _RESULT_FIELDS)):
-        raise ValueError("a result has no place, digest, size or time")
+        raise Malformed("row-result-incomplete")
     for name in ("settings", "digest", "result_digest", "thumbnails"):
         if values[name] is not None and not _HEX.fullmatch(values[name]):
-            raise ValueError(f"{name} is no digest")
+            raise Malformed("row-value-wrong", name=name)
     # The journal must be able to encode these: text as UTF-8, and names as bytes.
     values["program"].encode()
     for name in ("place", "target", "source"):
         if values[name] is not None and _INVALID_NAME.search(values[name]):
-            raise ValueError(f"{name} is no name")
+            raise Malformed("row-value-wrong", name=name)
     for name in ("place", "target"):
         if values[name] is not None:
             if not _FORBIDDEN_PARTS.isdisjoint(values[name].replace(os.sep, "/").split("/")):
-                raise ValueError(f"{name} leads out of the folder")
+                raise Malformed("row-path-outside", name=name)
             values[name] = values[name].replace("/", os.sep)
     _check_report(values["report"], done)
     return Row(**{field.name: values[field.name] for field in fields(Row) if field.name in _ROW_TYPES})
@@ -100,13 +102,13 @@ def parse_row(line: bytes) -> Row:
 def _check_fields(values: Any, types: Mapping[str, tuple[type, ...]]) -> None:
     """Check that these fields exist with the right types, and that SQLite can hold their integers; ignores others."""
     if not isinstance(values, dict):
-        raise ValueError("what should have fields has none")
+        raise Malformed("row-fields-differ")
     for name, allowed in types.items():
         value = values.get(name)
         if not isinstance(value, allowed) or (isinstance(value, bool) and bool not in allowed):
-            raise ValueError(f"{name} is no {allowed[0].__name__}")
+            raise Malformed("row-value-wrong", name=name)
         if isinstance(value, int) and not -_INTEGER_LIMIT <= value < _INTEGER_LIMIT:
-            raise ValueError(f"{name} is too large")
+            raise Malformed("row-value-wrong", name=name)
 
 
 def _check_report(entry: dict[str, Any], done: bool) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 from c2p_core.batch.journal import Journal, Row
 from c2p_core.batch.objects import Store
 from c2p_core.batch.row_lines import format_row, parse_row
-from c2p_core.errors import CannotWrite
+from c2p_core.errors import CannotWrite, get_reason
 
 ROWS = ".c2p/rows"
 """Folder of these objects in the store."""
@@ -52,7 +52,7 @@ class SharedJournal(Journal):
             try:
                 rows = [parse_row(line) for line in data.splitlines()]
             except (ValueError, RecursionError) as error:
-                raise CannotWrite("journal-unusable", path=f"{store.url}/{name}", reason=str(error)) from error
+                raise CannotWrite("journal-unusable", path=f"{store.url}/{name}", reason=get_reason(error)) from error
             count += self._merge(rows, name)
         return count
 

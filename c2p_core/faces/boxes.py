@@ -29,7 +29,7 @@ def box_iou(first: Box, second: Box) -> float:
     if width <= 0 or height <= 0:
         return 0.0
     intersection = width * height
-    return intersection / (_area(first) + _area(second) - intersection)
+    return intersection / (_measure_box(first) + _measure_box(second) - intersection)
 
 
 def match_face(box: Box, faces: Sequence[_Boxed]) -> _Boxed | None:
@@ -50,5 +50,5 @@ def find_face_number(box: Box, faces: Sequence[_NumberedBox]) -> int:
     return best.number
 
 
-def _area(box: Box) -> float:
+def _measure_box(box: Box) -> float:
     return (box[2] - box[0]) * (box[3] - box[1])

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from c2p_core import torchvision_ops
-from c2p_core.accelerated import accelerate, place
+from c2p_core.accelerated import accelerate, move_network
 from c2p_core.errors import ModelUnavailable, first_line
 from c2p_core.faces.align import CANVAS
 from c2p_core.faces.canonical import load_mean_face, warp_between_meshes
@@ -103,7 +103,7 @@ class TextGuidance:
         network, self._tokenize = _load_network(store, model, pretrained)
         self._mean_face = load_mean_face(store.path("complexion")) if model == MINI else None
         self._device = device
-        self.network = place(network, device)
+        self.network = move_network(network, device)
         self._embed_prepared = accelerate(lambda x: self.network.encode_image(x, normalize=True), device, recorded)
         preprocess = self.network.visual.preprocess_cfg
         size = self.network.visual.image_size

@@ -6,6 +6,7 @@ import re
 import struct
 from dataclasses import dataclass
 
+from c2p_core.errors import Malformed
 from c2p_core.io.boxes import read_boxes, read_items
 from c2p_core.io.unusable import Unusable
 
@@ -106,7 +107,7 @@ def read_properties(data: bytes) -> Properties:
     if has_video and not animated:
         further.add("video")
     if not sizes and not animated:
-        raise ValueError("it has no picture")
+        raise Malformed("file-without-picture")
     largest = max(sizes, key=lambda size: size[0] * size[1], default=(0, 0))
     items = read_items(data)
     if items and _TONE_MAPPED in items.kinds.values():

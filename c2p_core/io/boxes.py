@@ -9,6 +9,8 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from c2p_core.errors import Malformed
+
 # Boxes that hold others, with the number of bytes (version and flags) that precede these.
 _CONTAINERS = {b"meta": 4, b"iprp": 0, b"ipco": 0}
 _MAX_DEPTH = 8  # of nested boxes; no real file comes near
@@ -52,10 +54,10 @@ def read_boxes(data: bytes, offset: int, end: int, depth: int = 0) -> Iterator[t
     Stops at a box that exceeds the range.
 
     Raises:
-        ValueError: boxes are nested deeper than in any real file.
+        Malformed: boxes are nested deeper than in any real file.
     """
     if depth > _MAX_DEPTH:
-        raise ValueError("its boxes are nested too deep")
+        raise Malformed("boxes-too-deep")
     for kind, start, stop in _split_boxes(data, offset, end):
         if kind in _CONTAINERS:
             yield from read_boxes(data, start + _CONTAINERS[kind], stop, depth + 1)

@@ -17,6 +17,7 @@ import pyvips  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 from PIL import Image, ImageFile, ImageOps, JpegImagePlugin, UnidentifiedImageError
 
+from c2p_core.errors import Malformed
 from c2p_core.io import avif_file, colour_marks, exif, jpeg_file, photoshop, png_file, riff_file, tiff_file, xmp
 from c2p_core.io.orientation import turn_upright
 from c2p_core.io.unusable import Unusable
@@ -189,7 +190,7 @@ def _read_png(data: bytes) -> _Decoded:
     chunks = png_file.parse(data)
     header = png_file.find(chunks, b"IHDR")
     if header is None or len(header) != 13:
-        raise ValueError("its header is damaged")
+        raise Malformed("file-header-damaged")
     _check_size(int.from_bytes(header[:4], "big"), int.from_bytes(header[4:8], "big"))
     if png_file.find(chunks, b"acTL") is not None:
         raise Unusable("image-animated")
@@ -392,7 +393,7 @@ def _open(data: bytes, kind: Format) -> ImageFile.ImageFile:
         return Image.open(io.BytesIO(data), formats=[kind])
     except UnidentifiedImageError:
         # Pillow's own message names a Python object.
-        raise ValueError("its header is damaged") from None
+        raise Malformed("file-header-damaged") from None
 
 
 def _to_array(picture: Image.Image) -> NDArray[Any]:

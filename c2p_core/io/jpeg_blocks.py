@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from c2p_core.errors import Message, first_line
+from c2p_core.errors import Malformed, Message, get_reason
 from c2p_core.io import jpeg_file
 
 AVAILABLE = importlib.util.find_spec("jpegio") is not None
@@ -66,22 +66,22 @@ def change_blocks(file: jpeg_file.JpegFile, before: NDArray[np.uint8], after: ND
             jpegio.write(coefficients, path)
             return jpeg_file.parse(path.read_bytes())
         except (RuntimeError, OSError, ValueError) as error:
-            raise Unsuitable(Message("jpeg-blocks-unusable", reason=first_line(error))) from error
+            raise Unsuitable(Message("jpeg-blocks-unusable", reason=get_reason(error))) from error
 
 
 def _add_change(coefficients: Any, tables: list[int], before: NDArray[np.uint8], after: NDArray[np.uint8]) -> None:
     if before.shape != after.shape:
-        raise ValueError("the pictures differ in size or colours")
+        raise Malformed("jpeg-pictures-differ")
     components = coefficients.comp_info
     colours = coefficients.jpeg_color_space
     if coefficients.data_precision != 8 or colours not in (_GREY, _RGB, _YCBCR) or len(components) != before.shape[2]:
-        raise ValueError("neither grey nor three colours of 8 bits")
+        raise Malformed("jpeg-colours-unusual")
     factors = [(component.h_samp_factor, component.v_samp_factor) for component in components]
     if len(components) == 1:
         factors = [(1, 1)]  # those of a single component have no meaning
     max_horizontal, max_vertical = (max(numbers) for numbers in zip(*factors, strict=True))
     if any(max_horizontal % across or max_vertical % down for across, down in factors):
-        raise ValueError("an unusual subsampling")
+        raise Malformed("jpeg-subsampling-unusual")
     steps = [coefficients.quant_tables[tables.index(component.quant_tbl_no)] for component in components]
     changed_rows = np.flatnonzero((before != after).any(axis=(1, 2)))
     unit = (max_vertical * _SIDE, max_horizontal * _SIDE)

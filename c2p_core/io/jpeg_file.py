@@ -8,6 +8,7 @@ import struct
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from c2p_core.errors import Malformed
 from c2p_core.io import exif, photoshop, xmp
 
 SOI, EOI, SOS, COM, DQT = 0xD8, 0xD9, 0xDA, 0xFE, 0xDB
@@ -79,19 +80,19 @@ def parse(data: bytes) -> JpegFile:
     """Split a JPEG file into segments; bytes between segments are skipped, as decoders do.
 
     Raises:
-        ValueError: it does not consist of segments.
+        Malformed: it does not consist of segments.
     """
     offset, segments = 2, []
     while True:
         match = _MARKER.search(data, offset)
         offset = match.end() - 2 if match else len(data)
         if offset + 4 > len(data) or data[offset + 1] in (SOI, EOI):
-            raise ValueError("segments are damaged")
+            raise Malformed("jpeg-segments-damaged")
         marker, (size,) = data[offset + 1], struct.unpack_from(">H", data, offset + 2)
         if marker == SOS:
             break
         if size < 2 or offset + 2 + size > len(data):
-            raise ValueError("a segment is cut short")
+            raise Malformed("file-cut-short")
         segments.append(Segment(marker, data[offset + 4 : offset + 2 + size]))
         offset += 2 + size
     end = offset

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pyvips  # type: ignore[import-untyped]
 
-from c2p_core.errors import BadRequest, CannotWrite, Message, UnreadableImage, first_line
+from c2p_core.errors import BadRequest, CannotWrite, Message, UnreadableImage, first_line, get_reason
 from c2p_core.io.atomic_files import write_whole
 from c2p_core.io.decode import decode, detect_format
 from c2p_core.io.encode import Encoded, encode
@@ -98,7 +98,7 @@ def parse(path: Path | str, data: bytes) -> Photo:
     except Unusable as error:
         raise UnreadableImage(error.code, path=str(path), **error.fields) from None
     except _LIBRARY_ERRORS as error:
-        raise UnreadableImage("image-damaged", path=str(path), reason=first_line(error)) from error
+        raise UnreadableImage("image-damaged", path=str(path), reason=get_reason(error)) from error
 
 
 def write(path: Path, photo: Photo, *, personal: bool = True, source_type: str | None = None) -> tuple[Message, ...]:
@@ -137,7 +137,7 @@ def encode_as(path: Path, photo: Photo, *, personal: bool = True, source_type: s
     try:
         return encode(photo, kind, personal, source_type)
     except _LIBRARY_ERRORS as error:
-        raise CannotWrite("not-encoded", path=str(path), format=kind, reason=first_line(error)) from error
+        raise CannotWrite("not-encoded", path=str(path), format=kind, reason=get_reason(error)) from error
 
 
 def ending_for(source: Path) -> str:

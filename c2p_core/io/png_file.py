@@ -7,6 +7,7 @@ import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from c2p_core.errors import Malformed
 from c2p_core.io import exif, photoshop, xmp
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -58,16 +59,16 @@ def parse(data: bytes) -> list[Chunk]:
     """The chunks of a PNG file, up to its end.
 
     Raises:
-        ValueError: a chunk is cut short.
+        Malformed: a chunk is cut short.
     """
     chunks, offset = [], len(SIGNATURE)
     while offset < len(data):
         if offset + 12 > len(data):
-            raise ValueError("the file is cut short")
+            raise Malformed("file-cut-short")
         size, kind = struct.unpack_from(">L4s", data, offset)
         body = data[offset + 8 : offset + 8 + size]
         if offset + 12 + size > len(data):
-            raise ValueError("the file is cut short")
+            raise Malformed("file-cut-short")
         (checksum,) = struct.unpack_from(">L", data, offset + 8 + size)
         chunks.append(Chunk(kind, body, checksum == zlib.crc32(kind + body)))
         offset += 12 + size
@@ -85,12 +86,12 @@ def strip_metadata(chunks: list[Chunk]) -> bytes:
     """The bytes of the file without metadata, for decoders; a missing end chunk is added.
 
     Raises:
-        ValueError: the pixels' checksum is wrong.
+        Malformed: the pixels' checksum is wrong.
     """
     needed = [chunk for chunk in chunks if chunk.kind in _PIXEL_CHUNKS]
     damaged = next((chunk for chunk in needed if not chunk.intact), None)
     if damaged is not None:
-        raise ValueError(f"wrong checksum in {damaged.kind.decode('ascii', 'replace')}")
+        raise Malformed("checksum-wrong", part=damaged.kind.decode("ascii", "replace"))
     return compose(needed if needed and needed[-1].kind == b"IEND" else [*needed, Chunk(b"IEND", b"")])
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from PIL.ExifTags import IFD, Base
 
+from c2p_core.errors import Malformed
 from c2p_core.io import exif, photoshop, xmp
 from c2p_core.io.exif import SIZES, Damaged, Directory, Entry, Form, read_directory, read_form
 
@@ -81,7 +82,7 @@ def read_pages(data: bytes) -> list[Page]:
     """The pictures of a TIFF file, without previews.
 
     Raises:
-        ValueError: the file is damaged.
+        Malformed: the file is damaged.
     """
     try:
         form, offset = read_form(data)
@@ -93,7 +94,7 @@ def read_pages(data: bytes) -> list[Page]:
                 pages.append(page)
             offset = page.directory.next
     except (Damaged, struct.error):
-        raise ValueError("its directories are damaged") from None
+        raise Malformed("tiff-directories-damaged") from None
     return pages
 
 

@@ -53,7 +53,7 @@ def fetch_model(entry: ModelEntry, root: Path, is_intact: Callable[[], bool], pr
             try:
                 with partial_folder(entry.name, root) as folder:
                     download_files(source, entry.files, folder, progress)
-                    return put_in_place(entry, folder, root)
+                    return move_files(entry, folder, root)
             except DownloadFailed as error:
                 failures.append(error.message)
             except OSError as error:
@@ -61,7 +61,7 @@ def fetch_model(entry: ModelEntry, root: Path, is_intact: Callable[[], bool], pr
         raise ModelUnavailable("model-fetch-failed", name=entry.name, why=failures)
 
 
-def put_in_place(entry: ModelEntry, folder: Path, root: Path) -> list[Message]:
+def move_files(entry: ModelEntry, folder: Path, root: Path) -> list[Message]:
     """Move the files of a model from ``folder`` to ``root``/name after checking all of them.
 
     A file whose hash the manifest doesn't give is pinned to its first version. The lock of the model must be held.

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from c2p_core.errors import BadRequest, Message, ModelUnavailable
 from c2p_core.models.download import Progress
-from c2p_core.models.fetching import lock_model, partial_folder, put_in_place
+from c2p_core.models.fetching import lock_model, move_files, partial_folder
 from c2p_core.models.files import cannot_write, compute_hash, fits
 from c2p_core.models.layouts import covers, read_layout
 from c2p_core.models.manifest import ModelEntry
@@ -93,7 +93,7 @@ def import_model(model: FoundModel, root: Path, progress: Progress) -> list[Mess
                     shutil.rmtree(leftover, ignore_errors=True)
                 with tempfile.TemporaryDirectory(prefix=_COPIES, dir=folder) as copies:
                     _copy_files(model, Path(copies), progress)
-                    return put_in_place(entry, Path(copies), root)
+                    return move_files(entry, Path(copies), root)
         except OSError as error:
             raise cannot_write(root, error) from error
 

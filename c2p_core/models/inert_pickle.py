@@ -9,6 +9,8 @@ import pickle
 from collections.abc import Callable, Mapping
 from typing import Any, BinaryIO, ClassVar, TypeVar
 
+from c2p_core.errors import Malformed
+
 _MAX_DEPTH = 12  # nesting of modules
 _MAX_NAME_LENGTH = 200  # of a tensor or module; no network comes near
 # Opcodes of one pickle; the largest networks have a hundred thousand. Each can make an object larger than itself.
@@ -16,6 +18,10 @@ MAX_STEPS = 2_000_000
 _MAX_AXES = 16
 
 _Tensor = TypeVar("_Tensor")
+
+
+class UnsafePickle(Malformed, pickle.UnpicklingError):
+    """A pickle that asks for more than the weights of a network need."""
 
 
 class Shell:
@@ -58,7 +64,7 @@ class Builder:
         return self._make(*arguments)
 
     def __setstate__(self, state: object) -> None:
-        raise pickle.UnpicklingError("it changes a function")
+        raise UnsafePickle("pickle-changes-function")
 
 
 class _InertDict(dict[Any, Any]):
@@ -75,7 +81,7 @@ def _make_dict(pairs: object = None) -> _InertDict:
     if pairs is None:
         return result
     if not isinstance(pairs, list):
-        raise pickle.UnpicklingError("it makes a dictionary of no list")
+        raise UnsafePickle("pickle-dictionary-of-no-list")
     for name, value in pairs:
         _check_key(name)
         result[name] = value
@@ -86,7 +92,7 @@ def _make_dict(pairs: object = None) -> _InertDict:
 
 def _make_size(extents: object) -> tuple[object, ...]:
     if not isinstance(extents, (list, tuple)) or len(extents) > _MAX_AXES:
-        raise pickle.UnpicklingError("it has a size of too many axes")
+        raise UnsafePickle("pickle-axes-too-many")
     return tuple(extents)
 
 
@@ -103,7 +109,7 @@ CONTAINERS: StandIns = {
 def _check_key(key: object) -> None:
     """Refuse a key whose hash could take forever: deeply nested tuples that each hold another one twice."""
     if isinstance(key, tuple) and any(isinstance(part, tuple) for part in key):
-        raise pickle.UnpicklingError("it has tuples in tuples as keys")
+        raise UnsafePickle("pickle-keys-nested")
 
 
 # Where the keys of a dictionary or set lie on the stack when one of these opcodes is read.
@@ -127,7 +133,7 @@ def _build_dispatch() -> dict[int, Callable[[Any], None]]:
         def run(reader: Any) -> None:
             reader.steps += 1
             if reader.steps > MAX_STEPS:
-                raise pickle.UnpicklingError("it is longer than any network's")
+                raise UnsafePickle("pickle-too-long")
             for key in reader.stack[keys]:
                 _check_key(key)
             load(reader)
@@ -168,20 +174,20 @@ class InertReader(pickle._Unpickler):
         """Look up the stand-in for a name.
 
         Raises:
-            UnpicklingError: there is none, and the reader is strict.
+            UnsafePickle: there is none, and the reader is strict.
         """
         if self._strict and (module, name) not in self._stand_ins:
-            raise pickle.UnpicklingError(f"it asks for {module}.{name}, which no weights need")
+            raise UnsafePickle("pickle-name-unknown", name=f"{module}.{name}")
         return self._stand_ins.get((module, name), Shell)
 
     def persistent_load(self, pid: object) -> Any:
         """None, since external data are never read.
 
         Raises:
-            UnpicklingError: the reader is strict.
+            UnsafePickle: the reader is strict.
         """
         if self._strict:
-            raise pickle.UnpicklingError("it refers to things outside of itself")
+            raise UnsafePickle("pickle-refers-outside")
         return None
 
 

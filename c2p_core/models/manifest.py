@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Literal, get_args
 from urllib.parse import urlsplit
 
-from c2p_core.errors import ModelUnavailable
+from c2p_core.errors import Malformed, ModelUnavailable, get_reason
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -172,9 +172,9 @@ def _parse_file(table: dict[str, Any]) -> ModelFile:
     )
     # Names that begin with a dot could clash with the store's own folders.
     if PurePosixPath(file.name).name != file.name or file.name.startswith("."):
-        raise ValueError(f"the file name {file.name!r} is a path or hidden")
+        raise Malformed("file-name-unsafe", name=file.name)
     if not _SHA256.fullmatch(file.sha256):
-        raise ValueError(f"{file.sha256!r} is no SHA-256")
+        raise Malformed("hash-wrong", value=file.sha256)
     return file
 
 
@@ -186,19 +186,19 @@ def _parse_default(table: dict[str, Any] | None) -> Default | None:
     # Beyond the range of similarities, no face or every face would match.
     for threshold in (default.threshold, default.far01):
         if threshold is not None and not -1 < threshold < 1:
-            raise ValueError(f"the threshold {threshold} is no similarity")
+            raise Malformed("threshold-out-of-range", value=threshold)
     return default
 
 
 def _check_choice(value: Any, kind: Any) -> Any:
     if value not in get_args(kind):
-        raise ValueError(f"{value!r} is none of {', '.join(get_args(kind))}")
+        raise Malformed("value-unknown", value=str(value), known=list(get_args(kind)))
     return value
 
 
 def _parse_entry(table: dict[str, Any]) -> ModelEntry:
     if not _NAME.fullmatch(table["name"]):
-        raise ValueError(f"the name {table['name']!r} is more than letters, digits, '.', '_' and '-'")
+        raise Malformed("model-name-unusable", name=table["name"])
     return ModelEntry(
         name=table["name"],
         role=_check_choice(table["role"], Role),
@@ -227,7 +227,7 @@ def read_manifest(path: Path) -> tuple[ModelEntry, ...]:
     try:
         return _read(path)
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ModelUnavailable("manifest-unreadable", path=str(path), reason=str(error)) from error
+        raise ModelUnavailable("manifest-unreadable", path=str(path), reason=get_reason(error)) from error
 
 
 def read_own_manifest(root: Path, shipped: Collection[str]) -> tuple[ModelEntry, ...]:
@@ -248,13 +248,13 @@ def read_own_manifest(root: Path, shipped: Collection[str]) -> tuple[ModelEntry,
         names = [entry.name for entry in entries]
         for entry in entries:
             if entry.role != "recogniser" or not entry.module or not entry.family:
-                raise ValueError(f"{entry.name} is no recogniser with a module and a family")
+                raise Malformed("model-no-recogniser", name=entry.name)
             if entry.name in shipped or names.count(entry.name) > 1:
-                raise ValueError(f"the name {entry.name} is taken")
+                raise Malformed("model-name-taken", name=entry.name)
             if any(isinstance(source, BundleSource) for source in entry.sources):
-                raise ValueError(f"{entry.name} is no part of the program, as the source bundle says")
+                raise Malformed("model-not-bundled", name=entry.name)
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ModelUnavailable("own-manifest-unreadable", path=str(path), reason=str(error)) from error
+        raise ModelUnavailable("own-manifest-unreadable", path=str(path), reason=get_reason(error)) from error
     return entries
 
 

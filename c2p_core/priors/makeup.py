@@ -42,7 +42,6 @@ class MakeupPrior:
     """Builds the latent space of a face from the learned complexion."""
 
     name = "makeup"
-    label = "Makeup, light and shape"
     learning_rates: Mapping[str, float] = {**LEARNING_RATES, "complexion": 0.35}
 
     def __init__(self, basis: Basis, device: torch.device) -> None:

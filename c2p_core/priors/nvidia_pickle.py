@@ -7,15 +7,22 @@ containers and inert shells (`models.inert_pickle`), and refuses every other nam
 from __future__ import annotations
 
 import io
-import pickle
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from c2p_core.errors import ModelUnavailable, first_line
-from c2p_core.models.inert_pickle import CONTAINERS, Builder, InertReader, Shell, StandIns, collect_tensors
+from c2p_core.errors import ModelUnavailable, get_reason
+from c2p_core.models.inert_pickle import (
+    CONTAINERS,
+    Builder,
+    InertReader,
+    Shell,
+    StandIns,
+    UnsafePickle,
+    collect_tensors,
+)
 
 
 class _Storages:
@@ -29,18 +36,18 @@ class _Storages:
         """Load the storage of one tensor.
 
         Raises:
-            UnpicklingError: the storages are larger than the file.
+            UnsafePickle: the storages are larger than the file.
         """
         # Or a file could have the same storage loaded many times.
         self._left -= len(data)
         if self._left < 0 or data.startswith(b"PK"):
-            raise pickle.UnpicklingError("it is larger than its file")
+            raise UnsafePickle("pickle-larger-than-file")
         return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
 
 
 def _rebuild_tensor(storage: Any, offset: int, size: tuple[int, ...], stride: tuple[int, ...], *more: object) -> Tensor:
     if not isinstance(storage, (torch.UntypedStorage, torch.storage.TypedStorage)):
-        raise pickle.UnpicklingError("a tensor without numbers")
+        raise UnsafePickle("pickle-tensor-without-numbers")
     dtype = storage.dtype if isinstance(storage, torch.storage.TypedStorage) else torch.uint8
     # as_strided checks bounds; set_ alone would enlarge the storage, exposing arbitrary memory.
     return torch.empty(0, dtype=dtype).set_(storage).as_strided(size, stride, offset)
@@ -76,7 +83,7 @@ def read_nvidia(path: Path) -> dict[str, Tensor]:
         raise ModelUnavailable("model-unreadable", path=str(path), reason=error.strerror) from error
     # A damaged pickle may fail in any way.
     except Exception as error:
-        raise ModelUnavailable("pickle-unsafe", file=path.name, reason=first_line(error)) from error
+        raise ModelUnavailable("pickle-unsafe", file=path.name, reason=get_reason(error)) from error
     average = content.get("G_ema") if isinstance(content, dict) else None
     if not isinstance(average, Shell):
         raise ModelUnavailable("pickle-without-generator", file=path.name)

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from c2p_core.accelerated import place
+from c2p_core.accelerated import move_network
 from c2p_core.models.weights import load_weights
 from c2p_core.recognition.faceres import Faceres
 
@@ -29,7 +29,7 @@ class Perceptual:
     def __init__(self, path: Path, device: torch.device) -> None:
         """Load the weights of the recogniser faceres from ``path``."""
         self._path = path
-        self.network = place(load_weights(Faceres(), path), device)
+        self.network = move_network(load_weights(Faceres(), path), device)
         self._recorded: list[Tensor] = []
         for index in _COMPARED:
             self.network.layers[index].register_forward_hook(self._record)

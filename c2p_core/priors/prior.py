@@ -77,10 +77,6 @@ class Prior(Protocol):
         """Its name in requests."""
 
     @property
-    def label(self) -> str:
-        """Its name for users, in plain English."""
-
-    @property
     def learning_rates(self) -> Mapping[str, float]:
         """See ``InvertedFace.learning_rates``."""
 

@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from c2p_core.accelerated import place
+from c2p_core.accelerated import move_network
 from c2p_core.activations import keep_in_main_memory
 from c2p_core.api import Part
 from c2p_core.colour import srgb_to_linear
@@ -113,8 +113,8 @@ def load_networks(store: ModelStore, device: torch.device, fetched: str | None =
         )
     perceptual = Perceptual(store.path("faceres"), device)
     weights_hash = fingerprint(generator, encoder)
-    generator = place(generator, device)
-    return Networks(generator, place(encoder, device), principal_axes(generator), perceptual, weights_hash)
+    generator = move_network(generator, device)
+    return Networks(generator, move_network(encoder, device), principal_axes(generator), perceptual, weights_hash)
 
 
 def load(resources: Resources) -> WPlusPrior:
@@ -152,7 +152,6 @@ class WPlusPrior:
     """
 
     name = "stylegan2"
-    label = "A generator of faces (StyleGAN2)"
     learning_rates: Mapping[str, float] = {**LEARNING_RATES, "codes": 0.2, "noise": 0.1}
 
     def __init__(

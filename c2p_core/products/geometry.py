@@ -271,15 +271,15 @@ def _measure_eyeshadow(face: FaceGeometry) -> Map:
     """0 at the lash line, 1 at the brow; a narrow band under the eye; fades towards the temple."""
     level = face.make_empty_level()
     for eye in face.eyes:
-        lid, place = _measure_line(np.concatenate([eye.upper, eye.wing[:5]]), face.xy, 1.2)
+        lid, position = _measure_line(np.concatenate([eye.upper, eye.wing[:5]]), face.xy, 1.2)
         brow, _ = _measure_line(_fit_spline(eye.brow_low, 15), face.xy, 1.2)
         # The inner third is lighter, or the shadow would have a hard edge beside the nose.
-        inner = 1.0 - np.clip(place / (0.6 * (len(eye.upper) - 1)), 0, 1)
+        inner = 1.0 - np.clip(position / (0.6 * (len(eye.upper) - 1)), 0, 1)
         rise = lid / (lid + brow + 1e-6) + 0.5 * inner**1.5
         area = np.concatenate([eye.upper, eye.wing[:6], _fit_spline(eye.brow_low, 15)[::-1]])
         beside = np.maximum(_measure_outline(area, face.xy, 1.2), 0.0)
-        under, place = _measure_line(eye.lower, face.xy, 0.6)
-        below = 0.3 + under / 0.16 + 0.35 * (1.0 - np.clip(place / (len(eye.lower) - 1), 0, 1))
+        under, position = _measure_line(eye.lower, face.xy, 0.6)
+        below = 0.3 + under / 0.16 + 0.35 * (1.0 - np.clip(position / (len(eye.lower) - 1), 0, 1))
         np.minimum(level, _soft_minimum(rise + beside / 0.14, below, 0.08), out=level)
     return level
 
@@ -306,8 +306,8 @@ def _measure_lash_fan(upper: Map, lower: Map, width: float, xy: Map) -> Map:
     count = 20
     for number in range(count):
         share = (number + 1.5) / (count + 1)
-        place = min(int(share * (len(upper) - 1)), len(upper) - 1)
-        root = upper[place]
+        index = min(int(share * (len(upper) - 1)), len(upper) - 1)
+        root = upper[index]
         out = _normalise(root - centre)
         lean = _normalise(upper[-1] - upper[0]) * (0.9 * (share - 0.35))
         length = width * (0.10 + 0.13 * share * (1.3 - 0.5 * share))
@@ -430,7 +430,7 @@ def _measure_line(line: Map, xy: Map, reach: float) -> tuple[Map, Map]:
     Distances are clipped to ``reach``, so that there is no step that would ring when the map is resampled.
     """
     distance = np.full(xy.shape[:2], reach)
-    place = np.zeros(xy.shape[:2])
+    position = np.zeros(xy.shape[:2])
     rows, columns = _find_window(line, xy, reach)
     part = xy[rows, columns].astype(np.float32)
     best = np.full(part.shape[:2], np.float32(reach**2))
@@ -444,8 +444,8 @@ def _measure_line(line: Map, xy: Map, reach: float) -> tuple[Map, Map]:
         best = np.where(nearer, square, best)
         nearest = np.where(nearer, index + share, nearest)
     distance[rows, columns] = np.sqrt(best)
-    place[rows, columns] = nearest
-    return distance, place
+    position[rows, columns] = nearest
+    return distance, position
 
 
 def _measure_outline(outline: Map, xy: Map, reach: float) -> Map:

@@ -24,7 +24,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from c2p_core.accelerated import Forward, accelerate, place
+from c2p_core.accelerated import Forward, accelerate, move_network
 from c2p_core.errors import BadRequest, Message, ModelUnavailable
 from c2p_core.models.manifest import ModelEntry
 from c2p_core.models.store import ModelStore
@@ -155,7 +155,7 @@ def load_network(name: str, store: ModelStore, device: torch.device) -> LoadedNe
         name,
         entry.family,
         entry.licence,
-        place(network, device, foreign=not entry.module.startswith(_OURS)),
+        move_network(network, device, foreign=not entry.module.startswith(_OURS)),
         architecture.template,
         name,
         entry.default,

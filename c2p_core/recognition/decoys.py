@@ -10,7 +10,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from c2p_core.errors import Message, ModelUnavailable
+from c2p_core.errors import Message, ModelUnavailable, get_reason
 from c2p_core.recognition import Recogniser
 
 
@@ -25,7 +25,7 @@ def load_decoys(path: Path, recognisers: Sequence[Recogniser], device: torch.dev
     try:
         stored = load_file(path, str(device))
     except (OSError, SafetensorError) as error:
-        raise ModelUnavailable("decoys-unreadable", path=str(path), reason=str(error)) from error
+        raise ModelUnavailable("decoys-unreadable", path=str(path), reason=get_reason(error)) from error
     names = [recogniser.name for recogniser in recognisers if recogniser.name in stored]
     vectors_by_name = [stored[name].unbind() for name in names]
     return tuple(dict(zip(names, vectors, strict=True)) for vectors in zip(*vectors_by_name, strict=True))

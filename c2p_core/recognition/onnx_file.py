@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from c2p_core.errors import ModelUnavailable, first_line
+from c2p_core.errors import Malformed, ModelUnavailable, get_reason
 
 if TYPE_CHECKING:
     from onnx import AttributeProto, FunctionProto, GraphProto, ModelProto, NodeProto, TensorProto
@@ -63,7 +63,7 @@ def read_onnx(path: Path) -> OnnxFile:
     try:
         model = onnx.load_model_from_string(data)
     except Exception as error:  # protobuf has an uninformative class of its own
-        raise ModelUnavailable("onnx-unreadable", path=str(path), reason=first_line(error)) from error
+        raise ModelUnavailable("onnx-unreadable", path=str(path), reason=get_reason(error)) from error
     model = _resolve_parts(path, model, LARGEST_FILE - len(data), digest.update)
     stored = {tensor.name for tensor in model.graph.initializer}
     inputs = [entry for entry in model.graph.input if entry.name not in stored]
@@ -104,7 +104,7 @@ def _resolve_parts(path: Path, model: ModelProto, limit: int, update_digest: Cal
         # Inlined, so that shape inference checks the tensors in functions too.
         inlined = inliner.inline_local_functions(model)
     except Exception as error:  # a hostile file may cause any error
-        raise ModelUnavailable("onnx-unreadable", path=str(path), reason=first_line(error)) from error
+        raise ModelUnavailable("onnx-unreadable", path=str(path), reason=get_reason(error)) from error
     if inlined.functions:
         raise ModelUnavailable("onnx-functions-differ", path=str(path))
     _list_parts(path, inlined)
@@ -154,7 +154,7 @@ def check_sizes(file: OnnxFile, shape: tuple[int, ...]) -> None:
     try:
         inferred = onnx.shape_inference.infer_shapes(outline, data_prop=True)
     except Exception as error:  # a hostile file may cause any error
-        raise ModelUnavailable("onnx-unreadable", path=str(file.path), reason=first_line(error)) from error
+        raise ModelUnavailable("onnx-unreadable", path=str(file.path), reason=get_reason(error)) from error
     # Also those within operators.
     for value in (part for part in _iterate_parts(inferred) if isinstance(part, onnx.ValueInfoProto)):
         if not _is_bounded(max(entry.dim_value, 1) for entry in value.type.tensor_type.shape.dim):
@@ -287,7 +287,7 @@ def _read_external(model: Path, tensor: TensorProto, limit: int) -> bytes:
         offset, length = (int(fields.get(key, default)) for key, default in (("offset", "0"), ("length", "-1")))
     # Circular links raise RuntimeError.
     except (OSError, ValueError, RuntimeError) as error:
-        raise ModelUnavailable("onnx-unreadable", path=str(model), reason=first_line(error)) from error
+        raise ModelUnavailable("onnx-unreadable", path=str(model), reason=get_reason(error)) from error
     if (
         not location
         or Path(location).is_absolute()
@@ -319,10 +319,10 @@ def _check_tensor(path: Path, tensor: TensorProto) -> None:
     elements = math.prod(tensor.dims)
     try:
         if onnx.numpy_helper.to_array(tensor).size != elements:
-            raise ValueError(f"{tensor.name} has not {elements} values")
+            raise Malformed("onnx-tensor-size-wrong", name=tensor.name, count=elements)
     # A hostile file may declare any type and any number of values.
     except (ValueError, TypeError, KeyError, OverflowError) as error:
-        raise ModelUnavailable("onnx-unreadable", path=str(path), reason=first_line(error)) from error
+        raise ModelUnavailable("onnx-unreadable", path=str(path), reason=get_reason(error)) from error
 
 
 def _is_bounded(extents: Iterable[int]) -> bool:

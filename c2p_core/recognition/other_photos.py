@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from c2p_core.api import ProtectRequest, Stronger
-from c2p_core.errors import ModelUnavailable
+from c2p_core.errors import ModelUnavailable, get_reason
 
 LOST_SHARE = 0.8
 """Share of lost matches from which other photos count as lost; "four of five" in texts."""
@@ -50,7 +50,7 @@ def read_other_photos(path: Path) -> OtherPhotos:
             tuple(sorted((float(entry["strength"]), float(entry["held_out"])) for entry in table["strengths"])),
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ModelUnavailable("other-photos-unreadable", path=str(path), reason=str(error)) from error
+        raise ModelUnavailable("other-photos-unreadable", path=str(path), reason=get_reason(error)) from error
 
 
 def find_stronger(measured: OtherPhotos, request: ProtectRequest, usual_recognisers: bool = True) -> Stronger | None:

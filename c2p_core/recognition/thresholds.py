@@ -12,7 +12,7 @@ from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Literal
 
-from c2p_core.errors import ModelUnavailable
+from c2p_core.errors import Malformed, ModelUnavailable, get_reason
 from c2p_core.models.manifest import Default
 
 OWN_THRESHOLDS = "thresholds.json"
@@ -75,7 +75,7 @@ def read_thresholds(path: Path) -> dict[str, Thresholds]:
     try:
         return _read(path)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ModelUnavailable("thresholds-unreadable", path=str(path), reason=str(error)) from error
+        raise ModelUnavailable("thresholds-unreadable", path=str(path), reason=get_reason(error)) from error
 
 
 def read_own_thresholds(root: Path) -> dict[str, Thresholds]:
@@ -93,7 +93,7 @@ def read_own_thresholds(root: Path) -> dict[str, Thresholds]:
     try:
         return _read(path)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ModelUnavailable("own-thresholds-unreadable", path=str(path), reason=str(error)) from error
+        raise ModelUnavailable("own-thresholds-unreadable", path=str(path), reason=get_reason(error)) from error
 
 
 def _read(path: Path) -> dict[str, Thresholds]:
@@ -105,5 +105,5 @@ def _read(path: Path) -> dict[str, Thresholds]:
     for name, values in thresholds.items():
         # No face would ever match a threshold that is NaN.
         if not all(map(math.isfinite, astuple(values))) or values.impostor_std < 0:
-            raise ValueError(f"{name} has values that no similarities have")
+            raise Malformed("thresholds-impossible", name=name)
     return thresholds

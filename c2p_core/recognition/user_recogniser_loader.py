@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from c2p_core.accelerated import place
+from c2p_core.accelerated import move_network
 from c2p_core.errors import Message
 from c2p_core.models.files import compute_hash
 from c2p_core.models.manifest import Default
@@ -74,7 +74,7 @@ def _load_onnx(name: OnnxName, device: torch.device) -> LoadedNetwork:
         name.requested_name,
         name.family,
         "",
-        place(network, device),
+        move_network(network, device),
         five_point_template(network.size, name.zoom),
         key,
         _make_default(name.threshold),
@@ -91,7 +91,7 @@ def _load_frbench(name: FrbenchName, offline: bool, device: torch.device) -> Loa
         name.requested_name,
         name.family,
         "MIT",
-        place(network, device, foreign=True),
+        move_network(network, device, foreign=True),
         network.template,
         f"frbench:{name.model}@{compute_hash(network.weights)}",
         _make_default(name.threshold),

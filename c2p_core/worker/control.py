@@ -50,7 +50,7 @@ def status(folder: Path | None = None) -> Header:
     try:
         header = ask(str(folder or default_run_folder()), STATUS, _CLIENT)
     except Silent as error:
-        raise NoWorker("worker-unresponsive", reason=str(error)) from error
+        raise NoWorker("worker-unresponsive") from error
     except WorkerProblem as problem:
         raise NoWorker(problem.code, **problem.fields) from problem
     if header is None:

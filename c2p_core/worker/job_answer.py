@@ -11,7 +11,7 @@ from worker_client.constants import PROGRESS, PROTOCOL
 from c2p_core import errors
 from c2p_core.api import Computation, FaceReport, Progress, ProtectRequest
 from c2p_core.faces.amounts import Amounts
-from c2p_core.io.report import NO_PROMISE, OTHER_PHOTOS, describe_face_report, face_report, judged_by_other_photos
+from c2p_core.io.report import face_report
 from c2p_core.search import SearchSettings
 from c2p_core.version import __version__
 from c2p_core.worker.protocol import Header
@@ -37,16 +37,9 @@ def list_settings(
     return {**settings, **asdict(amounts), "output": output, "faces": protected_faces, **versions}
 
 
-def describe_reports(reports: Sequence[FaceReport]) -> dict[str, Any]:
-    """Describe the measurements as data and as sentences."""
-    return {
-        "faces": [face_report(face) for face in reports],
-        "sentences": [
-            *(describe_face_report(face) for face in reports),
-            *([OTHER_PHOTOS] if judged_by_other_photos(reports) else []),
-            NO_PROMISE,
-        ],
-    }
+def describe_faces(reports: Sequence[FaceReport]) -> list[dict[str, Any]]:
+    """Describe the measurements of faces; whoever shows them puts them into words."""
+    return [face_report(face) for face in reports]
 
 
 def describe_messages(messages: Iterable[errors.Message]) -> list[dict[str, Any]]:

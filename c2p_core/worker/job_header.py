@@ -109,7 +109,7 @@ class JobHeader:
         return tuple(word for word in allowed if word in value)
 
     def read_face_choice(self) -> Literal["all", "largest", "selected"] | tuple[int, ...]:
-        """Which of the detected faces get a region."""
+        """Which of the detected faces get an area."""
         value = self._header.get("choose", "all")
         if value in ("all", "largest", "selected"):
             return value  # type: ignore[no-any-return]

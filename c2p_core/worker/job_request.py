@@ -1,4 +1,4 @@
-"""Builds the request of a job from its header, and groups its pictures into regions of the layer."""
+"""Builds the request of a job from its header, and groups its pictures into areas of the layer."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from c2p_core.worker.results import check_selection
 
 
 @dataclass(frozen=True)
-class RegionPictures:
-    """A region of the layer to protect: its photo, and the optional pictures with the same bounds."""
+class AreaPictures:
+    """An area of the layer to protect: its photo, and the optional pictures with the same bounds."""
 
     photo: Picture
     selection: Picture | None
@@ -32,7 +32,7 @@ class NothingVisible(BadRequest):
 
 
 def build_request(header: JobHeader) -> ProtectRequest:
-    """Build the request for each region; its values are checked by ``validate``."""
+    """Build the request for each area; its values are checked by ``validate``."""
     empty = Photo(np.zeros((1, 1, 3), np.uint8))
     steps = header.read_integer("steps", 0, 0, 10_000)
     return ProtectRequest(
@@ -65,8 +65,8 @@ def require_one(name: str, pictures: Sequence[Picture]) -> Picture:
     return matches[0]
 
 
-def group_regions(pictures: Sequence[Picture]) -> list[RegionPictures]:
-    """Group the pictures of a job into regions."""
+def group_areas(pictures: Sequence[Picture]) -> list[AreaPictures]:
+    """Group the pictures of a job into areas."""
     photos = [picture for picture in pictures if picture.name == "photo"]
     if not photos:
         raise BadRequest("photo-not-sent")
@@ -79,6 +79,4 @@ def group_regions(pictures: Sequence[Picture]) -> list[RegionPictures]:
             check_selection(partner, photo)
         return partner
 
-    return [
-        RegionPictures(photo, find_partner("selection", photo), find_partner("original", photo)) for photo in photos
-    ]
+    return [AreaPictures(photo, find_partner("selection", photo), find_partner("original", photo)) for photo in photos]

@@ -36,22 +36,22 @@ from c2p_core.robustness import UPLOAD_WIDTH, simulate_photo_upload
 from c2p_core.search import SearchSettings
 from c2p_core.sketch import show_photo
 from c2p_core.verify import UPLOAD_QUALITY
-from c2p_core.worker.job_answer import describe_messages, describe_progress, describe_reports
-from c2p_core.worker.job_header import JobHeader
-from c2p_core.worker.job_request import require_one
-from c2p_core.worker.protection import Protection
-from c2p_core.worker.protocol import Header, Message, Picture, Send, pack, unpack
-from c2p_core.worker.regions import (
+from c2p_core.worker.areas import (
     assign_faces,
     choose_faces,
     describe_face,
     filter_reports,
     get_selected_fraction,
     move_to_layer,
-    plan_regions,
+    plan_areas,
     renumber,
     scale_face,
 )
+from c2p_core.worker.job_answer import describe_faces, describe_messages, describe_progress
+from c2p_core.worker.job_header import JobHeader
+from c2p_core.worker.job_request import require_one
+from c2p_core.worker.protection import Protection
+from c2p_core.worker.protocol import Header, Message, Picture, Send, pack, unpack
 from c2p_core.worker.results import check_selection, to_photo
 
 
@@ -152,7 +152,7 @@ class Jobs:
             {
                 "faces": [describe_face(face, fraction) for face, fraction in zip(faces, fractions, strict=True)],
                 "chosen": [face.number for face in chosen],
-                "regions": plan_regions(chosen, layer_size),
+                "regions": plan_areas(chosen, layer_size),
             },
             [] if preview_size is None else [Picture("shown", 0, 0, show_photo(to_photo(picture), preview_size))],
         )
@@ -195,12 +195,16 @@ class Jobs:
                 )
                 reports += move_to_layer(filter_reports(compared, task.choice), task, originals[task.index])
         current_reports, upload_reports = renumber(current_reports, tasks), renumber(upload_reports, tasks)
-        response = {
-            **describe_reports(current_reports),
+        response: Header = {
+            "faces": describe_faces(current_reports),
             "warnings": describe_messages(dict.fromkeys(warnings)),
         }
         if upload:
-            response["upload"] = {**describe_reports(upload_reports), "width": UPLOAD_WIDTH, "quality": UPLOAD_QUALITY}
+            response["upload"] = {
+                "faces": describe_faces(upload_reports),
+                "width": UPLOAD_WIDTH,
+                "quality": UPLOAD_QUALITY,
+            }
         return Message(response)
 
     # Models

@@ -23,18 +23,7 @@ from c2p_core.models.loaded import WarmModels, name_recognisers
 from c2p_core.models.store import ModelStore
 from c2p_core.search import SearchSettings
 from c2p_core.sketch import Area, Sketch
-from c2p_core.worker.job_answer import (
-    average_seconds,
-    describe_messages,
-    describe_progress,
-    describe_reports,
-    list_settings,
-)
-from c2p_core.worker.job_header import JobHeader
-from c2p_core.worker.job_progress import JobProgress
-from c2p_core.worker.job_request import NothingVisible, RegionPictures, build_request, group_regions, read_amounts
-from c2p_core.worker.protocol import Message, Picture, Send, pack
-from c2p_core.worker.regions import (
+from c2p_core.worker.areas import (
     Task,
     assign_faces,
     contains,
@@ -43,6 +32,17 @@ from c2p_core.worker.regions import (
     move_to_layer,
     renumber,
 )
+from c2p_core.worker.job_answer import (
+    average_seconds,
+    describe_faces,
+    describe_messages,
+    describe_progress,
+    list_settings,
+)
+from c2p_core.worker.job_header import JobHeader
+from c2p_core.worker.job_progress import JobProgress
+from c2p_core.worker.job_request import AreaPictures, NothingVisible, build_request, group_areas, read_amounts
+from c2p_core.worker.protocol import Message, Picture, Send, pack
 from c2p_core.worker.results import is_same_picture, pack_result, to_photo, update_similarities
 
 # Limits of kept searches: more than a person compares, and no more memory than a small computer can spare.
@@ -54,10 +54,10 @@ _Result = TypeVar("_Result")
 
 
 @dataclass(frozen=True)
-class _KeptRegion:
-    """A finished search of one region of the layer."""
+class _KeptArea:
+    """A finished search of one area of the layer."""
 
-    region: RegionPictures
+    area: AreaPictures
     task: Task
     sketch: Sketch
 
@@ -67,31 +67,31 @@ class _KeptSearch:
     """A finished search of a layer.
 
     Attributes:
-        request: of all regions.
-        regions: those with a result.
+        request: of all areas.
+        areas: those with a result.
         failures: messages on the others.
         seconds: duration of the search.
     """
 
     request: ProtectRequest
-    regions: tuple[_KeptRegion, ...]
+    areas: tuple[_KeptArea, ...]
     failures: tuple[errors.Message, ...]
     seconds: float
 
     @property
     def warnings(self) -> tuple[errors.Message, ...]:
         """Those of the search, and of everything that used its result since."""
-        warnings = (warning for region in self.regions for warning in region.sketch.direction.warnings)
+        warnings = (warning for area in self.areas for warning in area.sketch.direction.warnings)
         return (*dict.fromkeys(warnings), *self.failures)
 
     @property
     def tasks(self) -> list[Task]:
-        return [region.task for region in self.regions]
+        return [area.task for area in self.areas]
 
     @property
     def computation(self) -> Computation | None:
-        """That of the first region; the others can differ only in the memory that they took."""
-        return self.regions[0].sketch.direction.computation
+        """That of the first area; the others can differ only in the memory that they took."""
+        return self.areas[0].sketch.direction.computation
 
 
 class KeptSearches:
@@ -119,13 +119,13 @@ class KeptSearches:
         self._kept.move_to_end(name)
         return self._kept[name]
 
-    def share_pixels(self, region: RegionPictures) -> RegionPictures:
-        """Reuse the pixels of an earlier search of this region, so that several looks keep a large photo only once."""
+    def share_pixels(self, area: AreaPictures) -> AreaPictures:
+        """Reuse the pixels of an earlier search of this area, so that several looks keep a large photo only once."""
         for search in self._kept.values():
-            for kept in search.regions:
-                if is_same_picture(kept.region.photo, region.photo):
-                    return replace(region, photo=kept.region.photo)
-        return region
+            for kept in search.areas:
+                if is_same_picture(kept.area.photo, area.photo):
+                    return replace(area, photo=kept.area.photo)
+        return area
 
     def drop(self, names: Iterable[str]) -> None:
         """Drop searches that are no longer needed."""
@@ -135,7 +135,7 @@ class KeptSearches:
     def _count_bytes(self) -> int:
         sizes: dict[int, int] = {}
         for search in self._kept.values():
-            for kept in search.regions:
+            for kept in search.areas:
                 sizes |= kept.sketch.sizes()
         return sum(sizes.values())
 
@@ -150,58 +150,58 @@ class Protection:
 
     def protect(self, header: JobHeader, pictures: list[Picture], send: Send, cancel: CancelToken) -> Message:
         output, amounts = header.read_choice("output", "single", _OUTPUTS), read_amounts(header)
-        regions = group_regions(pictures)
+        areas = group_areas(pictures)
         request = replace(build_request(header), layers=output == "products")
-        tasks = assign_faces(header.read_faces(), [region.photo for region in regions])
+        tasks = assign_faces(header.read_faces(), [area.photo for area in areas])
 
-        def protect_region(task: Task, progress: JobProgress) -> ProtectResult:
-            region = regions[task.index]
+        def protect_area(task: Task, progress: JobProgress) -> ProtectResult:
+            area = areas[task.index]
             result = pipeline.protect(
-                _build_region_request(region, task, request),
+                _build_area_request(area, task, request),
                 amounts=amounts,
                 progress=_make_progress_callback(progress, send),
                 cancel=cancel,
                 store=self._store,
                 warm=self._warm,
             )
-            return self._measure_with_selection(region, result, request, cancel)
+            return self._measure_with_selection(area, result, request, cancel)
 
         start = time.perf_counter()
-        parts, failures = _process_regions(tasks, request, protect_region)
-        summary, packed = _pack_results([(regions[task.index], task, result) for task, result in parts])
+        parts, failures = _process_areas(tasks, request, protect_area)
+        summary, packed = _pack_results([(areas[task.index], task, result) for task, result in parts])
         warnings = [*summary.warnings, *_describe_failures(failures)]
         return _build_response(summary, warnings, packed, request, output, amounts, time.perf_counter() - start)
 
     def search(self, header: JobHeader, pictures: list[Picture], send: Send, cancel: CancelToken) -> Message:
-        regions = [self._searches.share_pixels(region) for region in group_regions(pictures)]
+        areas = [self._searches.share_pixels(area) for area in group_areas(pictures)]
         pictures.clear()  # frees the pixels that an earlier search shares
         request = build_request(header)
-        tasks = assign_faces(header.read_faces(), [region.photo for region in regions])
+        tasks = assign_faces(header.read_faces(), [area.photo for area in areas])
         start = time.perf_counter()
 
-        def search_region(task: Task, progress: JobProgress) -> Sketch:
-            region = regions[task.index]
+        def search_area(task: Task, progress: JobProgress) -> Sketch:
+            area = areas[task.index]
             direction = pipeline.find_direction(
-                _build_region_request(region, task, request),
+                _build_area_request(area, task, request),
                 progress=_make_progress_callback(progress, send),
                 cancel=cancel,
                 store=self._store,
                 warm=self._warm,
             )
-            return Sketch(direction, None if region.selection is None else region.selection.pixels)
+            return Sketch(direction, None if area.selection is None else area.selection.pixels)
 
-        parts, failures = _process_regions(tasks, request, search_region)
-        kept_regions = tuple(
-            _KeptRegion(regions[task.index], drop_missing_faces(task, sketch.direction.faces), sketch)
+        parts, failures = _process_areas(tasks, request, search_area)
+        kept_areas = tuple(
+            _KeptArea(areas[task.index], drop_missing_faces(task, sketch.direction.faces), sketch)
             for task, sketch in parts
         )
-        search = _KeptSearch(request, kept_regions, tuple(_describe_failures(failures)), time.perf_counter() - start)
+        search = _KeptSearch(request, kept_areas, tuple(_describe_failures(failures)), time.perf_counter() - start)
         send(Message(describe_progress(Progress("verify"), 0.96, None)))
         reports = self._measure(search, AS_FOUND, cancel)
         return Message(
             {
                 "search": self._searches.add(search),
-                **describe_reports(reports),
+                "faces": describe_faces(reports),
                 "warnings": describe_messages(search.warnings),
                 "settings": list_settings(request, reports, "single", AS_FOUND, search.computation),
                 "computation": computation_report(search.computation),
@@ -214,8 +214,8 @@ class Protection:
         search, amounts = self._searches.get(header.read_text("search", "")), read_amounts(header)
         x, y, width, height = header.read_area("area")
         size = header.read_size("size") or (width, height)
-        for kept in search.regions:
-            photo = kept.region.photo
+        for kept in search.areas:
+            photo = kept.area.photo
             left, top = max(x, photo.x), max(y, photo.y)
             right = min(x + width, photo.x + photo.bounds[2])
             bottom = min(y + height, photo.y + photo.bounds[3])
@@ -227,15 +227,15 @@ class Protection:
     def measure(self, header: JobHeader, pictures: list[Picture], send: Send, cancel: CancelToken) -> Message:
         search = self._searches.get(header.read_text("search", ""))
         reports = self._measure(search, read_amounts(header), cancel)
-        return Message({**describe_reports(reports), "warnings": describe_messages(search.warnings)})
+        return Message({"faces": describe_faces(reports), "warnings": describe_messages(search.warnings)})
 
     def apply(self, header: JobHeader, pictures: list[Picture], send: Send, cancel: CancelToken) -> Message:
         search, amounts = self._searches.get(header.read_text("search", "")), read_amounts(header)
         output = header.read_choice("output", "single", _OUTPUTS)
         start = time.perf_counter()
 
-        def apply_region(task: Task, progress: JobProgress) -> ProtectResult:
-            kept = next(kept for kept in search.regions if kept.task is task)
+        def apply_area(task: Task, progress: JobProgress) -> ProtectResult:
+            kept = next(kept for kept in search.areas if kept.task is task)
             report_progress = _make_progress_callback(progress, send)
 
             def tell_stage(stage: str) -> None:
@@ -247,11 +247,11 @@ class Protection:
                 return apply_direction(direction, amounts, layers=output == "products", on_stage=tell_stage)
 
             result = work_where_it_fits(kept.sketch.direction, self._warm, apply_on)
-            return self._measure_with_selection(kept.region, result, search.request, cancel)
+            return self._measure_with_selection(kept.area, result, search.request, cancel)
 
-        parts, failures = _process_regions(search.tasks, search.request, apply_region)
-        regions = {id(kept.task): kept.region for kept in search.regions}
-        summary, packed = _pack_results([(regions[id(task)], task, result) for task, result in parts])
+        parts, failures = _process_areas(search.tasks, search.request, apply_area)
+        areas = {id(kept.task): kept.area for kept in search.areas}
+        summary, packed = _pack_results([(areas[id(task)], task, result) for task, result in parts])
         warnings = list(dict.fromkeys([*search.warnings, *summary.warnings, *_describe_failures(failures)]))
         seconds = search.seconds + time.perf_counter() - start
         return _build_response(summary, warnings, packed, search.request, output, amounts, seconds)
@@ -262,28 +262,28 @@ class Protection:
 
     def _measure(self, search: _KeptSearch, amounts: Amounts, cancel: CancelToken) -> list[FaceReport]:
         reports: list[FaceReport] = []
-        for kept in search.regions:
+        for kept in search.areas:
 
             def measure_on(direction: Direction, sketch: Sketch = kept.sketch) -> tuple[FaceReport, ...]:
                 sketch.use(direction)
                 return sketch.measure(amounts, cancel)
 
-            region_reports = work_where_it_fits(kept.sketch.direction, self._warm, measure_on)
-            reports += move_to_layer(region_reports, kept.task, kept.region.photo)
+            area_reports = work_where_it_fits(kept.sketch.direction, self._warm, measure_on)
+            reports += move_to_layer(area_reports, kept.task, kept.area.photo)
         return renumber(reports, search.tasks)
 
     def _measure_with_selection(
-        self, region: RegionPictures, result: ProtectResult, request: ProtectRequest, cancel: CancelToken
+        self, area: AreaPictures, result: ProtectResult, request: ProtectRequest, cancel: CancelToken
     ) -> ProtectResult:
         """Replace a result's similarities by those of the picture with the selection applied.
 
         Raises:
             NothingVisible: the selection hides the whole change.
         """
-        if region.selection is None:
+        if area.selection is None:
             return result
-        photo = to_photo(region.photo)
-        pixels = blend_selection(photo.pixels, result.photo.pixels, region.selection.pixels)
+        photo = to_photo(area.photo)
+        pixels = blend_selection(photo.pixels, result.photo.pixels, area.selection.pixels)
         if np.array_equal(pixels, photo.pixels):
             raise NothingVisible("selection-hides-change")
         if np.array_equal(pixels, result.photo.pixels):
@@ -291,7 +291,7 @@ class Protection:
         cancel.raise_if_cancelled()
         warnings = list(result.warnings)
         reports = compare.check(
-            photo if region.original is None else to_photo(region.original),
+            photo if area.original is None else to_photo(area.original),
             photo.with_pixels(pixels),
             store=self._store,
             device=request.device,
@@ -306,7 +306,7 @@ class Protection:
 
 @dataclass(frozen=True)
 class _Summary:
-    """The measurements and messages of all regions."""
+    """The measurements and messages of all areas."""
 
     reports: list[FaceReport]
     warnings: list[errors.Message]
@@ -314,18 +314,18 @@ class _Summary:
     computation: Computation | None
 
 
-def _build_region_request(region: RegionPictures, task: Task, request: ProtectRequest) -> ProtectRequest:
-    photo = to_photo(region.photo)
+def _build_area_request(area: AreaPictures, task: Task, request: ProtectRequest) -> ProtectRequest:
+    photo = to_photo(area.photo)
     if min(photo.width, photo.height) < MIN_SIDE:
         raise NoFace("layer-too-small", width=photo.width, height=photo.height)
-    original = None if region.original is None else to_photo(region.original)
+    original = None if area.original is None else to_photo(area.original)
     return replace(request, photo=photo, faces=task.choice, original=original)
 
 
-def _process_regions(
+def _process_areas(
     tasks: Sequence[Task], request: ProtectRequest, work: Callable[[Task, JobProgress], _Result]
 ) -> tuple[list[tuple[Task, _Result]], list[NoFace | NothingVisible]]:
-    """Process every region; the results of those that succeed are kept when others fail.
+    """Process every area; the results of those that succeed are kept when others fail.
 
     Raises:
         NoFace, NothingVisible: all of them failed.
@@ -353,7 +353,7 @@ def _make_progress_callback(job_progress: JobProgress, send: Send) -> Callable[[
 
 
 def _pack_results(
-    parts: Sequence[tuple[RegionPictures, Task, ProtectResult]],
+    parts: Sequence[tuple[AreaPictures, Task, ProtectResult]],
 ) -> tuple[_Summary, list[Picture]]:
     reports: list[FaceReport] = []
     warnings: list[errors.Message] = []
@@ -361,14 +361,14 @@ def _pack_results(
     stronger: Stronger | None = None
     computation: Computation | None = None
     tasks = []
-    for region, task, result in parts:
+    for area, task, result in parts:
         task = drop_missing_faces(task, result.faces)
         tasks.append(task)
-        reports += move_to_layer(result.faces, task, region.photo)
+        reports += move_to_layer(result.faces, task, area.photo)
         warnings += [w for w in result.warnings if w not in warnings]
-        # It depends on the request only, which is the same for all regions except those that are strengthened.
+        # It depends on the request only, which is the same for all areas except those that are strengthened.
         stronger, computation = stronger or result.stronger, computation or result.computation
-        packed += pack_result(region.photo, result, region.selection, map_client_numbers(result.faces, task))
+        packed += pack_result(area.photo, result, area.selection, map_client_numbers(result.faces, task))
     return _Summary(renumber(reports, tasks), warnings, stronger, computation), packed
 
 
@@ -384,7 +384,7 @@ def _build_response(
     reports = summary.reports
     return pack(
         {
-            **describe_reports(reports),
+            "faces": describe_faces(reports),
             "warnings": describe_messages(warnings),
             "stronger": stronger_report(summary.stronger, reports),
             "settings": list_settings(request, reports, output, amounts, summary.computation),

@@ -36,11 +36,11 @@ def _clean(pixels: NDArray[Any]) -> NDArray[Any]:
 def pack_result(
     photo: Picture, result: ProtectResult, selection: Picture | None, client_numbers: Mapping[int, int]
 ) -> list[Picture]:
-    """Pack the result of one region as pictures; [] when nothing changed.
+    """Pack the result of one area as pictures; [] when nothing changed.
 
     Args:
-        photo: the region as sent by the host.
-        result: the protected region.
+        photo: the area as sent by the host.
+        result: the protected area.
         selection: of the same bounds; multiplies the mask.
         client_numbers: the client's numbers of faces by their numbers in the result, where they differ.
     """

@@ -164,7 +164,7 @@ class Server:
         self._stopping = False
         self._compute: Compute | None = None
         self._compute_info: Header | None = None
-        self._start_failure: str | None = None
+        self._start_failure: list[errors.Message | str] | None = None
 
     def run(self) -> None:
         """Serve until stopped or idle."""
@@ -277,7 +277,7 @@ class Server:
             LOG.warning("client cut off: %s", error)
             if client.trusted:
                 number = client.job.number if client.job else None
-                message = errors.Message("request-not-understood", reason=str(error))
+                message = errors.Message("request-not-understood", reason=error.message)
                 client.send_header({"kind": ERROR, "job": number, **message.described()})
         except Exception:
             LOG.exception("a client's thread failed")
@@ -296,7 +296,7 @@ class Server:
         hello = read(client.stream, handshake=True).header
         client_challenge, client_proof = hello.get("challenge"), hello.get("proof")
         if hello.get("kind") != HELLO or not isinstance(client_challenge, str) or not isinstance(client_proof, str):
-            raise ProtocolError("it does not say hello")
+            raise ProtocolError("greeting-missing")
         if not same_secret(client_proof, compute_proof(self._token, CLIENT, challenge, client_challenge)):
             raise _Refused("wrong-token")
         client.trusted = True
@@ -333,7 +333,7 @@ class Server:
     def _handle(self, client: _Client, message: Message) -> None:
         kind, number = message.header.get("kind"), message.header.get("job")
         if not isinstance(kind, str) or not isinstance(number, int) or isinstance(number, bool):
-            raise ProtocolError("it names no job")
+            raise ProtocolError("job-not-named")
         if kind == CANCEL:
             job = client.job
             if job is not None and job.number == number:
@@ -471,10 +471,10 @@ class Server:
             compute = self._start_compute()
         except ComputeFailed as error:
             with self._lock:
-                self._start_failure = str(error)
+                self._start_failure = error.reasons
                 self._lock.notify_all()
             if job is not None:
-                self._fail(job, errors.Message("worker-cannot-compute", why=str(error)))
+                self._fail(job, errors.Message("worker-cannot-compute", why=error.reasons))
             return
         if job is None:
             return
@@ -490,7 +490,7 @@ class Server:
             outcome = self._relay(job, compute)
         except ComputeFailed as error:
             self._discard(compute)
-            self._fail(job, errors.Message("job-crashed", reason=str(error)))
+            self._fail(job, errors.Message("job-crashed", reason=error.reasons))
             outcome = "crash"
         LOG.info("%s: %s after %.1f s", job.kind, outcome, time.monotonic() - start)
 

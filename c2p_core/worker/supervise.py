@@ -15,6 +15,7 @@ from typing import IO, Any, cast
 import psutil
 from worker_client.protocol import ProtocolError, StreamClosed, read_header
 
+from c2p_core import errors
 from c2p_core.worker.log import LOG
 from c2p_core.worker.protocol import Header, Incoming, Message, write
 from c2p_core.worker.transport import FileStream
@@ -32,7 +33,15 @@ def default_command() -> list[str]:
 
 
 class ComputeFailed(Exception):
-    """The process died; the message gives the cause, without a full stop."""
+    """The process died, or could not be started.
+
+    Attributes:
+        reasons: why, and the last line that it printed.
+    """
+
+    def __init__(self, reasons: list[errors.Message | str]) -> None:
+        super().__init__(*map(str, reasons))
+        self.reasons = reasons
 
 
 class Compute:
@@ -56,7 +65,8 @@ class Compute:
                 creationflags=_CREATE_NO_WINDOW if sys.platform == "win32" else 0,
             )
         except OSError as error:
-            raise ComputeFailed(f"{command[0]} can't be started ({error.strerror})") from error
+            reason = errors.Message("program-not-started", path=str(command[0]), reason=str(error.strerror))
+            raise ComputeFailed([reason]) from error
         self._last_line = ""
         self._stream = FileStream(cast(IO[bytes], self._process.stdout), cast(IO[bytes], self._process.stdin))
         self._writing = threading.Lock()
@@ -132,10 +142,12 @@ class Compute:
             self._process.wait(5)
         self.end()
         self._listener.join(1)
-        code = self._process.returncode
-        cause = f"killed by signal {-code}" if code < 0 else f"exit code {code}"
+        status = self._process.returncode
+        cause = errors.Message("process-exited", status=status)
+        if status < 0:
+            cause = errors.Message("process-killed", signal=-status)
         LOG.error("the process that computes died: %s", cause)
-        return ComputeFailed(f"{cause}: {self._last_line}" if self._last_line else cause)
+        return ComputeFailed([cause, self._last_line] if self._last_line else [cause])
 
     def _log_stderr(self) -> None:
         """Write the process's stderr to the log."""

@@ -11,7 +11,7 @@ from worker_client import Picture
 from worker_client.constants import DEPTHS
 from worker_client.detection_size import WHOLE_PIXELS
 from worker_client.errors import Refused
-from worker_client.faces import detect_faces, get_chosen_faces, get_region_rects, keep_faces_inside, list_left_out
+from worker_client.faces import detect_faces, get_chosen_faces, get_face_rects, keep_faces_inside, list_left_out
 from worker_client.report import describe_original, make_text_report, summarise_result, write_report
 from worker_client.results import (
     digest_pictures,
@@ -29,6 +29,7 @@ from worker_client.settings import (
     PARASITE,
     PRODUCTS,
     WHOLE_LAYER,
+    find_origin,
     find_run_record,
     list_protected_faces,
     make_job_header,
@@ -89,7 +90,7 @@ def search_and_insert(image, drawable, settings, on_event):
     photo, above = _find_photo(image, drawable)
     with Source(image, photo, above=above) as source, connect_with_progress() as worker:
         detection = _find(worker, source, settings["faces"], on_event)
-        rects = get_region_rects(detection)
+        rects = get_face_rects(detection)
         source.take()
         pixels = _pack_photo(source, rects)
         pictures = [_read_picture("photo", source.copy, source, rect) for rect in rects]
@@ -128,7 +129,7 @@ def strengthen(image, drawable, layer_name, steps):
         detection = _find(worker, source, faces, show_progress)
         source.take()
         visible = source.as_seen(image)
-        rects = _clip_rects(source, visible, source.offset, get_region_rects(detection))
+        rects = _clip_rects(source, visible, source.offset, get_face_rects(detection))
         pixels = _pack_photo(source, rects)
         pictures = _read_pairs(source, visible, source.offset, rects, "photo")
         inside = keep_faces_inside(get_chosen_faces(detection), rects)
@@ -172,7 +173,7 @@ def check(image, drawable, what, layer_name, path, upload, report):
         source.drop()
         job, known = _submit_check(worker, image, drawable, what, layer_name, path, upload, detection)
         figures = job.result(show_progress).header
-    origin = _find_origin(image, _find_run_record(image, drawable))
+    origin = find_origin(image, _find_run_record(image, drawable))
     layer = source.name if not path else None if origin is None else origin.name
     figures["original"] = describe_original(os.path.basename(path) or source.name, known, layer)
     text = make_text_report(image.name, figures)
@@ -204,7 +205,7 @@ def _submit_check(worker, image, drawable, what, layer_name, path, upload, detec
         if path:
             # A separate picture shows all of the judged one.
             scale, shift = (float(current.width) / source.size[0], float(current.height) / source.size[1]), (0, 0)
-        rects = get_region_rects(detection) if detection else [source.area]
+        rects = get_face_rects(detection) if detection else [source.area]
         if scale == (1.0, 1.0):
             rects = _clip_rects(source, current, shift, rects)
         header = {"full": list(scale_rect(source.area, scale)[2:]), "upload": upload}  # type: dict[str, Any]
@@ -402,7 +403,7 @@ def _find_photo(image, drawable):
     layer = drawable if isinstance(drawable, gimp.Layer) else None
     while layer is not None:
         record = _read_run_record(layer)
-        origin = _find_origin(image, record)
+        origin = find_origin(image, record)
         if origin is not None:
             photo = origin
             break
@@ -438,13 +439,6 @@ def _read_run_record(drawable):
     return None if parasite is None else unpack_run_record(parasite.data, drawable.tattoo)
 
 
-def _find_origin(image, record):
-    # type: (Image, dict[str, Any] | None) -> Layer | None
-    """The layer that a recorded run protected; None if it is gone or unknown."""
-    tattoo = record["source"] if record else None
-    return None if tattoo is None else image.get_layer_by_tattoo(tattoo)
-
-
 def _find_original(image, drawable, layer_name):
     # type: (Image, Drawable, str) -> Layer
     """The unprotected layer: of the selected result, else the named one, else of the image's results.
@@ -455,13 +449,13 @@ def _find_original(image, drawable, layer_name):
         Refused: it is unknown.
     """
     record = _read_own_run_record(drawable)
-    layer = _find_origin(image, record) or (_find_by_pixels(image, record) if record is not None else None)
+    layer = find_origin(image, record) or (_find_by_pixels(image, record) if record is not None else None)
     if layer is None and layer_name:
         layer = pdb.gimp_image_get_layer_by_name(image, to_native(layer_name))
         if layer is None:
             raise Refused("layer-not-found", name=as_text(layer_name))
     if layer is None:
-        layer = _find_origin(image, _find_run_record(image, drawable))
+        layer = find_origin(image, _find_run_record(image, drawable))
     if layer is None:
         raise Refused("original-not-written")
     return layer

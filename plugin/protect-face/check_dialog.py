@@ -26,7 +26,7 @@ from worker_client.texts import _, to_sentence  # noqa: E402
 
 from judgement import Judgement  # noqa: E402
 from layers import walk_layers  # noqa: E402
-from meter import Meter, make_heading  # noqa: E402
+from meter import Meter, OfferChoice, make_heading  # noqa: E402
 from originals import Original, is_made_by_run  # noqa: E402
 
 _UPLOAD, _SAVE, _OTHER, _FILE = 2, 3, 4, 5
@@ -52,29 +52,24 @@ def show(judgement: Judgement) -> str | None:
         min_content_width=_SMALL[0],
         min_content_height=_SMALL[1],
     )
-    chosen: list[str] = []
-
-    def choose_offer(name: str) -> None:
-        chosen.append(name)
-        dialog.response(Gtk.ResponseType.APPLY)
-
+    choice = OfferChoice(dialog)
     area = dialog.get_content_area()
     area.pack_start(holder, True, True, 0)
     area.pack_start(notice, False, False, _GAP)
     holder.show()
-    _fill(dialog, holder, judgement, choose_offer)
+    _fill(dialog, holder, judgement, choice.choose)
     while (response := dialog.run()) in (_UPLOAD, _SAVE, _OTHER):
         try:
             if response == _SAVE:
                 _save(dialog, judgement)
             elif _ask_again(dialog, judgement, upload=response == _UPLOAD):
-                _fill(dialog, holder, judgement, choose_offer)
+                _fill(dialog, holder, judgement, choice.choose)
             notice.hide()
         except WorkerProblem as problem:
             notice.set_text(to_sentence(problem.message))
             notice.show()
     dialog.destroy()
-    return chosen[0] if chosen else None
+    return choice.name
 
 
 def ask_original(image: Gimp.Image, pictures: bool, parent: Gtk.Window | None = None) -> Original | None:

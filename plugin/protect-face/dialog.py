@@ -19,9 +19,9 @@ from worker_client.report import describe_skipped  # noqa: E402
 from worker_client.settings import (  # noqa: E402
     ALL,
     AMOUNTS,
+    DEFAULT_PRIOR,
     LARGEST,
     LOCKS,
-    MAKEUP,
     PRIORS,
     SELECTED,
     get_search_settings,
@@ -276,7 +276,7 @@ class ProtectDialog:
     def _offer_priors(self, missing: dict[str, dict[str, Any]]) -> None:
         """Disables the priors that can't be used; ``missing`` has the reasons."""
         if self._config.get_property("prior") in missing:
-            self._config.set_property("prior", MAKEUP)
+            self._config.set_property("prior", DEFAULT_PRIOR)
         choice = Gimp.param_spec_choice_get_choice(self._config.find_property("prior"))
         for name, _label in PRIORS:
             choice.set_sensitive(name, name not in missing)
@@ -288,7 +288,7 @@ class ProtectDialog:
         settings, thumbnail = asdict(read_config(self._config)), self._strip.get_thumbnail(self._current)
         preset = presets.PresetsDialog(self._dialog, presets.open_store(), settings, thumbnail).run() or {}
         choice = Gimp.param_spec_choice_get_choice(self._config.find_property("prior"))
-        if not choice.is_valid(preset.get("prior", MAKEUP)):
+        if not choice.is_valid(preset.get("prior", DEFAULT_PRIOR)):
             # The dialog shows why it can't be used here.
             del preset["prior"]
         for name, value in preset.items():
@@ -354,10 +354,10 @@ class ProtectDialog:
         face = self._get_focused_face()
         if face is None or self._current is None or face["number"] not in self._current.faces:
             return
-        regions = self._current.detection["regions"]
-        region = next((r for r in regions if face["number"] in r["faces"]), None)
-        if region is not None:
-            self._preview.focus_on(face, (region["x"], region["y"], region["width"], region["height"]))
+        areas = self._current.detection["regions"]
+        area = next((area for area in areas if face["number"] in area["faces"]), None)
+        if area is not None:
+            self._preview.focus_on(face, (area["x"], area["y"], area["width"], area["height"]))
             self._draw_view()
 
     # Searches
@@ -376,8 +376,8 @@ class ProtectDialog:
         if seed is not None:
             settings = replace(settings, seed=seed)
         numbers = {focused["number"]} if quick else self._chosen
-        regions = [region for region in self._detection["regions"] if numbers & set(region["faces"])]
-        detection = self._detection | {"chosen": sorted(numbers), "regions": regions}
+        areas = [area for area in self._detection["regions"] if numbers & set(area["faces"])]
+        detection = self._detection | {"chosen": sorted(numbers), "regions": areas}
         with self._problems_shown():
             self._search_faces(settings, quick, detection)
 
@@ -412,11 +412,11 @@ class ProtectDialog:
 
     def _add_candidate(self, candidate: Candidate) -> None:
         self._background.keep(candidate.search)
-        region = candidate.detection["regions"][0]
+        searched = candidate.detection["regions"][0]
         face = next(face for face in candidate.detection["faces"] if face["number"] in candidate.faces)
         x0, y0, x1, y1 = face["box"]
         face_rect = Rect(round(x0), round(y0), round(x1 - x0), round(y1 - y0))
-        area = face_rect.intersect(Rect(region["x"], region["y"], region["width"], region["height"]))
+        area = face_rect.intersect(Rect(searched["x"], searched["y"], searched["width"], searched["height"]))
         header = {"search": candidate.search, "area": list(astuple(area)), "size": [2 * 72, 2 * 72]}
 
         def on_thumbnail(event: Event) -> None:

@@ -15,7 +15,7 @@ from gi.repository import Babl, Gegl, Gimp
 from worker_client import Picture
 from worker_client.errors import Refused
 from worker_client.pixel_ops import mask_with_alpha, merge, multiply_masks
-from worker_client.settings import PARASITE, WHOLE_LAYER, replaces, unpack_run_record
+from worker_client.settings import PARASITE, WHOLE_LAYER, find_origin, replaces, unpack_run_record
 
 from masks import Mask, apply_limit
 from pixels import (
@@ -211,22 +211,22 @@ def read_selection(source: Source, rect: Rect) -> Iterator[bytes]:
     return (read(buffer, strip.translate(*source.offset), MASK_FORMAT) for strip in split_into_strips(rect, 1))
 
 
-def build_result_layer(source: Source, name: str, regions: Iterable[ChangedArea]) -> Gimp.Layer:
+def build_result_layer(source: Source, name: str, areas: Iterable[ChangedArea]) -> Gimp.Layer:
     """A layer, not yet in the image, that shows the changed pixels and nothing else."""
     layer = _make_empty_layer(source, name)
     mask = layer.create_mask(Gimp.AddMaskType.BLACK)
     pixels, mask_buffer = layer.get_buffer(), mask.get_buffer()
     form = source.form
-    for region in regions:
-        for rect, strip, changed, visible in region.iterate_bands():
+    for area in areas:
+        for rect, strip, changed, visible in area.iterate_bands():
             # Strengthened pixels come from the visible image, which has alpha where the source has none.
-            cut = mask_with_alpha(strip, changed, region.pixels.channels, form.depth)
+            cut = mask_with_alpha(strip, changed, area.pixels.channels, form.depth)
             write(pixels, rect, form.with_alpha, cut, len(cut) // len(changed))
             write_mask(mask_buffer, rect, visible, form.depth)
     return _finish(layer, pixels, mask, mask_buffer)
 
 
-def build_whole_layer(source: Source, name: str, regions: Iterable[ChangedArea]) -> Gimp.Layer:
+def build_whole_layer(source: Source, name: str, areas: Iterable[ChangedArea]) -> Gimp.Layer:
     """A layer, not yet in the image, that is a full copy with the changed pixels in it.
 
     It has a mask only if the selection or the source's mask requires one. If the source was deleted meanwhile, there is
@@ -235,7 +235,7 @@ def build_whole_layer(source: Source, name: str, regions: Iterable[ChangedArea])
     check_image(source)
     original = source.find_layer()
     if original is None:
-        return build_result_layer(source, name, regions)
+        return build_result_layer(source, name, areas)
     layer = _make_empty_layer(source, name, original.type())
     pixels = layer.get_buffer()
     with as_shown(original) as buffer:
@@ -248,8 +248,8 @@ def build_whole_layer(source: Source, name: str, regions: Iterable[ChangedArea])
         source_mask.get_buffer().copy(source.area.to_gegl(), Gegl.AbyssPolicy.NONE, mask_buffer, source.area.to_gegl())
     native, native_bytes = _get_native_format(layer)
     form = source.form
-    for region in regions:
-        for rect, strip, changed, visible in region.iterate_bands():
+    for area in areas:
+        for rect, strip, changed, visible in area.iterate_bands():
             # Only changed pixels may pass through the travel format: the others stay exact at every precision.
             unchanged = read(pixels, rect, native)
             write(pixels, rect, form.name, strip, form.pixel_bytes)
@@ -306,12 +306,6 @@ def read_run_record(layer: Gimp.Layer) -> dict[str, Any] | None:
     """The record of the run that made the layer; None if there is none or it is damaged."""
     parasite = layer.get_parasite(PARASITE)
     return None if parasite is None else unpack_run_record(bytes(parasite.get_data()), layer.get_tattoo())
-
-
-def find_origin(image: Gimp.Image, record: dict[str, Any] | None) -> Gimp.Layer | None:
-    """The layer that a recorded run protected; None if it is gone or unknown."""
-    tattoo = record["source"] if record else None
-    return None if tattoo is None else image.get_layer_by_tattoo(tattoo)
 
 
 def list_run_records(image: Gimp.Image) -> list[dict[str, Any]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import gi
@@ -44,6 +45,24 @@ _COLOURS = {
     "mostly protected": _AMBER,
     "recognised": _RED,
 }
+
+
+@dataclass
+class OfferChoice:
+    """What the user chose among the offers in a dialog: choosing ends the dialog.
+
+    Attributes:
+        dialog: the dialog.
+        name: of the chosen offer; None for none yet.
+    """
+
+    dialog: Gtk.Dialog
+    name: str | None = None
+
+    def choose(self, name: str) -> None:
+        """Choose an offer; called when its button is pressed."""
+        self.name = name
+        self.dialog.response(Gtk.ResponseType.APPLY)
 
 
 class Meter(Gtk.Box):

@@ -9,7 +9,7 @@ from typing import Any
 
 from gi.repository import Gegl, Gimp, Gio, GLib
 from worker_client.errors import Refused
-from worker_client.settings import find_run_record
+from worker_client.settings import find_origin, find_run_record
 
 import layers
 import run
@@ -70,7 +70,7 @@ def find_known(selected: Source) -> Original | None:
     if record is None:
         unprotected = is_unprotected(selected, layers.list_run_records(selected.image))
         return Original(layer=selected.layer) if unprotected else None
-    layer = layers.find_origin(selected.image, record) or _find_by_pixels(selected.image, record)
+    layer = find_origin(selected.image, record) or _find_by_pixels(selected.image, record)
     return None if layer is None else Original(layer=layer)
 
 

@@ -45,7 +45,7 @@ class Pair:
     @property
     def full(self) -> tuple[int, int]:
         """The size of the original in pixels of the judged picture."""
-        return self._place(self.original.area).size
+        return self._to_judged(self.original.area).size
 
     def clip_rects(self, rects: list[Rect]) -> list[Rect]:
         """The parts of rectangles of the original that the judged picture covers.
@@ -70,10 +70,10 @@ class Pair:
             if self.scale == (1.0, 1.0):
                 pictures.append(run.read_photo(self.current, self.form, rect, current_name, self.shift))
             else:
-                pictures.append(run.read_photo(self.current, self.form, self._place(rect), current_name))
+                pictures.append(run.read_photo(self.current, self.form, self._to_judged(rect), current_name))
         return pictures
 
-    def _place(self, rect: Rect) -> Rect:
+    def _to_judged(self, rect: Rect) -> Rect:
         """Where a rectangle of the original lies in the judged picture."""
         return Rect(*scale_rect(astuple(rect), self.scale)).translate(*self.shift)
 

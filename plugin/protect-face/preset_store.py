@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from worker_client.errors import Refused
+from worker_client.errors import Malformed, Refused
 from worker_client.messages import Message
 from worker_client.settings import AMOUNTS, LOCKS, MAX_AMOUNT, MODES, OUTPUTS, PRIORS
 
@@ -70,7 +70,7 @@ class PresetStore:
             try:
                 presets.append(self._read(file))
             except (OSError, ValueError) as error:
-                damaged.append(Message("preset-damaged", path=str(file), reason=str(error)))
+                damaged.append(Message("preset-damaged", path=str(file), reason=_get_reason(error)))
         return sorted(presets, key=lambda preset: preset.name.casefold()), damaged
 
     def contains(self, name: str) -> bool:
@@ -151,12 +151,12 @@ class PresetStore:
         try:
             content = json.loads(data.decode("utf-8"))
         except (ValueError, RecursionError) as error:
-            raise ValueError("it is no JSON") from error
+            raise Malformed("preset-not-json") from error
         if not isinstance(content, dict) or not isinstance(content.get("settings"), dict):
-            raise ValueError("it holds no settings")
+            raise Malformed("preset-without-settings")
         name = content.get("name")
         if not isinstance(name, str) or self._get_file(name) != file:
-            raise ValueError("its name is not that of its file")
+            raise Malformed("preset-renamed")
         settings = {key: value for key, value in content["settings"].items() if key in PRESET_SETTINGS}
         picture: Path | None = file.with_suffix(".png")
         try:
@@ -164,6 +164,11 @@ class PresetStore:
         except (OSError, ValueError):
             picture = None
         return Preset(name, _check_settings(settings), picture)
+
+
+def _get_reason(error: Exception) -> Message | str:
+    """Why a preset can't be read: our message, or the words of the system."""
+    return error.message if isinstance(error, Malformed) else str(error)
 
 
 def _check_name(name: str) -> str:
@@ -182,11 +187,11 @@ def _check_settings(settings: dict[str, Any]) -> dict[str, Any]:
     """The settings.
 
     Raises:
-        ValueError: one of them is not valid.
+        Malformed: one of them is not valid.
     """
     for key, value in settings.items():
         if not _is_usable(key, value):
-            raise ValueError(f"{key} = {str(value)[:40]!r}")
+            raise Malformed("setting-value-wrong", key=key, value=str(value)[:40])
     return settings
 
 
@@ -216,7 +221,7 @@ def _read_bounded(file: Path, limit: int) -> bytes:
     with file.open("rb") as stream:
         data = stream.read(limit + 1)
     if len(data) > limit:
-        raise ValueError("the file is too large")
+        raise Malformed("object-too-large")
     return data
 
 

@@ -153,14 +153,14 @@ class Preview(Gtk.Layout):
         centre = self._centre or ((x0 + x1) / 2, (y0 + y1) / 2)
         if self.mode == PIXELS:
             width, height = (min(a, b) for a, b in zip(window, full, strict=True))
-            return _place(centre, (width, height), self._bounds), (width, height)
+            return _fit_around(centre, (width, height), self._bounds), (width, height)
         view_height = (1 + 2 * _MARGIN) * max(x1 - x0, y1 - y0)
         view_width = view_height * window[0] / window[1]
         if view_width < view_height:
             view_width, view_height = view_height, view_height * window[1] / window[0]
         size = min(round(view_width), full[0]), min(round(view_height), full[1])
         scale = min(1.0, window[0] / size[0], window[1] / size[1])
-        return _place(centre, size, self._bounds), (max(1, round(size[0] * scale)), max(1, round(size[1] * scale)))
+        return _fit_around(centre, size, self._bounds), (max(1, round(size[0] * scale)), max(1, round(size[1] * scale)))
 
     def draw(self) -> None:
         """Redraws everything."""
@@ -187,12 +187,12 @@ class Preview(Gtk.Layout):
             button = self._numbers[face["number"]]
             # Above the box, so that it hides nothing of the face.
             self.move(button, left + max(0, x0), max(0, top + y0 - button.get_preferred_height()[1]))
-        self._place_image(drawn, left, top)
+        self._show_image(drawn, left, top)
 
     def _draw_pair(self, pair: Pair) -> None:
         before, (left, top) = self._fit(pair.before)
         if self.comparing:
-            self._place_image(before, left, top)
+            self._show_image(before, left, top)
             return
         drawn, _corner = self._fit(pair.after)
         width, height = drawn.get_width(), drawn.get_height()
@@ -202,7 +202,7 @@ class Preview(Gtk.Layout):
         for x, colour in ((line - 1, _SHADE), (line, _LINE), (line + 1, _SHADE)):
             if 0 <= x < width:
                 drawn.new_subpixbuf(x, 0, 1, height).fill(colour)
-        self._place_image(drawn, left, top)
+        self._show_image(drawn, left, top)
 
     def _fit(self, picture: GdkPixbuf.Pixbuf) -> tuple[GdkPixbuf.Pixbuf, tuple[int, int]]:
         """A copy scaled to the window, and its position there; not scaled at 100 %."""
@@ -215,7 +215,7 @@ class Preview(Gtk.Layout):
             return picture.copy(), position
         return picture.scale_simple(*size, GdkPixbuf.InterpType.BILINEAR), position
 
-    def _place_image(self, picture: GdkPixbuf.Pixbuf, left: int, top: int) -> None:
+    def _show_image(self, picture: GdkPixbuf.Pixbuf, left: int, top: int) -> None:
         self._image.set_from_pixbuf(picture)
         self.move(self._image, left, top)
         self._drawn = (left, top, picture.get_width(), picture.get_height())
@@ -331,7 +331,7 @@ def _explain_line() -> str:
     return _("Drag the line, or move it by the arrow keys; hold the space bar to see the photo as it was.")
 
 
-def _place(centre: tuple[float, float], size: tuple[int, int], bounds: Area) -> Area:
+def _fit_around(centre: tuple[float, float], size: tuple[int, int], bounds: Area) -> Area:
     """A rectangle of a size around a point, moved so that it lies within bounds."""
     x, y = (
         min(max(low, round(middle - length / 2)), low + whole - length)

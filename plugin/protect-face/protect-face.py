@@ -30,7 +30,7 @@ STRENGTHEN = "plug-in-protect-face-strengthen"
 WORKER = "plug-in-protect-face-worker"
 MENU = "<Image>/Filters/" + _("Privacy")
 # GIMP sorts menu entries by path and label; these sections, which the menu does not have, only set the order.
-PLACES = {PROTECT: "[1]", CHECK: "[2]", STRENGTHEN: "[3]", WORKER: "[4]"}
+MENU_SECTIONS = {PROTECT: "[1]", CHECK: "[2]", STRENGTHEN: "[3]", WORKER: "[4]"}
 HELP = Path(__file__).resolve().parent / "worker_client" / "help"
 HELP_DOMAIN = "protect-face"  # as in its index
 
@@ -90,7 +90,7 @@ def _create_worker(plug_in: Gimp.PlugIn) -> Gimp.Procedure:
         plug_in, WORKER, Gimp.PDBProcType.PLUGIN, guard_procedure(worker_menu.run_worker), None
     )
     procedure.set_menu_label(_("Protect Face _Worker…"))
-    procedure.add_menu_path(f"{MENU}/{PLACES[WORKER]}")
+    procedure.add_menu_path(f"{MENU}/{MENU_SECTIONS[WORKER]}")
     procedure.set_documentation(
         _("Shows, restarts and examines the program behind Protect Face"),
         _("The worker holds the models and does the searching; it starts by itself and ends when idle."),
@@ -106,7 +106,7 @@ def _create_image_procedure(plug_in: Gimp.PlugIn, name: str, run: Callable[..., 
     procedure.set_image_types("RGB*, GRAY*")
     procedure.set_sensitivity_mask(Gimp.ProcedureSensitivityMask.DRAWABLE)
     procedure.set_menu_label(label)
-    procedure.add_menu_path(f"{MENU}/{PLACES[name]}")
+    procedure.add_menu_path(f"{MENU}/{MENU_SECTIONS[name]}")
     procedure.set_attribution("Protect Face", "Protect Face", "2026")
     return procedure
 

@@ -13,7 +13,7 @@ from gi.repository import GimpUi, Gtk  # noqa: E402
 from worker_client.report import choose_title, list_advice  # noqa: E402
 from worker_client.texts import _  # noqa: E402
 
-from meter import Meter, make_heading  # noqa: E402
+from meter import Meter, OfferChoice, make_heading  # noqa: E402
 
 _GAP = 12
 
@@ -32,15 +32,10 @@ def show(result: dict[str, Any], offers: Sequence[str]) -> str | None:
     dialog = GimpUi.Dialog(title=_("Protect Face"), role="protect-face-result", use_header_bar=False)
     dialog.add_button(_("_Close"), Gtk.ResponseType.CLOSE)
     dialog.set_default_response(Gtk.ResponseType.CLOSE)
-    chosen: list[str] = []
-
-    def choose_offer(name: str) -> None:
-        chosen.append(name)
-        dialog.response(Gtk.ResponseType.APPLY)
-
+    choice = OfferChoice(dialog)
     box = Gtk.Box(orientation=Gtk.Orientation.VERTICAL, spacing=_GAP, border_width=_GAP)
     box.pack_start(make_heading(choose_title(result)), False, False, 0)
-    meter = Meter(offers, choose_offer)
+    meter = Meter(offers, choice.choose)
     box.pack_start(meter, False, False, 0)
     box.pack_start(
         Gtk.Label(label="\n".join(list_advice(result)), xalign=0, wrap=True, max_width_chars=60), False, False, 0
@@ -50,4 +45,4 @@ def show(result: dict[str, Any], offers: Sequence[str]) -> str | None:
     meter.show_figures(result)
     dialog.run()
     dialog.destroy()
-    return chosen[0] if chosen else None
+    return choice.name

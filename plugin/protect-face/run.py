@@ -1,4 +1,4 @@
-"""One run: detect faces, send their regions, wait, and insert the layer."""
+"""One run: detect faces, send the areas that they need, wait, and insert the layer."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import worker_client
 from gi.repository import Gegl, Gimp
 from worker_client import Event, Job, Picture, Worker, WorkerProblem
 from worker_client.errors import Refused
-from worker_client.faces import detect_faces, get_chosen_faces, get_region_rects, list_left_out
+from worker_client.faces import detect_faces, get_chosen_faces, get_face_rects, list_left_out
 from worker_client.results import digest_pictures as digest_pictures
 from worker_client.results import pack_selection
 from worker_client.settings import (
@@ -192,7 +192,7 @@ def digest_photo(buffer: Gegl.Buffer, form: Format, rects: Sequence[Rect]) -> st
 
 def get_rects(detection: dict[str, Any]) -> list[Rect]:
     """The rectangles that have to be sent, from the result of "find"."""
-    return [Rect(*region) for region in get_region_rects(detection)]
+    return [Rect(*rect) for rect in get_face_rects(detection)]
 
 
 def read_photo(

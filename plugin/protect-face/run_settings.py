@@ -9,6 +9,7 @@ from gi.repository import Gimp, GObject
 from worker_client.settings import (
     AMOUNTS,
     DEFAULT_KEEP_EXPRESSION,
+    DEFAULT_PRIOR,
     DEFAULT_PROMPT,
     DEFAULT_STRENGTH,
     FACES,
@@ -42,7 +43,7 @@ class RunSettings:
     lock_mouth: bool = False
     lock_nose: bool = False
     lock_jaw: bool = False
-    prior: str = PRIORS[0][0]
+    prior: str = DEFAULT_PRIOR
     faces: str = FACES[0][0]
     mode: str = MODES[0][0]
     output: str = OUTPUTS[0][0]

@@ -130,7 +130,7 @@ class Worker(object):
         except StreamClosed:
             raise self._explain_closed_stream()
         except ProtocolError as error:
-            raise WorkerProblem("picture-not-sent", reason=str(error))
+            raise WorkerProblem("picture-not-sent", reason=error.message)
         finally:
             if job is None:
                 # Half a message was sent; the worker drops it with the connection.
@@ -195,7 +195,7 @@ class Job(object):
                 event = Event(ERROR, Message("worker-gone").described())
             except ProtocolError as error:
                 self._stream.close()
-                event = Event(ERROR, Message("answer-not-understood", reason=str(error)).described())
+                event = Event(ERROR, Message("answer-not-understood", reason=error.message).described())
             yield event
             if event.kind in LAST_KINDS:
                 return
@@ -247,9 +247,10 @@ class Job(object):
         if not is_ours:
             return Event("waiting")  # the rest of an earlier, cancelled job
         if kind not in EVENT_KINDS:
-            raise ProtocolError("it is a message of an unknown kind")
-        if kind == ERROR and not all(isinstance(header.get(name), TEXT) for name in ("code", "text")):
-            raise ProtocolError("it is an error without a code or words")
+            raise ProtocolError("header-value-wrong", key="kind")
+        for name in ("code", "text") if kind == ERROR else ():
+            if not isinstance(header.get(name), TEXT):
+                raise ProtocolError("header-value-wrong", key=name)
         for picture in pictures:
             picture.strips = _read_strips(picture.strips) if lazily else picture.strips
         return Event(str(kind), header, pictures)
@@ -295,7 +296,7 @@ def ask(run_folder, kind, client):
     except StreamClosed:
         return None
     except ProtocolError as error:
-        raise WorkerProblem("answer-not-understood", reason=str(error))
+        raise WorkerProblem("answer-not-understood", reason=error.message)
     finally:
         stream.close()
 
@@ -440,7 +441,7 @@ def _reach(run_folder, client, wants, report_wait=None):
     except ProtocolError as error:
         if endpoint["transport"] == TCP:
             return None  # a worker that has died left its file, and its port went to another program
-        raise WorkerProblem("not-the-worker", reason=str(error))
+        raise WorkerProblem("not-the-worker", reason=error.message)
     finally:
         if stream is not None and hello is None:
             stream.close()
@@ -454,7 +455,7 @@ def shake_hands(stream, token, client, wants, report_wait):
     greeting, _ = read_message(stream, 0)
     challenge = greeting.get("challenge")
     if greeting.get("kind") != GREETING or not isinstance(challenge, TEXT):
-        raise ProtocolError("it does not greet")
+        raise ProtocolError("greeting-missing")
     own_challenge = binascii.hexlify(os.urandom(16)).decode("ascii")
     own_proof = compute_proof(token, CLIENT, challenge, own_challenge)
     write_message(
@@ -469,9 +470,9 @@ def shake_hands(stream, token, client, wants, report_wait):
         raise WorkerProblem.from_worker(hello)
     worker_proof = hello.get("proof")
     if hello.get("kind") != HELLO or not isinstance(worker_proof, TEXT):
-        raise ProtocolError("it does not say hello")
+        raise ProtocolError("greeting-missing")
     if not same_secret(worker_proof, compute_proof(token, WORKER, own_challenge, challenge)):
-        raise ProtocolError("it does not know the token")
+        raise ProtocolError("token-unknown")
     if wants == WORK:
         # The user can cancel or restart the worker; nothing else distinguishes one that hangs from one that is busy.
         stream.allow_pauses(None)

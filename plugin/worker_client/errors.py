@@ -9,6 +9,23 @@ if TYPE_CHECKING:  # novm
     from typing import Any
 
 
+class Malformed(ValueError):
+    """Content breaks the rules of its format; the error that it leads to has the reason as a field.
+
+    Attributes:
+        message: the reason.
+    """
+
+    def __init__(self, code, **fields):
+        # type: (str, **Any) -> None
+        ValueError.__init__(self, code)
+        self.message = Message(code, **fields)
+
+    def __str__(self):
+        # type: () -> str
+        return _to_str(self.message.text())
+
+
 class WorkerProblem(Exception):
     """An error for the user; as text, one English sentence that says what happened and what to do.
 
@@ -43,9 +60,14 @@ class WorkerProblem(Exception):
 
     def __str__(self):
         # type: () -> str
-        text = "%s" % (self.message["text"],)
-        return text.encode("utf-8") if sys.version_info[0] == 2 else text  # type: ignore[return-value]
+        return _to_str("%s" % (self.message["text"],))
 
 
 class Refused(WorkerProblem):
     """Ends a procedure before or after the worker's part of it; the image is unchanged."""
+
+
+def _to_str(text):
+    # type: (str) -> str
+    """What ``__str__`` returns for a text: bytes in Python 2."""
+    return text.encode("utf-8") if sys.version_info[0] == 2 else text  # type: ignore[return-value]

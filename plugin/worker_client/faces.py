@@ -9,7 +9,7 @@ from worker_client.settings import ALL, LARGEST, SELECTED
 # Intersection over union from which two boxes are of the same face, as in ``c2p_core.faces.boxes``.
 _SAME_FACE_IOU = 0.3
 
-# A face counts as selected if at least this share of it is, as in ``c2p_core.worker.regions``.
+# A face counts as selected if at least this share of it is, as in ``c2p_core.worker.areas``.
 _MIN_SELECTED = 0.5
 
 TYPE_CHECKING = False
@@ -42,14 +42,14 @@ def detect_faces(submit_find, full, faces, selecting, on_event, known=()):
     header = {"full": list(full), "choose": "selected" if faces == SELECTED else faces}
     detection = submit_find(header).result(on_event).header
     if known and isinstance(faces, list):
-        _check_places(faces, known, detection["faces"])
+        _check_positions(faces, known, detection["faces"])
     if not detection["chosen"]:
         raise _explain_no_face(detection["faces"], faces)
     numbers = [face["number"] for face in get_chosen_faces(detection) if face["selected"] > 0]
     if not numbers:
         raise Refused("selection-beside-faces")
-    regions = [region for region in detection["regions"] if set(region["faces"]) & set(numbers)]
-    return dict(detection, chosen=numbers, regions=regions)
+    areas = [area for area in detection["regions"] if set(area["faces"]) & set(numbers)]
+    return dict(detection, chosen=numbers, regions=areas)
 
 
 def get_chosen_faces(detection):
@@ -76,7 +76,7 @@ def list_left_out(detection, choice):
     return skipped if choice == ALL else [face for face in skipped if face["number"] in choice]
 
 
-def get_region_rects(detection):
+def get_face_rects(detection):
     # type: (dict[str, Any]) -> list[tuple[int, int, int, int]]
     """The rectangles (x, y, width, height) that have to be sent, from the result of "find"."""
     return [(r["x"], r["y"], r["width"], r["height"]) for r in detection["regions"]]
@@ -95,7 +95,7 @@ def keep_faces_inside(faces, rects):
     return inside
 
 
-def _check_places(numbers, known, detected):
+def _check_positions(numbers, known, detected):
     # type: (Sequence[int], Sequence[dict[str, Any]], Sequence[dict[str, Any]]) -> None
     """Checks that numbers still mean the same faces: in a layer that was cropped or turned they may mean others.
 
@@ -112,12 +112,8 @@ def _box_iou(first, second):
     width = min(first[2], second[2]) - max(first[0], second[0])
     height = min(first[3], second[3]) - max(first[1], second[1])
     intersection = max(0.0, width) * max(0.0, height)
-    return intersection / (_area(first) + _area(second) - intersection)
-
-
-def _area(box):
-    # type: (Sequence[float]) -> float
-    return (box[2] - box[0]) * (box[3] - box[1])
+    both = sum((box[2] - box[0]) * (box[3] - box[1]) for box in (first, second))
+    return intersection / (both - intersection)
 
 
 def _contains(rect, box):

@@ -19,6 +19,7 @@ from worker_client.constants import (
     PROTOCOL,
     SIDE_LIMIT,
 )
+from worker_client.errors import Malformed
 
 # Bytes of pixels that are read at once.
 STRIP_BYTES = 1 << 20
@@ -47,17 +48,17 @@ class StreamClosed(Exception):
     """The other side has gone, or stalls in the middle of a message."""
 
 
-class ProtocolError(Exception):
+class ProtocolError(Malformed):
     """The other side broke the protocol; nothing more can be read from it."""
 
 
 class OtherVersion(ProtocolError):
     """The other side speaks another version of the protocol."""
 
-    def __init__(self, version):
-        # type: (int) -> None
-        ProtocolError.__init__(self, "protocol %d" % version)
-        self.version = version
+    @property
+    def version(self):
+        # type: () -> int
+        return int(self.message.fields["version"])
 
 
 class Picture(object):
@@ -148,7 +149,7 @@ def write_message(stream, header, pictures=()):
                 break
             stream.write(strip)
         if remaining:
-            raise ProtocolError("the picture %s has %d bytes too few or too many" % (picture.name, abs(remaining)))
+            raise ProtocolError("picture-size-differs", name=picture.name)
 
 
 def write_header(stream, header, entries, payload_bytes):
@@ -167,9 +168,9 @@ def write_header(stream, header, entries, payload_bytes):
     try:
         text = json.dumps(dict(header, pictures=entries), allow_nan=False).encode("utf-8")
     except ValueError:
-        raise ProtocolError("its header can't be written as JSON")
+        raise ProtocolError("header-not-json")
     if len(text) > HEADER_LIMIT or payload_bytes > PAYLOAD_LIMIT:
-        raise ProtocolError("a message of %d bytes is larger than the worker takes" % (len(text) + payload_bytes))
+        raise ProtocolError("message-too-large")
     stream.write(PREFIX.pack(MAGIC, PROTOCOL, 0, len(text), payload_bytes) + text)
 
 
@@ -212,17 +213,17 @@ def read_header(stream, header_limit=HEADER_LIMIT, payload_limit=PAYLOAD_LIMIT):
     """
     magic, version, _, header_bytes, payload_bytes = PREFIX.unpack(bytes(stream.read(PREFIX.size)))
     if magic != MAGIC:
-        raise ProtocolError("it does not begin as a message does")
+        raise ProtocolError("message-start-unknown")
     if version != PROTOCOL:
-        raise OtherVersion(version)
+        raise OtherVersion("message-of-other-protocol", version=version)
     if header_bytes > header_limit or payload_bytes > payload_limit:
-        raise ProtocolError("it is larger than a message may be")
+        raise ProtocolError("message-too-large")
     header = _parse_header(stream.read(header_bytes))
     entries = header.pop("pictures", [])
     if not isinstance(entries, list) or len(entries) > PICTURES_LIMIT:
-        raise ProtocolError("'pictures' is invalid")
+        raise ProtocolError("header-value-wrong", key="pictures")
     if payload_bytes != sum([_check_entry(entry) for entry in entries]):
-        raise ProtocolError("its pictures have another size than it says")
+        raise ProtocolError("payload-size-differs")
     return header, entries, payload_bytes
 
 
@@ -239,9 +240,9 @@ def _parse_header(text):
     try:
         header = json.loads(text.decode("utf-8"), parse_constant=_refuse_constant)
     except (ValueError, RuntimeError):  # RuntimeError: nested too deeply (RecursionError in Python 3)
-        raise ProtocolError("its header is not JSON")
+        raise ProtocolError("header-not-json")
     if not isinstance(header, dict):
-        raise ProtocolError("its header is not an object")
+        raise ProtocolError("header-not-json")
     return header
 
 
@@ -269,7 +270,7 @@ def _check_entry(entry):
     # type: (Any) -> int
     """Checks a picture's entry in a header, and adds "about" if it is missing; returns the picture's size in bytes."""
     if not isinstance(entry, dict):
-        raise ProtocolError("a picture is described by something else than an object")
+        raise ProtocolError("header-value-wrong", key="pictures")
     for key, low, high in (
         ("x", -SIDE_LIMIT, SIDE_LIMIT),
         ("y", -SIDE_LIMIT, SIDE_LIMIT),
@@ -280,13 +281,15 @@ def _check_entry(entry):
     ):
         value = entry.get(key)
         if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-            raise ProtocolError("the %s of a picture is not between %d and %d" % (key, low, high))
+            raise ProtocolError("header-value-wrong", key="pictures." + key)
+    if not isinstance(entry.get("name"), TEXT):
+        raise ProtocolError("header-value-wrong", key="pictures.name")
     depth = entry.get("depth")
-    if not isinstance(entry.get("name"), TEXT) or not isinstance(depth, TEXT) or depth not in DEPTHS:
-        raise ProtocolError("a picture has no name or no depth")
+    if not isinstance(depth, TEXT) or depth not in DEPTHS:
+        raise ProtocolError("header-value-wrong", key="pictures.depth")
     if not isinstance(entry.setdefault("about", {}), dict):
-        raise ProtocolError("what is said about a picture is not an object")
+        raise ProtocolError("header-value-wrong", key="pictures.about")
     pixels = entry["width"] * entry["height"]  # type: int
     if pixels > PIXELS_LIMIT:
-        raise ProtocolError("a picture is larger than a picture may be")
+        raise ProtocolError("picture-too-large")
     return int(entry["icc"]) + pixels * int(entry["channels"]) * DEPTHS[str(depth)]

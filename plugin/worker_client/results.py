@@ -9,21 +9,6 @@ from worker_client.errors import Refused
 from worker_client.protocol import Picture
 from worker_client.texts import _
 
-# The worker names products in English; the catalogue knows these.
-_NAMES = {
-    "Reshaped skin": _("Reshaped skin"),
-    "Foundation": _("Foundation"),
-    "Contour": _("Contour"),
-    "Blush": _("Blush"),
-    "Highlight": _("Highlight"),
-    "Eyeshadow": _("Eyeshadow"),
-    "Brows": _("Brows"),
-    "Eyeliner": _("Eyeliner"),
-    "Lashes": _("Lashes"),
-    "Lipstick": _("Lipstick"),
-    "Lip liner": _("Lip liner"),
-}
-
 # From levels of a selection to what is sent, and from a mask that came back to 255 and 0.
 _AT_LEAST_1 = bytes(bytearray([1]) + bytearray(range(1, 256)))
 _ALL_OR_NOTHING = b"\0" + b"\xff" * 255
@@ -131,6 +116,5 @@ def get_product_pictures(pictures):
 
 def translate_product(picture):
     # type: (Picture) -> str
-    """The name of a product's layer, in the user's language."""
-    name = "%s" % (picture.about["product"],)
-    return _NAMES.get(name, name)
+    """The name of a product's layer, in the user's language if that has it; the worker names products in English."""
+    return _("%s" % (picture.about["product"],))

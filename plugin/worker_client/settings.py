@@ -3,7 +3,9 @@
 
 from __future__ import unicode_literals
 
+import io
 import json
+import os
 
 from worker_client.texts import _
 
@@ -40,7 +42,6 @@ PRESETS = (
 
 ALL, SELECTED, LARGEST = "all", "selection", "largest"
 ONE_LAYER, WHOLE_LAYER, PRODUCTS = "layer", "whole", "products"
-MAKEUP, STYLEGAN2 = "makeup", "stylegan2"
 
 # Values and their labels, the default first.
 FACES = ((ALL, _("All")), (SELECTED, _("Inside the selection")), (LARGEST, _("The largest")))
@@ -50,7 +51,6 @@ OUTPUTS = (
     (WHOLE_LAYER, _("New layer with the whole photo")),
     (PRODUCTS, _("One layer per makeup product")),
 )
-PRIORS = ((MAKEUP, _("Makeup, light and shape")), (STYLEGAN2, _("A generator of faces (StyleGAN2)")))
 
 # What Check judges.
 VISIBLE, LAYER = "visible", "layer"
@@ -60,12 +60,29 @@ CHECK_TARGETS = ((VISIBLE, _("The visible image")), (LAYER, _("The selected laye
 PARASITE = str("protect-face")
 _WORKER_SETTINGS = ("prompt", "strength", "keep_expression", "mode", "prior", "seed")
 
+# Built from the library's registry of priors, which the plug-ins can't import: a list of names and English labels.
+_PRIORS_FILE = os.path.join(os.path.dirname(os.path.abspath(__file__)), str("priors.json"))
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # novm
     from collections.abc import Sequence
     from typing import Any
 
     from worker_client.client import Event
+
+
+def read_priors(path):
+    # type: (str) -> tuple[tuple[str, str], ...]
+    """The names of the priors and their translated labels, the usual one first; it alone where nothing was built."""
+    try:
+        with io.open(path, encoding="utf-8") as stream:
+            return tuple((name, _(label)) for name, label in json.load(stream))
+    except (IOError, OSError, ValueError):
+        return (("makeup", _("Makeup, light and shape")),)
+
+
+PRIORS = read_priors(_PRIORS_FILE)
+DEFAULT_PRIOR = PRIORS[0][0]
 
 
 def make_job_header(settings):
@@ -177,6 +194,13 @@ def find_run_record(record, tattoo, records):
     if record is None or record["source"] is None:
         return next((candidate for candidate in records if candidate["source"] == tattoo), record)
     return record
+
+
+def find_origin(image, record):
+    # type: (Any, dict[str, Any] | None) -> Any
+    """The layer of a host's image that a recorded run protected; None if it is gone or unknown."""
+    tattoo = record["source"] if record else None
+    return None if tattoo is None else image.get_layer_by_tattoo(tattoo)
 
 
 def replaces(record, earlier):

@@ -26,6 +26,12 @@ CENTRE = (160.0, 140.0)
 THRESHOLDS = {"dlib-resnet": "dlib", "faceres": "faceres", "faceres-deep": "faceres", "mobileface": "mobileface"}
 
 
+def make_vectors(*degrees: float) -> np.ndarray:
+    """Unit vectors in the plane, in these directions."""
+    angle = np.radians(degrees)
+    return np.stack([np.cos(angle), np.sin(angle)], axis=1).astype(np.float32)
+
+
 def _ellipse(count: int, centre: tuple[float, float], radii: tuple[float, float]) -> np.ndarray:
     angle = np.linspace(0, 2 * np.pi, count, endpoint=False)
     return np.stack([centre[0] + radii[0] * np.cos(angle), centre[1] + radii[1] * np.sin(angle)], axis=1)

@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 from generated_people import generate_two_people
 from PIL import Image
-from synthetic import other_score, others_row, setting
+from synthetic import make_vectors, other_score, others_row, setting
 
 from benchmarks import rows
 from benchmarks.__main__ import main
@@ -41,12 +41,6 @@ class FakeRecogniser:
 
 
 IN_THE_PLANE = [FakeRecogniser("one", "first"), FakeRecogniser("two", "second")]
-
-
-def make_vectors(*degrees: float) -> np.ndarray:
-    """Unit vectors in the plane."""
-    angle = np.radians(degrees)
-    return np.stack([np.cos(angle), np.sin(angle)], axis=1).astype(np.float32)
 
 
 def make_gallery(*degrees: float, names: tuple[str, ...] = ("p1/1", "p1/2", "p2/1")) -> Gallery:

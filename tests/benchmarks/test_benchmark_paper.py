@@ -15,7 +15,7 @@ import torch
 from click.testing import CliRunner
 from generated_people import generate_two_people
 from safetensors.torch import load_file, save_file
-from synthetic import setting
+from synthetic import make_vectors, setting
 
 from benchmarks import decoys, rows
 from benchmarks.__main__ import main
@@ -70,12 +70,6 @@ class Judge:
     far1: float = 0.8
     far01: float = 0.95
     judges_only: Message | None = None
-
-
-def make_vectors(*degrees: float) -> np.ndarray:
-    """Unit vectors in the plane."""
-    angle = np.radians(degrees)
-    return np.stack([np.cos(angle), np.sin(angle)], axis=1).astype(np.float32)
 
 
 def cosine(degrees: float) -> object:

@@ -596,7 +596,7 @@ def test_a_wrong_checksum_of_pixels_is_reported(tmp_path: Path) -> None:
     file = bytearray(png_with())
     file[file.index(b"IDAT") + 40] ^= 1
     (tmp_path / "a.png").write_bytes(file)
-    with raising(UnreadableImage, "image-damaged", reason="wrong checksum in IDAT"):
+    with raising(UnreadableImage, "image-damaged", reason=Message("checksum-wrong", part="IDAT")):
         photo_files.read(tmp_path / "a.png")
 
 
@@ -607,7 +607,8 @@ def test_no_error_message_shows_a_python_object(tmp_path: Path, start: bytes) ->
         photo_files.read(tmp_path / "a")
     with pytest.raises(UnreadableImage) as raised:
         photo_files.read(tmp_path / "a")
-    assert "<" not in raised.value.fields["reason"] and "0x" not in raised.value.fields["reason"]
+    reason = str(raised.value.fields["reason"])
+    assert "<" not in reason and "0x" not in reason
 
 
 @pytest.mark.parametrize("compression", ["zstd", "lzma"])

@@ -16,6 +16,7 @@ from c2p_core.models.files import LOCKS
 from c2p_core.models.store import ModelStore
 from c2p_core.recognition import list_recognisers, load_architecture, load_recognisers
 from tests.error_assertions import raising
+from tests.models.manifests import describe_file
 
 KNOWN = b"content with a published hash"
 NETWORK = {"first": nn.Linear(3, 5), "second": nn.Linear(5, 3)}
@@ -35,20 +36,16 @@ def entry(name: str, files: str) -> str:
     """
 
 
-def known(name: str, content: bytes) -> str:
-    return f'{{ name = "{name}", sha256 = "{hashlib.sha256(content).hexdigest()}", size = {len(content)} }}'
-
-
 @pytest.fixture
 def models(tmp_path: Path) -> ModelStore:
     """Knows a model by hash, two by layout, and one of two files."""
     bundle = tmp_path / "bundle"
     bundle.mkdir()
-    text = entry("hashed", known("h.bin", KNOWN))
+    text = entry("hashed", describe_file("h.bin", KNOWN))
     for name, network in NETWORK.items():
         shape = list(network.weight.shape)
         text += entry(name, f'{{ name = "{name}.pt", at_most = 9_000, layout = {{ weight = {shape} }} }}')
-    text += entry("both", f"{known('b.bin', b'one')}, {known('c.bin', b'two')}")
+    text += entry("both", f"{describe_file('b.bin', b'one')}, {describe_file('c.bin', b'two')}")
     (bundle / "manifest.toml").write_text(text)
     (tmp_path / "mine/deep").mkdir(parents=True)
     return ModelStore(tmp_path / "root", bundle=bundle)
@@ -142,7 +139,7 @@ def test_a_file_that_changes_between_finding_and_copying_is_not_taken(tmp_path: 
 def test_a_known_model_with_another_content_is_told_and_left_alone(tmp_path: Path) -> None:
     torch.save(NETWORK["first"].state_dict(), tmp_path / "a")
     content = (tmp_path / "a").read_bytes()
-    listed = known("h.pt", content[::-1]).replace(" }", ", layout = { weight = [5, 3] } }")
+    listed = describe_file("h.pt", content[::-1]).replace(" }", ", layout = { weight = [5, 3] } }")
     (tmp_path / "bundle").mkdir()
     (tmp_path / "bundle/manifest.toml").write_text(entry("hashed", listed))
     models = ModelStore(tmp_path / "root", bundle=tmp_path / "bundle")

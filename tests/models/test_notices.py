@@ -46,7 +46,7 @@ def fail_once(function: Any) -> Any:
 
 def test_a_search_that_is_begun_again_tells_them(store: ModelStore, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(run, "plan_attempts", lambda device, faces: TWICE)
-    monkeypatch.setattr(pipeline, "search_faces", fail_once(lambda *arguments: ()))
+    monkeypatch.setattr(pipeline, "search_faces", fail_once(pipeline.search_faces))
     request = ProtectRequest(PHOTO, device="cpu", recognisers=("mobileface",))
     found = pipeline.find_direction(request, store=store, detected=DetectedFaces((), (), ()))
     assert found.warnings.count(NOTICE) == 1 and store.take_notices() == []

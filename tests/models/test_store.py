@@ -25,16 +25,13 @@ from c2p_core.models.fetching import lock_model
 from c2p_core.models.files import LOCKS
 from c2p_core.models.store import ModelStore, bundle_dir
 from tests.error_assertions import raising
+from tests.models.manifests import describe_file
 
 ONE, TWO = b"first file", b"second file"
 
 
-def file_line(name: str, content: bytes) -> str:
-    return f'{{ name = "{name}", sha256 = "{hashlib.sha256(content).hexdigest()}", size = {len(content)} }}'
-
-
 def entry(name: str, files: dict[str, bytes], *sources: str) -> str:
-    listed = ", ".join(file_line(file, content) for file, content in files.items())
+    listed = ", ".join(describe_file(file, content) for file, content in files.items())
     return textwrap.dedent(f"""
         [[model]]
         name = "{name}"

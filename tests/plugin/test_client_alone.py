@@ -287,3 +287,14 @@ def test_it_runs_in_a_real_python_2_7(tmp_path: Path, monkeypatch: pytest.Monkey
     environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1", "LC_ALL": "C"}
     process = subprocess.run([python, script, str(CLIENT.parent)], env=environment, capture_output=True, text=True)
     assert process.stdout == "all of it\n", process.stderr
+
+
+def test_the_list_of_priors_is_read_in_a_real_python_2_7_from_a_folder_with_any_letters(tmp_path: Path) -> None:
+    client = tmp_path / "zuhause ü" / "worker_client"
+    shutil.copytree(CLIENT, client, ignore=shutil.ignore_patterns("__pycache__"))
+    (client / "priors.json").write_text('[["shape", "Shape alone"]]')
+    script = "import sys; sys.path.insert(0, sys.argv[1]); from worker_client import settings; print(settings.PRIORS)"
+    environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1", "LC_ALL": "C"}
+    command = [find_python2(), "-c", script, str(client.parent)]
+    process = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert process.stdout == "((u'shape', u'Shape alone'),)\n", process.stderr

@@ -28,8 +28,11 @@ from worker_client import (
 from worker_client.errors import Refused
 from worker_client.messages import Message
 
-from c2p_core.api import DEFAULT_PROMPT, DEFAULT_STRENGTH, PRIORS, Part, ProtectRequest
+from c2p_core import prior_registry
+from c2p_core.api import DEFAULT_PROMPT, DEFAULT_STRENGTH, Part, ProtectRequest
 from c2p_core.guidance.vocabulary import PRESETS
+from c2p_core.prior_registry import REGISTRY
+from hatch_build import compile_priors
 from tests.error_assertions import raising
 
 SETTINGS = {
@@ -66,7 +69,7 @@ def make_face(number: int, selected: float = 1.0, skipped: dict[str, Any] | None
     return {"number": number, "selected": selected, "skipped": skipped}
 
 
-def make_region(*numbers: int) -> dict[str, Any]:
+def make_area(*numbers: int) -> dict[str, Any]:
     return {"x": 0, "y": 0, "width": 9, "height": 9, "faces": list(numbers)}
 
 
@@ -122,13 +125,13 @@ def test_a_selection_beside_every_face_and_a_missing_one_are_told_apart() -> Non
 
 
 def test_a_face_of_which_nothing_is_selected_is_left_out() -> None:
-    detection = detect("all", [make_face(1, 0.0), make_face(2, 0.1)], [1, 2], regions=[make_region(1), make_region(2)])
-    assert detection["chosen"] == [2] and detection["regions"] == [make_region(2)]
+    detection = detect("all", [make_face(1, 0.0), make_face(2, 0.1)], [1, 2], regions=[make_area(1), make_area(2)])
+    assert detection["chosen"] == [2] and detection["regions"] == [make_area(2)]
 
 
-def test_a_region_that_two_faces_share_is_still_needed_for_one() -> None:
-    detection = detect("all", [make_face(1, 0.0), make_face(2)], [1, 2], regions=[make_region(1, 2)])
-    assert detection["regions"] == [make_region(1, 2)]
+def test_an_area_that_two_faces_share_is_still_needed_for_one() -> None:
+    detection = detect("all", [make_face(1, 0.0), make_face(2)], [1, 2], regions=[make_area(1, 2)])
+    assert detection["regions"] == [make_area(1, 2)]
 
 
 def test_a_face_whose_middle_is_cut_off_is_left_out() -> None:
@@ -157,11 +160,22 @@ def test_faces_that_were_wanted_and_cannot_be_protected_are_listed(choice: Any, 
 # Settings
 
 
-def test_defaults_presets_and_priors_are_those_of_the_library() -> None:
+def test_defaults_and_presets_are_those_of_the_library() -> None:
     assert settings.PRESETS == PRESETS
     assert (settings.DEFAULT_PROMPT, settings.DEFAULT_STRENGTH) == (DEFAULT_PROMPT, DEFAULT_STRENGTH)
     assert ProtectRequest.keep_expression is settings.DEFAULT_KEEP_EXPRESSION is True
-    assert tuple(value for value, _ in settings.PRIORS) == PRIORS
+
+
+def test_the_priors_of_an_installed_plug_in_are_those_of_the_library(tmp_path: Path) -> None:
+    ((name, body),) = compile_priors(Path(prior_registry.__file__)).items()
+    (tmp_path / name).write_bytes(body)
+    priors = settings.read_priors(str(tmp_path / name))
+    assert priors == tuple((name, texts._(entry.label)) for name, entry in REGISTRY.items())
+
+
+def test_without_their_list_the_usual_prior_is_offered(tmp_path: Path) -> None:
+    name, entry = next(iter(REGISTRY.items()))
+    assert settings.read_priors(str(tmp_path / "missing.json")) == ((name, texts._(entry.label)),)
 
 
 def test_locks_are_those_of_the_library_and_a_search_with_others_is_another() -> None:

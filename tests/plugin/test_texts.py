@@ -13,26 +13,31 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-from worker_client import WorkerProblem
+from worker_client import Picture, WorkerProblem, results, settings
 from worker_client import texts as texts_of_plugins
 from worker_client.location import WorkerLocation
 from worker_client.messages import ENGLISH, Message
 from worker_client.start import start
 
-from c2p_core.errors import BadRequest
+from c2p_core import prior_registry
+from c2p_core.errors import BadRequest, UnreadableImage
+from c2p_core.faces.layers import FOUNDATION, SKIN
 from c2p_core.faces.size import explain_too_small
 from c2p_core.guidance.languages import to_english
 from c2p_core.guidance.vocabulary import PRESETS, choose_makeup, read_prompt
+from c2p_core.io import photo_files, png_file
+from c2p_core.prior_registry import REGISTRY
 from c2p_core.priors.checkpoint_files import missing_priors
+from c2p_core.products.catalogue import CATALOGUE
 from c2p_core.worker.job_header import JobHeader
-from hatch_build import compile_translations
+from hatch_build import compile_priors, compile_translations
 
 PLUGIN = Path(__file__).resolve().parents[2] / "plugin"
 SHARED = PLUGIN / "worker_client"
 FILES = [
     file for name in ("worker_client", "protect-face", "protect-face-gimp2") for file in (PLUGIN / name).glob("*.py")
 ]
-CATALOGUE = "locale/de/LC_MESSAGES/protect-face.mo"
+GERMAN_FILE = "locale/de/LC_MESSAGES/protect-face.mo"
 
 Text = tuple[str, ...]
 
@@ -43,8 +48,9 @@ def parse_files() -> Iterator[ast.Module]:
 
 
 def collect_texts() -> set[Text]:
-    """Every text that is handed to gettext: alone, or with its plural."""
-    texts = set()
+    """Every text that is handed to gettext: alone, or with its plural; those of the library's that it shows, too."""
+    texts: set[Text] = {(name,) for name in (SKIN, FOUNDATION, *(product.title for product in CATALOGUE.values()))}
+    texts |= {(entry.label,) for entry in REGISTRY.values()}
     for tree in parse_files():
         for node in ast.walk(tree):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
@@ -61,7 +67,7 @@ def list_fields(text: str) -> list[str]:
 
 @pytest.fixture(scope="module")
 def german() -> gettext.GNUTranslations:
-    return gettext.GNUTranslations(io.BytesIO(compile_translations(SHARED)[CATALOGUE]))
+    return gettext.GNUTranslations(io.BytesIO(compile_translations(SHARED)[GERMAN_FILE]))
 
 
 def list_translated(german: gettext.GNUTranslations) -> set[str]:
@@ -131,6 +137,37 @@ def test_a_message_inside_a_message_is_translated_too(
     assert texts_of_plugins.to_sentence(Message("recogniser-left-out", name="sface", why=why).described()) == (
         "Ohne den Erkenner sface: Die Modelldatei /m kann nicht gelesen werden (why); prüfen Sie ihre Zugriffsrechte."
     )
+
+
+def test_why_a_picture_is_damaged_is_translated_too(
+    german: gettext.GNUTranslations, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(texts_of_plugins, "_", german.gettext)
+    path = tmp_path / "a.png"
+    path.write_bytes(png_file.SIGNATURE + bytes(3))
+    with pytest.raises(UnreadableImage) as refused:
+        photo_files.read(path)
+    assert "(abgeschnitten)" in texts_of_plugins.to_sentence(refused.value.message)
+
+
+def test_labels_of_priors_are_translated_into_german(
+    german: gettext.GNUTranslations, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(settings, "_", german.gettext)
+    ((name, body),) = compile_priors(Path(prior_registry.__file__)).items()
+    (tmp_path / name).write_bytes(body)
+    assert settings.read_priors(str(tmp_path / name)) == (
+        ("makeup", "Make-up, Licht und Form"),
+        ("stylegan2", "Ein Generator von Gesichtern (StyleGAN2)"),
+    )
+
+
+def test_a_layer_has_the_german_name_of_its_product_and_a_new_product_its_english_one(
+    german: gettext.GNUTranslations, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(results, "_", german.gettext)
+    layers = [Picture("product", 0, 0, 1, 1, 4, "u8", about={"product": name}) for name in ("Lipstick", "Cheek tint")]
+    assert list(map(results.translate_product, layers)) == ["Lippenstift", "Cheek tint"]
 
 
 def test_an_unknown_code_of_a_later_worker_is_shown_in_english(

@@ -32,11 +32,6 @@ codes = npst.arrays(np.float32, 2 * SIZE, elements=st.floats(-50.0, 50.0, width=
 whatever_the_code = settings(deadline=None, max_examples=60)
 
 
-@pytest.fixture(scope="module")
-def prior(store: ModelStore) -> MakeupPrior:
-    return MakeupPrior(load_basis(store.path("complexion")), torch.device("cpu"))
-
-
 @pytest.fixture(scope="module", params=[0.5, 1.0])
 def face(request: pytest.FixtureRequest, astronaut_canvas: CanvasFace, prior: MakeupPrior) -> MakeupFace:
     return prior.invert(astronaut_canvas, request.param)

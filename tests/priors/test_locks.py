@@ -22,7 +22,6 @@ from c2p_core.faces.canvas import CanvasFace, upsample
 from c2p_core.faces.paste import paste
 from c2p_core.models.store import ModelStore
 from c2p_core.photo import Photo
-from c2p_core.priors.complexion import load_basis
 from c2p_core.priors.locks import part_points, unlocked_mask
 from c2p_core.priors.makeup import MakeupFace, MakeupPrior
 from c2p_core.priors.shape import SIZE
@@ -37,11 +36,6 @@ STILL = 0.05  # canvas px
 codes = npst.arrays(np.float32, 2 * SIZE, elements=st.floats(-50.0, 50.0, width=32))
 
 Faces = dict[tuple[tuple[Part, ...], bool], MakeupFace]
-
-
-@pytest.fixture(scope="module")
-def prior(store: ModelStore) -> MakeupPrior:
-    return MakeupPrior(load_basis(store.path("complexion")), torch.device("cpu"))
 
 
 @pytest.fixture(scope="module")

@@ -13,18 +13,11 @@ from c2p_core.faces.align import CANVAS, LEFT_EYE, RIGHT_EYE, Alignment
 from c2p_core.faces.canvas import CanvasFace, gaussian_blur, upsample, warp_points
 from c2p_core.faces.paste import paste
 from c2p_core.faces.regions import OVAL, brows_distance, eyes_distance, signed_distance
-from c2p_core.models.store import ModelStore
 from c2p_core.photo import Photo
-from c2p_core.priors.complexion import load_basis
 from c2p_core.priors.makeup import MakeupFace, MakeupPrior
 from c2p_core.priors.prior import Code
 from c2p_core.products.catalogue import PRODUCTS
 from c2p_core.products.codes import bare_code, product_row
-
-
-@pytest.fixture(scope="module")
-def prior(store: ModelStore) -> MakeupPrior:
-    return MakeupPrior(load_basis(store.path("complexion")), torch.device("cpu"))
 
 
 @pytest.fixture(scope="module")

@@ -12,11 +12,13 @@ import pytest
 import skimage.data
 from skimage import io
 
-from c2p_core import Photo, ProtectRequest, protect
+from c2p_core import Photo, ProtectRequest, prior_registry, protect
 from c2p_core.errors import BadRequest
 from c2p_core.models.store import ModelStore
 from c2p_core.prior_registry import REGISTRY, PriorEntry
 from c2p_core.validate import check_request
+from hatch_build import compile_priors
+from installer import plug_in
 from tests.error_assertions import raising
 
 MODULE = '''
@@ -36,7 +38,7 @@ def load(resources: Resources):
 
 
 class ShapePrior:
-    name, label, learning_rates = "shape", "Shape alone", RATES
+    name, learning_rates = "shape", RATES
 
     def __init__(self, mean_face, device):
         self.mean_face, self.device = mean_face, device
@@ -82,7 +84,7 @@ class ShapeFace:
 def shape(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     (tmp_path / "toy_prior.py").write_text(MODULE)
     monkeypatch.syspath_prepend(str(tmp_path))
-    monkeypatch.setitem(REGISTRY, "shape", PriorEntry("toy_prior"))  # the one line
+    monkeypatch.setitem(REGISTRY, "shape", PriorEntry("toy_prior", "Shape alone"))  # the one line
     return "shape"
 
 
@@ -109,17 +111,17 @@ def test_its_face_can_wear_a_look(shape: str) -> None:
 PROGRAM = """
 import sys
 from c2p_core import prior_registry
-prior_registry.REGISTRY["shape"] = prior_registry.PriorEntry("toy_prior")
+prior_registry.REGISTRY["shape"] = prior_registry.PriorEntry("toy_prior", "Shape alone")
 from c2p_core.cli import main
 sys.exit(main(sys.argv[1:]))
 """
 
 
-def run_command(folder: Path, *arguments: str) -> str:
-    """The output of ``c2p`` in an installation with the prior."""
+def run_command(folder: Path, *arguments: str, program: str = PROGRAM) -> str:
+    """The output of ``c2p``, or another program, in an installation with the prior."""
     (folder / "toy_prior.py").write_text(MODULE)
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(folder), *sys.path]), "C2P_OFFLINE": "1"}
-    command = [sys.executable, "-c", PROGRAM, *arguments]
+    command = [sys.executable, "-c", program, *arguments]
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
 
 
@@ -136,6 +138,29 @@ def test_the_command_protects_with_it(tmp_path: Path) -> None:
     run_command(tmp_path, "protect", str(tmp_path / "me.png"), "-o", str(tmp_path / "out.png"), *options)
     before, after = (io.imread(tmp_path / name) for name in ("me.png", "out.png"))
     assert 0 < (before != after).any(2).mean() < 0.3
+
+
+@pytest.mark.slow
+def test_the_benchmarks_measure_and_report_it(tmp_path: Path) -> None:
+    benchmarks = PROGRAM.replace("c2p_core.cli", "benchmarks.cli")
+    assert "[makeup|stylegan2|shape]" in run_command(tmp_path, "others", "--help", program=benchmarks)
+    run_command(tmp_path, "report", "--out", str(tmp_path / "out"), program=benchmarks)
+    assert (tmp_path / "out" / "REPORT.md").exists()
+
+
+@pytest.mark.parametrize("generation", [2, 3])
+def test_gimps_plug_ins_offer_it_after_the_others(generation: int, tmp_path: Path) -> None:
+    registry = tmp_path / "prior_registry.py"
+    line = 'REGISTRY["shape"] = PriorEntry("toy_prior", "Shape alone")\n'
+    registry.write_text(Path(prior_registry.__file__).read_text(encoding="utf-8") + line, encoding="utf-8")
+    for name, body in plug_in.collect_contents(generation, compile_priors(registry)).items():
+        (tmp_path / "plug-in" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "plug-in" / name).write_bytes(body)
+    program = "from worker_client import settings; print(settings.DEFAULT_PRIOR, *settings.PRIORS[-1], sep='|')"
+    process = subprocess.run(
+        [sys.executable, "-c", program], cwd=tmp_path / "plug-in", capture_output=True, text=True, check=True
+    )
+    assert process.stdout == "makeup|shape|Shape alone\n"
 
 
 def test_an_unknown_prior_is_refused_and_the_known_ones_are_listed() -> None:

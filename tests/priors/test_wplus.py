@@ -440,7 +440,7 @@ def test_networks_are_placed_as_a_card_prefers_them(store: ModelStore, monkeypat
         return network
 
     for module in (wplus, perceptual):
-        monkeypatch.setattr(module, "place", watch)
+        monkeypatch.setattr(module, "move_network", watch)
     load_networks(store, CPU)
     assert sorted(placed) == [("Encoder", CPU), ("Faceres", CPU), ("Generator", CPU)]
 

@@ -122,6 +122,6 @@ def test_its_networks_keep_the_layout_that_their_code_takes_for_granted(
         foreign_flags.append(foreign)
         return network
 
-    monkeypatch.setattr(user_recogniser_loader, "place", note)
+    monkeypatch.setattr(user_recogniser_loader, "move_network", note)
     load_network(f"frbench:{MODEL}", ModelStore(tmp_path, offline=True), CPU)
     assert foreign_flags == [True]

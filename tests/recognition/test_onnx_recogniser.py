@@ -643,7 +643,7 @@ def test_it_is_placed_on_a_device_like_those_that_ship(
         placed.append(device)
         return network
 
-    monkeypatch.setattr(user_recogniser_loader, "place", note)
+    monkeypatch.setattr(user_recogniser_loader, "move_network", note)
     load_network(f"onnx:{file}", store, CPU)
     assert placed == [CPU]
 

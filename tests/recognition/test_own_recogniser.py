@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from pathlib import Path
 
 import numpy as np
@@ -132,18 +131,18 @@ def test_a_missing_or_incomplete_module_is_refused(models: Path, module: str, co
 
 
 @pytest.mark.parametrize(
-    ("changed", "why"),
+    ("changed", "reason"),
     [
-        ({"name": "faceres"}, "is taken"),
-        ({"name": "../toy"}, "more than letters"),
-        ({"role": "prior"}, "no recogniser"),
-        ({"module": ""}, "no recogniser"),
-        ({"family": ""}, "no recogniser"),
+        ({"name": "faceres"}, Message("model-name-taken", name="faceres")),
+        ({"name": "../toy"}, Message("model-name-unusable", name="../toy")),
+        ({"role": "prior"}, Message("model-no-recogniser", name="toy")),
+        ({"module": ""}, Message("model-no-recogniser", name="toy")),
+        ({"family": ""}, Message("model-no-recogniser", name="toy")),
     ],
 )
-def test_a_manifest_with_invalid_entries_is_refused(models: Path, changed: dict[str, str], why: str) -> None:
+def test_a_manifest_with_invalid_entries_is_refused(models: Path, changed: dict[str, str], reason: Message) -> None:
     list_toy(models, **changed)
-    with raising(ModelUnavailable, "own-manifest-unreadable", reason=re.compile(why)):
+    with raising(ModelUnavailable, "own-manifest-unreadable", reason=reason):
         ModelStore(models)
 
 
@@ -152,7 +151,7 @@ def test_an_own_entry_cannot_use_the_bundle_as_source(models: Path) -> None:
     (models / "manifest.toml").write_text(
         text.replace("sources = []", 'sources = [{ kind = "bundle", folder = "models" }]')
     )
-    with raising(ModelUnavailable, "own-manifest-unreadable", reason=re.compile("source bundle")):
+    with raising(ModelUnavailable, "own-manifest-unreadable", reason=Message("model-not-bundled", name="toy")):
         ModelStore(models)
 
 

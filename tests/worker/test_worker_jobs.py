@@ -41,7 +41,7 @@ from c2p_core.faces.amounts import AS_FOUND
 from c2p_core.faces.boxes import box_iou
 from c2p_core.faces.canvas import CanvasFace
 from c2p_core.guidance.vocabulary import PRESETS, read_prompt
-from c2p_core.io.report import NO_PROMISE, OTHER_PHOTOS, face_report
+from c2p_core.io.report import face_report
 from c2p_core.models import loaded
 from c2p_core.models.store import ModelStore, default_root
 from c2p_core.photo import Photo
@@ -94,8 +94,8 @@ def at(pixels: np.ndarray, x: int, y: int, name: str = "photo", size: tuple[int,
     return Picture(name, x, y, np.ascontiguousarray(pixels[y : y + height, x : x + width]))
 
 
-def region_of(pixels: np.ndarray, region: dict[str, Any], name: str = "photo") -> Picture:
-    return at(pixels, region["x"], region["y"], name, (region["width"], region["height"]))
+def crop_area(pixels: np.ndarray, area: dict[str, Any], name: str = "photo") -> Picture:
+    return at(pixels, area["x"], area["y"], name, (area["width"], area["height"]))
 
 
 # Looking for faces
@@ -121,20 +121,20 @@ def test_a_face_found_in_a_reduced_picture_is_where_it_is_in_the_layer(
 ) -> None:
     response, _, _ = run(jobs, "find", [at(reduced, 0, 0)], full=[4000, 3000])
     (face,) = response["faces"]
-    (region,) = response["regions"]
+    (area,) = response["regions"]
     (repeated,), _, _ = (
-        value if isinstance(value, list) else value["faces"] for value in run(jobs, "find", [region_of(large, region)])
+        value if isinstance(value, list) else value["faces"] for value in run(jobs, "find", [crop_area(large, area)])
     )
     moved = [
-        repeated["box"][0] + region["x"],
-        repeated["box"][1] + region["y"],
-        repeated["box"][2] + region["x"],
-        repeated["box"][3] + region["y"],
+        repeated["box"][0] + area["x"],
+        repeated["box"][1] + area["y"],
+        repeated["box"][2] + area["x"],
+        repeated["box"][3] + area["y"],
     ]
     assert box_iou(tuple(face["box"]), tuple(moved)) > 0.9  # type: ignore[arg-type]
     assert face["eye_distance"] == pytest.approx(repeated["eye_distance"], rel=0.05)
-    assert region["width"] * region["height"] < 0.15 * large.size / 3
-    assert face["skipped"] is None and response["chosen"] == [1] == region["faces"]
+    assert area["width"] * area["height"] < 0.15 * large.size / 3
+    assert face["skipped"] is None and response["chosen"] == [1] == area["faces"]
 
 
 def test_a_face_too_small_in_the_reduced_picture_only_is_not_skipped(jobs: Jobs) -> None:
@@ -181,8 +181,8 @@ def test_faces_inside_the_selection_are_told_apart(jobs: Jobs) -> None:
     selection[:, 512:] = 255
     response, _, _ = run(jobs, "find", [at(pair, 0, 0), at(selection, 0, 0, "selection")], choose="selected")
     assert sorted(face["selected"] for face in response["faces"]) == [0.0, 1.0]
-    (region,) = response["regions"]
-    assert region["x"] >= 500
+    (area,) = response["regions"]
+    assert area["x"] >= 500
     both = run(jobs, "find", [at(pair, 0, 0)])[0]
     assert len(both["regions"]) == 2 and len(run(jobs, "find", [at(pair, 0, 0)], choose="largest")[0]["regions"]) == 1
 
@@ -196,10 +196,10 @@ def test_the_largest_is_one_of_those_with_something_selected(jobs: Jobs, half: i
     assert response["chosen"] == [face["number"] for face in response["faces"] if face["selected"] == 1]
 
 
-def test_regions_that_overlap_become_one(jobs: Jobs) -> None:
+def test_areas_that_overlap_become_one(jobs: Jobs) -> None:
     close = np.concatenate([ASTRONAUT[:, 140:310], ASTRONAUT[:, 140:310]], 1)
-    (region,) = run(jobs, "find", [at(close, 0, 0)])[0]["regions"]
-    assert region["faces"] == [1, 2]
+    (area,) = run(jobs, "find", [at(close, 0, 0)])[0]["regions"]
+    assert area["faces"] == [1, 2]
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 4000), (15, 15)])
@@ -291,7 +291,7 @@ def test_with_its_models_loaded_it_holds_at_most_730_mb_when_a_large_job_is_done
 @pytest.mark.slow
 def test_a_face_is_protected_from_its_neighbourhood_alone(jobs: Jobs, large: np.ndarray, reduced: np.ndarray) -> None:
     found, _, _ = run(jobs, "find", [at(reduced, 0, 0)], full=[4000, 3000])
-    part = region_of(large, found["regions"][0])
+    part = crop_area(large, found["regions"][0])
     faces = [{**found["faces"][0], "number": 7}]
     response, pictures, _ = run(jobs, "protect", [part], faces=faces, steps=STEPS, full=[4000, 3000])
     (face,) = response["faces"]
@@ -403,7 +403,7 @@ def test_under_a_selection_figures_are_of_the_profile_of_the_run(
 
 
 @pytest.mark.parametrize("reason", ["the selection hides it", "the face is gone"])
-def test_a_region_that_comes_to_nothing_does_not_take_the_others_with_it(
+def test_an_area_that_comes_to_nothing_does_not_take_the_others_with_it(
     jobs: Jobs, monkeypatch: pytest.MonkeyPatch, reason: str
 ) -> None:
     sent = [at(ASTRONAUT, 0, 0, size=(100, 90)), at(ASTRONAUT, 200, 0, size=(80, 90))]
@@ -417,9 +417,9 @@ def test_a_region_that_comes_to_nothing_does_not_take_the_others_with_it(
 
     monkeypatch.setattr(pipeline, "protect", protect)
     if reason == "the selection hides it":
-        for region, opacity in zip(sent[:], (255, 0), strict=True):
-            pixels = np.full((*region.pixels.shape[:2], 1), opacity, np.uint8)
-            sent.append(Picture("selection", region.x, region.y, pixels))
+        for area, opacity in zip(sent[:], (255, 0), strict=True):
+            pixels = np.full((*area.pixels.shape[:2], 1), opacity, np.uint8)
+            sent.append(Picture("selection", area.x, area.y, pixels))
     response, pictures, _ = run(jobs, "protect", sent, faces=faces)
     assert [face["number"] for face in response["faces"]] == [4] and [p.bounds[2] for p in pictures] == [100, 100]
     code = {"the selection hides it": "selection-hides-change", "the face is gone": "face-gone"}[reason]
@@ -452,11 +452,10 @@ def test_verdicts_on_other_photos_and_what_more_strength_brings_reach_the_client
         (None, None, "mostly protected"),
     ]
     assert received["stronger"].pop("sentence") and Stronger(**received["stronger"]) == known
-    assert received["sentences"] == [received["faces"][0]["sentence"], OTHER_PHOTOS, NO_PROMISE]
 
 
 @pytest.mark.slow
-def test_of_faces_of_one_region_those_that_are_still_there_are_protected(jobs: Jobs) -> None:
+def test_of_faces_of_one_area_those_that_are_still_there_are_protected(jobs: Jobs) -> None:
     photo = at(ASTRONAUT, 0, 0)
     there = run(jobs, "find", [photo])[0]["faces"][0]
     gone = {"number": 2, "box": [400, 400, 480, 480]}
@@ -806,7 +805,6 @@ def test_check_says_what_the_library_says(jobs: Jobs, store: ModelStore) -> None
     response, _, _ = run(jobs, "check", sent, upload=True)
     (direct,) = compare.check(Photo(ASTRONAUT), Photo(darker), store=store)
     assert response["faces"] == [face_report(direct)] and response["warnings"] == []
-    assert response["sentences"][-1] == NO_PROMISE
     upload = response["upload"]
     assert (upload["width"], upload["quality"]) == (1080, 75)
     pairs = zip(response["faces"][0]["similarities"], upload["faces"][0]["similarities"], strict=True)
@@ -814,7 +812,7 @@ def test_check_says_what_the_library_says(jobs: Jobs, store: ModelStore) -> None
     assert 0 < max(differences) < 0.2
 
 
-def test_a_check_of_regions_counts_in_layer_pixels_and_the_clients_numbers(jobs: Jobs) -> None:
+def test_a_check_of_areas_counts_in_layer_pixels_and_the_clients_numbers(jobs: Jobs) -> None:
     box = run(jobs, "find", [at(ASTRONAUT, 0, 0)])[0]["faces"][0]["box"]
     darker = (ASTRONAUT * 0.9).astype(np.uint8)
     sent = [at(ASTRONAUT, 100, 20, "original", (260, 220)), at(darker, 100, 20, "current", (260, 220))]

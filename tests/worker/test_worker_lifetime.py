@@ -429,7 +429,7 @@ def test_the_command_line_reads_no_pixels_from_who_has_proved_nothing(tmp_path: 
 
         speaks = threading.Thread(target=greet_with_pixels)
         speaks.start()
-        with raising(control.NoWorker, "not-the-worker", reason="it is larger than a message may be"):
+        with raising(control.NoWorker, "not-the-worker", reason=Message("message-too-large").described()):
             control.status(tmp_path)
         speaks.join()
 

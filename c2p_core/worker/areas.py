@@ -1,4 +1,4 @@
-"""Assigns faces to regions, the rectangles of a layer that are sent to the worker."""
+"""Assigns faces to areas, the rectangles of a layer that are sent to the worker; the protocol calls them regions."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ _MIN_SELECTED = 0.5
 
 @dataclass(frozen=True)
 class Task:
-    """The work on one region of a layer.
+    """The work on one area of a layer.
 
     Attributes:
-        index: of the region.
-        choice: the faces to work on, in the region's coordinates.
+        index: of the area.
+        choice: the faces to work on, in the area's coordinates.
         numbers: the client's numbers of the faces, one per box of ``choice``; () where it did not send boxes.
     """
 
@@ -86,7 +86,7 @@ def choose_faces(choice: str | tuple[int, ...], faces: Sequence[Face], fractions
     return [face for face in usable if face.number in choice]
 
 
-def plan_regions(faces: Sequence[Face], layer_size: tuple[int, int]) -> list[dict[str, Any]]:
+def plan_areas(faces: Sequence[Face], layer_size: tuple[int, int]) -> list[dict[str, Any]]:
     """Plan disjoint rectangles of a layer of size ``full`` that hold all pixels needed to protect the faces."""
     rects = [(_get_needed_rect(face, layer_size), [face.number]) for face in faces]
     merged = True
@@ -107,33 +107,33 @@ def plan_regions(faces: Sequence[Face], layer_size: tuple[int, int]) -> list[dic
     ]
 
 
-def assign_faces(request: FaceRequest, regions: Sequence[Picture]) -> list[Task]:
-    """Assign the requested faces to ``regions``.
+def assign_faces(request: FaceRequest, areas: Sequence[Picture]) -> list[Task]:
+    """Assign the requested faces to ``areas``.
 
     Raises:
-        BadRequest: a face has no box although there are several regions, or lies in none of them.
+        BadRequest: a face has no box although there are several areas, or lies in none of them.
     """
     if request == "all":
-        return [Task(index, "all") for index in range(len(regions))]
+        return [Task(index, "all") for index in range(len(areas))]
     known_faces = [face for face in request if isinstance(face, KnownFace)]
     if not known_faces:
-        if len(regions) > 1:
+        if len(areas) > 1:
             raise BadRequest("faces-without-places")
         return [Task(0, request)]  # type: ignore[arg-type]
-    faces_by_region: dict[int, list[KnownFace]] = {}
+    faces_by_area: dict[int, list[KnownFace]] = {}
     for face in known_faces:
         x, y = (face.box[0] + face.box[2]) / 2, (face.box[1] + face.box[3]) / 2
-        index = next((i for i, p in enumerate(regions) if contains(p, x, y)), None)
+        index = next((i for i, p in enumerate(areas) if contains(p, x, y)), None)
         if index is None:
             raise BadRequest("face-outside-regions", number=face.number)
-        faces_by_region.setdefault(index, []).append(face)
+        faces_by_area.setdefault(index, []).append(face)
     return [
         Task(
             index,
-            tuple(_shift_box(face.box, -regions[index].x, -regions[index].y) for face in faces),
+            tuple(_shift_box(face.box, -areas[index].x, -areas[index].y) for face in faces),
             tuple(face.number for face in faces),
         )
-        for index, faces in faces_by_region.items()
+        for index, faces in faces_by_area.items()
     ]
 
 
@@ -147,17 +147,17 @@ def drop_missing_faces(task: Task, reports: Sequence[Face] | Sequence[FaceReport
 
 
 def map_client_numbers(reports: Sequence[FaceReport], task: Task) -> dict[int, int]:
-    """Map a face's number in its region to the client's number; {} where the client sent no boxes."""
+    """Map a face's number in its area to the client's number; {} where the client sent no boxes."""
     boxes = [box for box in task.choice if isinstance(box, tuple)] if task.numbers else []
     return {find_face_number(box, reports): number for box, number in zip(boxes, task.numbers, strict=True)}
 
 
-def move_to_layer(reports: Sequence[FaceReport], task: Task, region: Picture) -> list[FaceReport]:
-    """Convert a region's reports to layer pixels and the client's numbers; drops faces that were not requested."""
+def move_to_layer(reports: Sequence[FaceReport], task: Task, area: Picture) -> list[FaceReport]:
+    """Convert an area's reports to layer pixels and the client's numbers; drops faces that were not requested."""
     if task.numbers:
         number_of = map_client_numbers(reports, task)
         reports = [replace(report, number=number_of[report.number]) for report in reports if report.number in number_of]
-    return [replace(report, box=_shift_box(report.box, region.x, region.y)) for report in reports]
+    return [replace(report, box=_shift_box(report.box, area.x, area.y)) for report in reports]
 
 
 def filter_reports(reports: Sequence[FaceReport], choice: FaceChoice) -> Sequence[FaceReport]:
@@ -170,7 +170,7 @@ def filter_reports(reports: Sequence[FaceReport], choice: FaceChoice) -> Sequenc
 
 
 def renumber(reports: list[FaceReport], tasks: Sequence[Task]) -> list[FaceReport]:
-    """Number the faces of several regions by size, largest first, unless the client has numbered them."""
+    """Number the faces of several areas by size, largest first, unless the client has numbered them."""
     if len(tasks) == 1 or any(task.numbers for task in tasks):
         return sorted(reports, key=lambda report: report.number)
     ordered = sorted(reports, key=lambda report: -report.eye_distance)
@@ -189,9 +189,9 @@ def _overlap(first: tuple[int, int, int, int], second: tuple[int, int, int, int]
     return first[0] < second[2] and second[0] < first[2] and first[1] < second[3] and second[1] < first[3]
 
 
-def contains(region: Picture, x: float, y: float) -> bool:
-    """Whether a point of the layer lies in a region."""
-    return 0 <= x - region.x < region.bounds[2] and 0 <= y - region.y < region.bounds[3]
+def contains(area: Picture, x: float, y: float) -> bool:
+    """Whether a point of the layer lies in an area."""
+    return 0 <= x - area.x < area.bounds[2] and 0 <= y - area.y < area.bounds[3]
 
 
 def _shift_box(box: Box, x: float, y: float) -> Box:
