@@ -15,19 +15,14 @@ from skimage.draw import polygon2mask
 from torch import Tensor
 
 from c2p_core.api import Face
-from c2p_core.errors import Message
 from c2p_core.faces.landmarks import FaceMesh, eye_distance
 from c2p_core.faces.mtcnn import Mtcnn
 from c2p_core.faces.regions import OVAL
+from c2p_core.faces.size import explain_too_small
 from c2p_core.faces.view import View
 from c2p_core.recent import Recent, digest
 
 Points = NDArray[np.float32]
-
-MIN_EYE_DISTANCE = 40.0
-"""A face with a smaller eye distance, in pixels, is listed but skipped: it is too coarse to be protected well."""
-TOLERANCE = 0.04
-"""Relative error of an eye distance measured in a downscaled picture."""
 
 # px, longest side of the picture to detect upright and turned faces in; larger where MIN_EYE_DISTANCE requires it.
 UPRIGHT_SIDE, _TURNED_SIDE = 1024, 640
@@ -209,16 +204,6 @@ def _is_on_face(five: NDArray[np.float32], mesh: NDArray[np.float32]) -> bool:
     """Whether five points lie on a face that is already known."""
     distance = np.linalg.norm(five.mean(0) - mesh[_FIVE, :2].mean(0))
     return bool(distance < 0.6 * max(eye_distance(mesh), float(np.linalg.norm(five[1] - five[0]))))
-
-
-def explain_too_small(distance: float, tolerance: float = 0.0) -> Message | None:
-    """Explain why a face with this eye distance in photo pixels can't be protected; None if it can.
-
-    ``tolerance``: accepted shortfall, as a share of ``MIN_EYE_DISTANCE``.
-    """
-    if distance >= MIN_EYE_DISTANCE * (1 - tolerance):
-        return None
-    return Message("eyes-too-close", distance=math.floor(distance), least=round(MIN_EYE_DISTANCE))
 
 
 def _build_face(number: int, mesh: NDArray[np.float32], score: float) -> Face:
