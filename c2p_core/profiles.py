@@ -8,19 +8,20 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, replace
-from typing import get_args
+from typing import TYPE_CHECKING, get_args
 
 import numpy as np
-import torch
 
 from c2p_core.api import AUTO, DEFAULT_CLIP, Profile, ProtectRequest
-from c2p_core.device import name_device
 from c2p_core.errors import BadRequest, Message, ModelUnavailable
 from c2p_core.models.manifest import ModelEntry, Role
 from c2p_core.models.store import ModelStore
 from c2p_core.photo import Photo
 from c2p_core.prior_registry import REGISTRY
 from c2p_core.priors.checkpoint_files import find_checkpoints
+
+if TYPE_CHECKING:
+    import torch
 
 PROFILE_VARIABLE = "C2P_PROFILE"
 """Environment variable with the profile of requests that name none, such as those from GIMP."""
@@ -65,13 +66,13 @@ def choose_default(store: ModelStore, device: torch.device) -> ChosenProfile:
     )
 
 
-def choose_profile(request: ProtectRequest, store: ModelStore, device: torch.device) -> ChosenProfile:
+def choose_profile(request: ProtectRequest, store: ModelStore, device: torch.device | None) -> ChosenProfile:
     """Choose the models of a request.
 
     Args:
         request: whose profile, prior and text model may be "auto".
         store: has the models' files.
-        device: that the run computes on.
+        device: that the run computes on; may be None unless the profile is "auto".
 
     Raises:
         BadRequest: there is no such profile.
@@ -87,8 +88,10 @@ def choose_profile(request: ProtectRequest, store: ModelStore, device: torch.dev
         return _choose_full(request, store, Message("profile-full"))
     if missing:
         return _choose_embedded(request, Message("profile-auto-incomplete", missing=missing))
-    if device.type == "cpu":
+    if device is None or device.type == "cpu":
         return _choose_embedded(request, Message("profile-auto-without-gpu"))
+    from c2p_core.device import name_device  # imports torch
+
     name = name_device(device) or device.type
     return _choose_full(request, store, Message("profile-auto-full", device=name))
 

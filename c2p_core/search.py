@@ -17,6 +17,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
+from c2p_core.adam import Adam
 from c2p_core.api import CancelToken
 from c2p_core.eot import draw_transform
 from c2p_core.faces.canvas import CanvasFace, warp_points
@@ -171,10 +172,7 @@ def _run_steps(
     inverted, face, target, settings = face_search.inverted, face_search.face, face_search.target, face_search.settings
     generator = torch.Generator().manual_seed(face_search.seed)
     code = {name: part.clone().requires_grad_() for name, part in face_search.start.items()}
-    optimiser = torch.optim.Adam(
-        [{"params": [part], "lr": inverted.learning_rates[name]} for name, part in code.items()], betas=_BETAS
-    )
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: 1.0 - 0.95 * step / settings.steps)
+    optimiser = Adam({part: inverted.learning_rates[name] for name, part in code.items()}, _BETAS)
     # A recogniser's weight must not depend on how many are active.
     weight = 1.0 if settings.one_recogniser_per_step else 1.0 / len({r.family for r in recognisers})
     # Detected landmarks minus landmarks warped along with the pixels.
@@ -208,8 +206,7 @@ def _run_steps(
         dependent = [pair for pair in zip(roots, gradients, strict=True) if pair[0].requires_grad]
         optimiser.zero_grad()
         torch.autograd.backward([root for root, _ in dependent], [gradient for _, gradient in dependent])
-        optimiser.step()
-        schedule.step()
+        optimiser.step(1.0 - 0.95 * step / settings.steps)
         if (step + 1) % _EVALUATE_EVERY == 0 or step + 1 == settings.steps:
             # Without random transformations.
             current_code = {name: part.detach().clone() for name, part in code.items()}

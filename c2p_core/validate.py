@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import get_args
 
 from c2p_core.api import AUTO, Mode, Part, ProtectRequest
-from c2p_core.device import pick_device
 from c2p_core.errors import BadRequest
 from c2p_core.guidance.clip_name import parse_clip
 from c2p_core.prior_registry import REGISTRY
@@ -24,7 +23,10 @@ def check_request(request: ProtectRequest) -> None:
         BadRequest: an option is out of range or unknown, the device that it names is not available, or ``original``
             differs in size from ``photo``.
     """
-    pick_device(request.device)
+    if request.device not in ("auto", "cpu"):
+        from c2p_core.device import pick_device  # imports torch
+
+        pick_device(request.device)
     for strength in (request.strength, *(look.strength for look in request.looks)):
         if strength is not None and not 0.0 <= strength <= 1.0:
             raise BadRequest("strength-out-of-range", value=strength, low=0, high=1)

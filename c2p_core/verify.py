@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from functools import partial
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
@@ -14,7 +16,8 @@ from c2p_core.faces.canvas import CanvasFace
 from c2p_core.faces.landmarks import to_tensor
 from c2p_core.faces.view import View
 from c2p_core.io.rgb8 import as_floats, recompress, tensor_as_bytes
-from c2p_core.recognition import Recogniser
+from c2p_core.recent import Recent, digest
+from c2p_core.recognition import Embed, Recogniser
 
 # Typical JPEG quality of photos on social networks.
 UPLOAD_QUALITY = 75
@@ -22,6 +25,10 @@ UPLOAD_QUALITY = 75
 
 Embeddings = dict[str, Tensor]
 """(D,) unit embeddings of one face by recogniser name."""
+
+# One run embeds the same face several times, and the next run on the photo does again.
+_MOST_RECENT = 16
+_recent: WeakKeyDictionary[Embed, Recent[Tensor]] = WeakKeyDictionary()
 
 
 def crop_face(photo: Tensor | View, face: Face) -> CanvasFace:
@@ -32,10 +39,18 @@ def crop_face(photo: Tensor | View, face: Face) -> CanvasFace:
 
 
 def embed_face(face: CanvasFace, recognisers: Sequence[Recogniser], device: torch.device) -> Embeddings:
-    """Embed a face with every recogniser, without gradients."""
+    """Embed a face with every recogniser, without gradients; what was embedded lately is known."""
+    key = digest(face.pixels.cpu().numpy(), face.mesh.cpu().numpy(), str(device))
     with torch.no_grad():
         canvas, mesh = face.pixels[None].to(device), face.mesh[None].to(device)
-        return {r.name: r.embed(canvas, mesh)[0] for r in recognisers}
+        return {
+            r.name: _recent.setdefault(r.embed, Recent(_MOST_RECENT)).get(key, partial(_embed, r.embed, canvas, mesh))
+            for r in recognisers
+        }
+
+
+def _embed(embed: Embed, canvas: Tensor, mesh: Tensor) -> Tensor:
+    return embed(canvas, mesh)[0]
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from c2p_core.faces import find_faces
 from c2p_core.faces.canvas import CanvasFace
 from c2p_core.faces.landmarks import to_tensor
 from c2p_core.io.colour_profiles import to_srgb
+from c2p_core.models.loaded import WarmModels
 from c2p_core.models.store import ModelStore
 from c2p_core.photo import Photo
 
@@ -51,6 +52,12 @@ def signals_as_in_a_terminal() -> None:
 @pytest.fixture(scope="session")
 def store() -> ModelStore:
     return ModelStore()
+
+
+@pytest.fixture(scope="session")
+def warm() -> WarmModels:
+    """Models that stay loaded, for tests that are not about loading them."""
+    return WarmModels()
 
 
 @pytest.fixture(scope="session")

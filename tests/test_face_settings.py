@@ -95,11 +95,6 @@ def pair() -> Photo:
 
 
 @pytest.fixture(scope="module")
-def warm() -> WarmModels:
-    return WarmModels()
-
-
-@pytest.fixture(scope="module")
 def looked(pair: Photo, warm: WarmModels, store: ModelStore) -> ProtectResult:
     looks = (FaceLook(1, "red lipstick", strength=0.9), FaceLook(2, ""))
     return protect(ProtectRequest(pair, steps=2, looks=looks), store=store, warm=warm)

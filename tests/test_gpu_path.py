@@ -118,7 +118,7 @@ def test_a_run_uses_less_memory_each_time_the_card_is_full_and_reports_it(
         return search(faces, *arguments)
 
     monkeypatch.setattr(face_search, "search", run_out_of_memory)
-    request = replace(REQUEST, photo=pair, steps=1, recognisers=("mobileface",))
+    request = replace(REQUEST, photo=pair, prompt="natural makeup", steps=1, recognisers=("mobileface",))
     direction = find_direction(request, store=store)
     steps = [("fakegpu", 2, False), ("fakegpu", 1, False), ("fakegpu", 1, True), ("cpu", 1, False)]
     notices = ["faces-in-turns", "search-in-turns", "photo-on-processor"]

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import ast
+import os
 import re
+import subprocess
+import sys
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -105,6 +108,27 @@ def test_only_worker_command_line_and_errors_import_the_plug_ins_client_and_no_m
         "c2p_core.errors",
     }
     assert {name for _, name in imports} & plug_in_modules == set()
+
+
+def test_a_search_with_the_embedded_models_imports_neither_open_clip_nor_torchs_compiler() -> None:
+    """Each takes longer than importing torch, at every start of a command or worker that protects."""
+    code = """
+import sys
+import torch
+from c2p_core import pipeline
+from c2p_core.adam import Adam
+from c2p_core.models.loaded import WarmModels, warm_up
+from c2p_core.models.store import ModelStore
+
+warm_up(ModelStore(offline=True), "cpu", WarmModels())
+code = torch.ones(1, requires_grad=True)
+code.square().sum().backward()
+Adam({code: 1.0}, (0.5, 0.8)).step()
+print(*sorted({"open_clip", "timm", "torchvision", "torch._dynamo", "torch._inductor", "sympy"} & set(sys.modules)))
+"""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(PACKAGE.parent), str(PACKAGE.parent / "plugin")])}
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
+    assert run.stdout == "\n"
 
 
 def test_the_map_of_the_code_names_every_module() -> None:

@@ -35,8 +35,8 @@ REQUEST = ProtectRequest(Photo(data.astronaut()), prompt="red lipstick and smoky
 
 
 @pytest.fixture(scope="module")
-def result(store: ModelStore) -> ProtectResult:
-    return protect(REQUEST, store=store)
+def result(store: ModelStore, warm: WarmModels) -> ProtectResult:
+    return protect(REQUEST, store=store, warm=warm)
 
 
 @pytest.mark.slow
@@ -58,18 +58,18 @@ def test_the_rest_of_the_photo_is_bit_identical(result: ProtectResult) -> None:
 
 
 @pytest.mark.slow
-def test_references_of_the_person_are_compared_and_others_are_reported(store: ModelStore) -> None:
+def test_references_of_the_person_are_compared_and_others_are_reported(store: ModelStore, warm: WarmModels) -> None:
     mirrored = Photo(np.ascontiguousarray(data.astronaut()[:, ::-1]))
-    (face,) = protect(replace(REQUEST, steps=2, references=(mirrored,)), store=store).faces
+    (face,) = protect(replace(REQUEST, steps=2, references=(mirrored,)), store=store, warm=warm).faces
     assert all(len(s.references) == 1 and s.references[0][0] > s.far1 for s in face.similarities)
-    alone = protect(replace(REQUEST, steps=2, references=(Photo(data.coffee()),)), store=store)
+    alone = protect(replace(REQUEST, steps=2, references=(Photo(data.coffee()),)), store=store, warm=warm)
     assert Message("references-of-others", face=1) in alone.warnings
     assert all(s.references == () for s in alone.faces[0].similarities)
 
 
 @pytest.mark.slow
-def test_check_agrees_with_the_report(result: ProtectResult, store: ModelStore) -> None:
-    (face,) = check(REQUEST.photo, result.photo, store=store)
+def test_check_agrees_with_the_report(result: ProtectResult, store: ModelStore, warm: WarmModels) -> None:
+    (face,) = check(REQUEST.photo, result.photo, store=store, warm=warm)
     reported = {s.recogniser: s.after for s in result.faces[0].similarities}
     for row in face.similarities:
         assert row.after == pytest.approx(reported[row.recogniser], abs=1e-4)
@@ -77,21 +77,21 @@ def test_check_agrees_with_the_report(result: ProtectResult, store: ModelStore) 
 
 @pytest.mark.slow
 def test_check_matches_the_face_in_a_resized_copy_and_reports_when_there_is_none(
-    result: ProtectResult, store: ModelStore
+    result: ProtectResult, store: ModelStore, warm: WarmModels
 ) -> None:
     upload = Image.fromarray(result.photo.pixels).resize((700, 700), Image.Resampling.LANCZOS)
-    (face,) = check(REQUEST.photo, Photo(np.asarray(upload)), store=store)
+    (face,) = check(REQUEST.photo, Photo(np.asarray(upload)), store=store, warm=warm)
     reported = {s.recogniser: s.after for s in result.faces[0].similarities}
     assert all(row.after == pytest.approx(reported[row.recogniser], abs=0.05) for row in face.similarities)
 
     blacked_out = result.photo.pixels.copy()
     blacked_out[40:210, 150:300] = 0
-    (face,) = check(REQUEST.photo, Photo(blacked_out), store=store)
+    (face,) = check(REQUEST.photo, Photo(blacked_out), store=store, warm=warm)
     assert face.skipped == Message("no-face-in-its-place")
 
 
 def test_a_detection_that_can_not_be_repeated_is_not_compared(
-    store: ModelStore, monkeypatch: pytest.MonkeyPatch
+    store: ModelStore, warm: WarmModels, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def find_with_a_pattern(view: View, store: ModelStore) -> tuple[Face, ...]:
         (face,) = find_faces_in(view, store)
@@ -102,18 +102,18 @@ def test_a_detection_that_can_not_be_repeated_is_not_compared(
         return face, pattern
 
     monkeypatch.setattr(compare, "find_faces_in", find_with_a_pattern)
-    (face,) = check(REQUEST.photo, REQUEST.photo, store=store)
+    (face,) = check(REQUEST.photo, REQUEST.photo, store=store, warm=warm)
     assert face.number == 1 and face.similarities
 
 
 @pytest.mark.slow
-def test_the_same_request_gives_the_same_bytes(store: ModelStore) -> None:
+def test_the_same_request_gives_the_same_bytes(store: ModelStore, warm: WarmModels) -> None:
     short = replace(REQUEST, steps=3)
-    assert np.array_equal(protect(short, store=store).photo.pixels, protect(short, store=store).photo.pixels)
+    assert np.array_equal(protect(short, store=store, warm=warm).photo.pixels, protect(short, store=store).photo.pixels)
 
 
 @pytest.mark.slow
-def test_decoy_mode_raises_the_similarity_to_the_decoy(store: ModelStore) -> None:
+def test_decoy_mode_raises_the_similarity_to_the_decoy(store: ModelStore, warm: WarmModels) -> None:
     from c2p_core import verify
     from c2p_core.faces import find_faces
     from c2p_core.faces.landmarks import to_tensor
@@ -133,13 +133,13 @@ def test_decoy_mode_raises_the_similarity_to_the_decoy(store: ModelStore) -> Non
     (face,) = find_faces(REQUEST.photo, store)
     start = verify.embed_face(verify.crop_face(to_tensor(to_srgb(REQUEST.photo)), face), recognisers, device)
     decoy = nearest_decoy(start, decoys)
-    moved = protect(replace(REQUEST, mode="decoy", recognisers=("mobileface",), prompt=""), store=store)
+    moved = protect(replace(REQUEST, mode="decoy", recognisers=("mobileface",), prompt=""), store=store, warm=warm)
     assert likeness(moved.photo) > likeness(REQUEST.photo) + 0.05
 
 
 @pytest.mark.parametrize("short", ["verify.measure_similarities", "measure_robustness"])
 def test_out_of_gpu_memory_a_check_falls_back_to_the_processor(
-    store: ModelStore, monkeypatch: pytest.MonkeyPatch, short: str
+    store: ModelStore, warm: WarmModels, monkeypatch: pytest.MonkeyPatch, short: str
 ) -> None:
     failed: list[str] = []
 
@@ -152,7 +152,7 @@ def test_out_of_gpu_memory_a_check_falls_back_to_the_processor(
     monkeypatch.setattr(compare, "measure_robustness", lambda *_: ())
     monkeypatch.setattr(f"c2p_core.compare.{short}", run_out_of_memory)
     warnings: list[Message] = []
-    (face,) = check(REQUEST.photo, REQUEST.photo, store=store, robustness=True, warnings=warnings)
+    (face,) = check(REQUEST.photo, REQUEST.photo, store=store, warm=warm, robustness=True, warnings=warnings)
     assert len(failed) == 2 and not face.skipped
     assert warnings == [Message("check-on-processor")]
 

@@ -11,6 +11,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from itertools import cycle, islice
 from pathlib import Path
@@ -40,7 +41,7 @@ class Shoot:
         ratio: of ``seconds`` to these. Work in parallel also slows a search down, which this ratio does not show.
         single_seconds: mean time of a search when nothing else runs, over ``singles`` faces of the shoot.
         ratio_to_singles: of ``seconds`` to that time for every face of the shoot.
-        peak_mib: most memory of the process.
+        peak_mib: most memory of the command and the process that it searches in together.
         first_mib, last_mib: mean memory over the second and the last quarter of the run, after the models are loaded.
     """
 
@@ -198,7 +199,7 @@ def run_command(arguments: list[str]) -> tuple[str, float, list[float]]:
         monitor, memory = psutil.Process(process.pid), [0.0]
         while process.poll() is None:
             try:
-                memory.append(monitor.memory_info().rss / 2**20)
+                memory.append(measure_memory(monitor))
             except psutil.NoSuchProcess:
                 break
             time.sleep(_SAMPLE_INTERVAL if time.monotonic() - start > 10 else 0.05)
@@ -206,3 +207,12 @@ def run_command(arguments: list[str]) -> tuple[str, float, list[float]]:
             raise subprocess.CalledProcessError(process.returncode, arguments)
         stdout.seek(0)
         return stdout.read(), time.monotonic() - start, memory
+
+
+def measure_memory(process: psutil.Process) -> float:
+    """The memory of a process and of those that it has started, in MiB."""
+    memory = float(process.memory_info().rss)
+    for child in process.children(recursive=True):
+        with suppress(psutil.NoSuchProcess):
+            memory += child.memory_info().rss
+    return memory / 2**20

@@ -44,7 +44,9 @@ from c2p_core.people.finding import similarity_threshold
 from c2p_core.people.grouping import group_faces
 from c2p_core.people.listing import ListedFace, Listing, name_photo
 from c2p_core.people.looks_file import Looks
+from c2p_core.people.results import Results
 from c2p_core.people.shoot import ShootLooks
+from c2p_core.people.traces import ShootTraces
 from c2p_core.photo import Photo
 from c2p_core.pipeline import protect
 from c2p_core.recognition import Recogniser
@@ -126,20 +128,30 @@ def protect_person(photos: Mapping[str, Path], options: Mapping[str, Any], metho
     folder = next(iter(photos.values())).parent
     listed_faces = [ListedFace(name_photo(path, folder), face.number, face.box, 1) for _, path, _, face in with_face]
     looks = ShootLooks(Looks(), Listing((), tuple(listed_faces)), folder)
+    traces = looks.make_traces(Results({}))
     protected = []
     for label, path, photo, face in with_face:
         request = ProtectRequest(photo, faces=(face.number,), layers=True, **options)
         if method != ALONE:
-            resolved = looks.choose(str(path), request, [face], CancelToken())
-            assert resolved is not None  # nobody is skipped
-            request = resolved if method == SHOOT else _drop_codes(resolved)
+            request = _lead_away(str(path), request, face, looks, traces)
+            request = request if method == SHOOT else _drop_codes(request)
         result = protect(request, store=store, warm=warm)
-        looks.learn(str(path), result)
+        traces.record(str(path), looks.learn(str(path), result))
         protected_face = faces.find_again(View(result.photo), face, store) or face
         report = next(report for report in result.faces if report.number == face.number)
         colours = measure_product_colours(layer for layer in result.layers if layer.face == face.number)
         protected.append(_make_protected(label, photo, face, result.photo, protected_face, report, colours))
     return protected
+
+
+def _lead_away(
+    path: str, request: ProtectRequest, face: Face, looks: ShootLooks, traces: ShootTraces
+) -> ProtectRequest:
+    """The request that ``c2p batch`` would make for a photo."""
+    chosen, cancel = looks.choose(path, request, [face]), CancelToken()
+    assert chosen is not None  # nobody is skipped
+    find_traces = partial(traces.find, cancel=cancel)
+    return looks.lead_away(path, chosen, [face], find_traces, cancel)
 
 
 def _drop_codes(request: ProtectRequest) -> ProtectRequest:

@@ -10,8 +10,9 @@ from pathlib import Path
 from queue import SimpleQueue
 
 from c2p_core.api import CancelToken
-from c2p_core.batch.engine import Control, Engine, Job, Outcome, Reuse
+from c2p_core.batch.engine import Control, Engine, Job, Outcome
 from c2p_core.batch.layout import Item
+from c2p_core.batch.queries import Answer, Query, forward_queries
 from c2p_core.batch.reading import read_photo
 from c2p_core.models.store import ModelStore
 from c2p_core.priority import lower_priority
@@ -29,13 +30,6 @@ class PhotoBytes:
 
     data: bytes
     stamp: tuple[int, int]
-
-
-@dataclass(frozen=True)
-class ReuseQuery:
-    """Asks whether there is an earlier result for the content of a photo."""
-
-    digest: str
 
 
 @dataclass(frozen=True)
@@ -60,7 +54,7 @@ class ActorInfo:
     program: str
 
 
-Reply = Outcome | ReuseQuery | EngineEnded
+Reply = Outcome | Query | EngineEnded
 
 
 class Protector:
@@ -77,7 +71,7 @@ class Protector:
         self._items: SimpleQueue[Item | None] = SimpleQueue()
         self._photo_bytes: dict[int, PhotoBytes] = {}
         self._replies: dict[int, SimpleQueue[Reply]] = {}
-        self._reuse_replies: dict[int, SimpleQueue[Reuse | None]] = {}
+        self._answers: dict[int, SimpleQueue[Answer]] = {}
         self._cancel = CancelToken()
         self._lock = threading.Lock()
         self._ended: EngineEnded | None = None
@@ -91,7 +85,7 @@ class Protector:
         return ActorInfo(ray.get_runtime_context().get_node_id(), os.getpid(), __version__)
 
     def protect(self, item: Item, photo_bytes: PhotoBytes | None) -> Reply:
-        """Protect a photo, read here if its bytes were not sent; after a ``ReuseQuery``, call ``answer_query``."""
+        """Protect a photo, read here if its bytes were not sent; after a ``Query``, call ``answer_query``."""
         with self._lock:
             if self._ended is not None:
                 return self._ended
@@ -101,10 +95,10 @@ class Protector:
             self._items.put(item)
         return replies.get()
 
-    def answer_query(self, number: int, reuse: Reuse | None) -> Reply:
-        """Answer a ``ReuseQuery``, and wait for the outcome of the photo."""
+    def answer_query(self, number: int, answer: Answer) -> Reply:
+        """Answer a ``Query`` about a photo, and wait for the next one or the outcome of the photo."""
         replies = self._replies[number]
-        self._reuse_replies[number].put(reuse)
+        self._answers[number].put(answer)
         return replies.get()
 
     def cancel(self) -> None:
@@ -123,10 +117,10 @@ class Protector:
             engine = protect_here
         end = EngineEnded()
         try:
-            control = Control(store, self._cancel, find_reuse=self._query_reuse, read=self._read)
+            control = forward_queries(Control(store, self._cancel, read=self._read), self._ask)
             for outcome in engine(iter(self._items.get, None), job, control):
                 replies = self._replies.pop(outcome.item.number)
-                self._reuse_replies.pop(outcome.item.number, None)
+                self._answers.pop(outcome.item.number, None)
                 self._photo_bytes.pop(outcome.item.number, None)
                 replies.put(outcome)
         except Exception as error:
@@ -140,7 +134,9 @@ class Protector:
         photo_bytes = self._photo_bytes.pop(item.number, None)
         return read_photo(item.path) if photo_bytes is None else (photo_bytes.data, photo_bytes.stamp)
 
-    def _query_reuse(self, item: Item, digest: str) -> Reuse | None:
-        reuse_replies = self._reuse_replies[item.number] = SimpleQueue()
-        self._replies[item.number].put(ReuseQuery(digest))
-        return reuse_replies.get()
+    def _ask(self, query: Query) -> Answer:
+        # One thread at a time has a photo.
+        number = query.item.number
+        answers = self._answers[number] = SimpleQueue()
+        self._replies[number].put(query)
+        return answers.get()

@@ -16,9 +16,10 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from c2p_core.batch.actors import ActorInfo, EngineEnded, PhotoBytes, Protector, ReuseQuery
+from c2p_core.batch.actors import ActorInfo, EngineEnded, PhotoBytes, Protector
 from c2p_core.batch.engine import Backlog, Control, Engine, Job, Outcome
 from c2p_core.batch.layout import Item
+from c2p_core.batch.queries import ReuseQuery, TraceQuery, answer_query
 from c2p_core.batch.urls import is_url
 from c2p_core.errors import BadRequest
 from c2p_core.io import report
@@ -281,10 +282,9 @@ class _ActorPool:
             actor.info = reply
             if reply.program != __version__:
                 raise BadRequest("ray-other-version", node=reply.node, there=reply.program, here=__version__)
-        elif isinstance(reply, ReuseQuery):
-            assert item is not None
-            reuse = self.control.find_reuse(item, reply.digest)
-            actor.calls[actor.handle.answer_query.remote(item.number, reuse)] = item
+        elif isinstance(reply, ReuseQuery | TraceQuery):
+            answer = answer_query(reply, self.control)
+            actor.calls[actor.handle.answer_query.remote(reply.item.number, answer)] = item
         elif isinstance(reply, EngineEnded):
             actor.ended = True
             if reply.error is not None:

@@ -10,11 +10,11 @@ import operator
 from collections import Counter, deque
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal
 
-from c2p_core.api import CancelToken, Face, Progress, ProtectRequest, ProtectResult
+from c2p_core.api import CancelToken, Progress
 from c2p_core.batch.layout import Item
+from c2p_core.batch.looks import KnownTraces, Looks, TracesByPerson
 from c2p_core.batch.reading import read_photo
 from c2p_core.errors import Message
 from c2p_core.io import report
@@ -23,37 +23,6 @@ from c2p_core.photo_file import UNEXPECTED_EXIT_CODE
 if TYPE_CHECKING:
     from c2p_core.io.sidecars import Turn
     from c2p_core.models.store import ModelStore
-
-
-class Looks(Protocol):
-    """Chooses looks for single faces; for `c2p people`.
-
-    ``choose`` is called in the thread that searches, for one photo after the other. ``learn`` follows for each of them,
-    perhaps in another thread, when the photo is finished or has failed, unless the run is cancelled; ``choose`` may
-    wait for the ``learn`` of an earlier photo.
-    """
-
-    def settings_for(self, path: str) -> Mapping[str, Any]:
-        """The settings that determine the result of a photo, as JSON values; other settings mean another result."""
-        ...
-
-    def choose(
-        self, path: str, request: ProtectRequest, faces: Sequence[Face], cancel: CancelToken
-    ) -> ProtectRequest | None:
-        """The request for a photo with these faces; None if none of them is to be protected.
-
-        Raises:
-            Cancelled: the run was cancelled while this waited.
-        """
-        ...
-
-    def learn(self, path: str, result: ProtectResult | None) -> None:
-        """Called with every result, before it is written, and with None for a photo without a result."""
-        ...
-
-    def add_earlier_result(self, path: str, protected: Path) -> None:
-        """Called in the first process with a photo whose earlier result is used, and the file of that result."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -106,6 +75,7 @@ class Outcome:
         seconds: duration of the searches.
         reuse: the earlier result.
         turn: how the result's file is turned against the photo's, for its sidecars.
+        traces: what the photo leaves of its people.
     """
 
     item: Item
@@ -119,6 +89,7 @@ class Outcome:
     seconds: float = 0.0
     reuse: Reuse | None = None
     turn: Turn | None = None
+    traces: TracesByPerson = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -130,6 +101,7 @@ class Control:
         cancel: once set, no further photo is started, and a search ends within a step; searched photos are finished.
         report_progress: called with the progress of a photo, from any thread.
         find_reuse: finds an earlier result for a photo and the digest of its file, from any thread; None without one.
+        find_traces: finds what earlier photos left of the people on a photo, from any thread; see ``looks.FindTraces``.
         read: reads the file of a photo, from any thread, see ``reading.read_photo``.
     """
 
@@ -137,6 +109,9 @@ class Control:
     cancel: CancelToken
     report_progress: Callable[[Item, Progress], None] = lambda item, progress: None
     find_reuse: Callable[[Item, str], Reuse | None] = lambda item, digest: None
+    find_traces: Callable[[Item, Collection[int], Collection[str]], KnownTraces] = lambda item, people, unrecorded: (
+        KnownTraces()
+    )
     read: Callable[[Item], tuple[bytes, tuple[int, int]]] = lambda item: read_photo(item.path)
 
 

@@ -188,8 +188,7 @@ def _count_chosen(item: Item, request: ProtectRequest, faces: Sequence[Face], jo
 
     try:
         if job.looks is not None:
-            chosen = job.looks.choose(item.path, request, faces, CancelToken())
-            job.looks.learn(item.path, None)
+            chosen = job.looks.choose(item.path, request, faces)
             if chosen is None:
                 return 0
             request = chosen

@@ -19,8 +19,9 @@ import torch
 
 from c2p_core import pipeline
 from c2p_core.api import Progress, ProtectRequest, ProtectResult
-from c2p_core.batch.engine import Control, Engine, Job, Outcome
+from c2p_core.batch.engine import Control, Job, Outcome
 from c2p_core.batch.layout import Item
+from c2p_core.batch.looks import TracesByPerson
 from c2p_core.batch.thumbnails import make_thumbnails
 from c2p_core.direction import Direction, apply_direction, work_where_it_fits
 from c2p_core.errors import Cancelled, Message, NoFace
@@ -70,23 +71,17 @@ class _Stopped(Exception):
 
 def protect_here(items: Iterable[Item], job: Job, control: Control) -> Generator[Outcome, None, None]:
     """Protect photos in this process; an ``engine.Engine``."""
-    return _Pipeline(job, control, WarmModels()).run(items)
-
-
-def make_warm_engine() -> Engine:
-    """Make the same engine with models that stay loaded from one run to the next."""
-    warm = WarmModels()
-    return lambda items, job, control: _Pipeline(job, control, warm).run(items)
+    return _Pipeline(job, control).run(items)
 
 
 class _Pipeline:
     """The three threads and the queues between them."""
 
-    def __init__(self, job: Job, control: Control, warm: WarmModels) -> None:
+    def __init__(self, job: Job, control: Control) -> None:
         self._job = job
         self._control = control
         self._store = control.store()
-        self._warm = warm
+        self._warm = WarmModels()
         # For the finishing thread, which must not touch the models that the search is using.
         self._warm_processor = WarmModels()
         self._stopped = threading.Event()
@@ -228,10 +223,14 @@ class _Pipeline:
             return known
         request, detection = self._make_request(detected.photo), detected.detection
         if self._job.looks is not None:
-            chosen = self._job.looks.choose(detected.item.path, request, detection.faces, self._control.cancel)
+            chosen = self._job.looks.choose(detected.item.path, request, detection.faces)
             if chosen is None:
                 raise NoFace("no-face-chosen")
-            request, warnings = chosen, list(detection.warnings)
+            find_traces = partial(self._control.find_traces, detected.item)
+            request = self._job.looks.lead_away(
+                detected.item.path, chosen, detection.faces, find_traces, self._control.cancel
+            )
+            warnings = list(detection.warnings)
             numbers = {face.number for face in choose_faces(detection.faces, request.faces, warnings)}
             subjects = tuple(subject for subject in detection.subjects if subject.face.number in numbers)
             detection = DetectedFaces(detection.faces, subjects, tuple(warnings))
@@ -250,17 +249,17 @@ class _Pipeline:
         while (searched := self._take(self._searched)) is not _END:
             detected = searched.detected
             run_step = partial(self._finish_one, searched)
-            self._put(self._outcomes, self._attempt(detected.item, run_step, detected.digest, detected.stamp))
+            outcome = self._attempt(detected.item, run_step, detected.digest, detected.stamp)
+            if outcome.state != "done":
+                self._learn(detected.item, None)
+            self._put(self._outcomes, outcome)
         self._put(self._outcomes, _END)
 
     def _finish_one(self, searched: _SearchedPhoto) -> Outcome:
         detected, direction = searched.detected, searched.direction
-        try:
-            result = work_where_it_fits(direction, self._warm_processor, _apply)
-        except Exception:
-            self._learn(detected.item, None)
-            raise
-        self._learn(detected.item, result)
+        result = work_where_it_fits(direction, self._warm_processor, _apply)
+        # Before the result is encoded, since the search of the next photo may be waiting for it.
+        traces = self._learn(detected.item, result)
         place = Path(detected.item.place)
         source_type = choose_source_type(result.generated) if self._job.mark else None
         encoded = photo_files.encode_as(
@@ -289,11 +288,11 @@ class _Pipeline:
             len(protected),
             seconds,
             turn=_find_turn(detected.item, detected.photo),
+            traces=traces,
         )
 
-    def _learn(self, item: Item, result: ProtectResult | None) -> None:
-        if self._job.looks is not None:
-            self._job.looks.learn(item.path, result)
+    def _learn(self, item: Item, result: ProtectResult | None) -> TracesByPerson:
+        return {} if self._job.looks is None else self._job.looks.learn(item.path, result)
 
     def _make_request(self, photo: Photo) -> ProtectRequest:
         return ProtectRequest(photo, **self._job.options)

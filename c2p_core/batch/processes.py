@@ -1,7 +1,8 @@
-"""The engine of several processes on this machine, each of which runs the one-process engine.
+"""The engine of other processes on this machine, each of which runs the one-process engine.
 
-This process hands out photos and passes on their outcomes. A process that dies, such as for lack of memory, affects
-only its photos: each is tried once more, alone in a process, and one that ends its process again has failed.
+This process hands out photos and passes on their outcomes; it loads no models. A process that dies, for lack of memory
+or in the decoder of a broken file, affects only its photos: each is tried once more, alone in a process, and one that
+ends its process again has failed.
 """
 
 from __future__ import annotations
@@ -11,7 +12,9 @@ import os
 import queue
 import signal
 import threading
+import traceback
 from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from multiprocessing import connection
 from pathlib import Path
@@ -20,24 +23,41 @@ from typing import Any, cast
 from c2p_core.api import CancelToken, Progress
 from c2p_core.batch.engine import Backlog, Control, Engine, Job, Outcome
 from c2p_core.batch.layout import Item
+from c2p_core.batch.queries import Answer, Query, answer_query, forward_queries
 from c2p_core.errors import BadRequest
 from c2p_core.models.store import ModelStore
 
-# Photos that a process has at a time: one being searched, and the next, whose faces are detected meanwhile.
-_PHOTOS_PER_PROCESS = 2
+# Photos that a process has at a time: one being searched, and the next, whose faces are detected meanwhile. A process
+# that shares the photos with no other also has the one that is being finished, so that its detection never waits.
+_PHOTOS_PER_PROCESS, _PHOTOS_OF_ONLY_PROCESS = 2, 3
 _MAX_TRIES = 2
 # Consecutive processes that may die before their first outcome: as many as three bad photos end.
 _MAX_FAILED_STARTS = 6
 
 
 def protect_in_processes(count: int, engine: Engine | None = None) -> Engine:
-    """An engine of several processes, each of which loads the models and uses its share of the cores.
+    """An engine of other processes, each of which loads the models and uses its share of the cores.
 
     Args:
         count: number of processes.
         engine: the engine that runs in each, a function of a module; the one-process engine when None.
     """
-    return lambda items, job, control: _Pool(count, engine, job, control, Backlog(iter(items), _MAX_TRIES)).run()
+
+    def run(items: Any, job: Job, control: Control) -> Generator[Outcome, None, None]:
+        with open_processes(count, engine) as protect:
+            yield from protect(items, job, control)
+
+    return run
+
+
+@contextmanager
+def open_processes(count: int, engine: Engine | None = None) -> Iterator[Engine]:
+    """The same engine, whose processes keep their models until the block ends, for further runs with the same job."""
+    pool = _Pool(count, engine)
+    try:
+        yield lambda items, job, control: _Run(pool, job, control, Backlog(iter(items), _MAX_TRIES)).run()
+    finally:
+        pool.close()
 
 
 def share_cores(count: int) -> int:
@@ -52,119 +72,151 @@ class _Process:
     process: Any
     link: connection.Connection
     items: dict[int, Item] = field(default_factory=dict)
-    ending: bool = False
     has_finished_any: bool = False
 
-
-class _Pool:
-    def __init__(self, count: int, engine: Engine | None, job: Job, control: Control, backlog: Backlog) -> None:
-        self._count = count
-        self._engine = engine
-        self._job = job
-        self._control = control
-        self._backlog = backlog
-        self._processes: list[_Process] = []
-        self._cancelled = False
-        self._failed_starts = 0
-
-    def run(self) -> Generator[Outcome, None, None]:
+    def send(self, kind: str, payload: object = None) -> None:
         try:
-            for _ in range(self._count):
-                self._processes.append(self._start())
-            while self._processes:
-                self._hand_out()
-                links = {process.link: process for process in self._processes}
-                for link in connection.wait(list(links), timeout=0.2):
-                    yield from self._receive(links[cast(connection.Connection, link)])
-        finally:
-            for process in self._processes:
-                process.process.terminate()
-                process.process.join()
-                process.link.close()
+            self.link.send((kind, payload))
+        except OSError:
+            return  # it has ended, which the next receive notices
 
-    def _start(self) -> _Process:
+
+@dataclass
+class _Pool:
+    """The processes, which may outlast a run.
+
+    Attributes:
+        count: how many there may be.
+        engine: see ``protect_in_processes``.
+        job: of all of them.
+        failed_starts: how many have died since the last one that had an outcome.
+    """
+
+    count: int
+    engine: Engine | None
+    job: Job | None = None
+    processes: list[_Process] = field(default_factory=list)
+    failed_starts: int = 0
+
+    def begin(self, job: Job) -> None:
+        """Keep the processes of an earlier run that can go on with this job."""
+        if job is not self.job:
+            self.close()
+            self.job = job
+        for process in list(self.processes):
+            if not process.process.is_alive():
+                self.remove(process)
+
+    def start(self, store: ModelStore) -> _Process:
         context = multiprocessing.get_context("spawn")
         parent_end, child_end = context.Pipe()
-        store = self._control.store()
-        cores = share_cores(self._count)
+        # Alone, a process uses the cores as any program does that computes with torch.
+        cores = share_cores(self.count) if self.count > 1 else None
         process = context.Process(
-            target=_run_worker, args=(child_end, self._engine, self._job, store.root, store.offline, cores), daemon=True
+            target=_run_worker, args=(child_end, self.engine, self.job, store.root, store.offline, cores), daemon=True
         )
         process.start()
         child_end.close()
-        return _Process(process, parent_end)
+        self.processes.append(_Process(process, parent_end))
+        return self.processes[-1]
+
+    def remove(self, process: _Process) -> None:
+        """Forget a process that has ended or is about to."""
+        process.process.join()
+        process.link.close()
+        self.processes.remove(process)
+
+    def close(self) -> None:
+        """End all processes immediately."""
+        for process in self.processes:
+            process.process.kill()
+        for process in list(self.processes):
+            self.remove(process)
+
+
+@dataclass
+class _Run:
+    """One run of an engine."""
+
+    pool: _Pool
+    job: Job
+    control: Control
+    backlog: Backlog
+    cancelled: bool = False
+
+    def run(self) -> Generator[Outcome, None, None]:
+        try:
+            self.pool.begin(self.job)
+            while True:
+                if self.control.cancel.cancelled:
+                    self._cancel_all()
+                else:
+                    self._hand_out()
+                # Photos that were searched before the cancellation are still finished, and then a process ends.
+                if not any(self.cancelled or process.items for process in self.pool.processes):
+                    return
+                links = {process.link: process for process in self.pool.processes}
+                for link in connection.wait(list(links), timeout=0.2):
+                    yield from self._receive(links[cast(connection.Connection, link)])
+        except BaseException:
+            self.pool.close()  # they are still at work on photos that nobody waits for
+            raise
 
     def _hand_out(self) -> None:
-        if self._control.cancel.cancelled:
-            self._cancel_all()
-            return
-        for process in self._processes:
-            while not process.ending and len(process.items) < _PHOTOS_PER_PROCESS:
-                item = self._backlog.take(process.items.values())
-                if item is None:
-                    # A photo that is tried alone must be finished before the next one. And another process may still
-                    # die, and leave its photos to this one.
-                    if not self._backlog.empty or any(other.items for other in self._processes if other is not process):
-                        break
-                    self._send(process, ("end", None))
-                    process.ending = True
-                    break
-                process.items[item.number] = item
-                self._send(process, ("photo", item))
+        most = _PHOTOS_PER_PROCESS if self.pool.count > 1 else _PHOTOS_OF_ONLY_PROCESS
+        for process in self.pool.processes:
+            while len(process.items) < most and (item := self.backlog.take(process.items.values())) is not None:
+                self._give(process, item)
+        while len(self.pool.processes) < self.pool.count and (item := self.backlog.take()) is not None:
+            self._give(self.pool.start(self.control.store()), item)
+
+    def _give(self, process: _Process, item: Item) -> None:
+        process.items[item.number] = item
+        process.send("photo", item)
 
     def _cancel_all(self) -> None:
         """Drop the photos that are left, and tell every process once, whatever it works on."""
-        if self._cancelled:
+        if self.cancelled:
             return
-        self._cancelled = True
-        self._backlog.clear()
-        for process in self._processes:
-            self._send(process, ("cancel", None))
-            process.ending = True
-
-    def _send(self, process: _Process, message: tuple[str, object]) -> None:
-        try:
-            process.link.send(message)
-        except OSError:
-            return  # it has ended, which the next receive notices
+        self.cancelled = True
+        self.backlog.clear()
+        for process in self.pool.processes:
+            process.send("cancel")
 
     def _receive(self, process: _Process) -> Iterator[Outcome]:
         try:
             kind, payload = process.link.recv()
         except (EOFError, OSError):
-            yield from self._replace_ended(process)
+            yield from self._remove_ended(process)
             return
         if kind == "outcome":
             process.items.pop(payload.item.number, None)
             if not process.has_finished_any:
                 process.has_finished_any = True
-                self._failed_starts = 0
+                self.pool.failed_starts = 0
             yield payload
         elif kind == "progress":
-            self._control.report_progress(*payload)
-        elif kind == "known?":
-            self._send(process, ("known", self._control.find_reuse(*payload)))
+            self.control.report_progress(*payload)
+        elif kind == "query":
+            process.send("answer", answer_query(payload, self.control))
         elif kind == "fatal":
             raise payload
 
-    def _replace_ended(self, process: _Process) -> Iterator[Outcome]:
-        """Remove a process that ended, and start another one if photos are left.
+    def _remove_ended(self, process: _Process) -> Iterator[Outcome]:
+        """Remove a process that ended and take back its photos, except those that ended two.
 
         Raises:
             BadRequest: no process gets as far as an outcome.
         """
-        process.process.join()
-        process.link.close()
-        self._processes.remove(process)
-        if self._control.cancel.cancelled or (process.ending and not process.items):
+        self.pool.remove(process)
+        if self.control.cancel.cancelled or not process.items:
             return
         reason = _describe_end(process.process.exitcode)
         if not process.has_finished_any:
-            self._failed_starts += 1
-            if self._failed_starts >= _MAX_FAILED_STARTS:
+            self.pool.failed_starts += 1
+            if self.pool.failed_starts >= _MAX_FAILED_STARTS:
                 raise BadRequest("processes-die", reason=reason)
-        yield from self._backlog.requeue(list(process.items.values()), reason)
-        self._processes.append(self._start())
+        yield from self.backlog.requeue(list(process.items.values()), reason)
 
 
 def _describe_end(code: int | None) -> str:
@@ -177,21 +229,25 @@ def _describe_end(code: int | None) -> str:
 
 
 def _run_worker(
-    link: connection.Connection, engine: Engine | None, job: Job, models: Path, offline: bool, cores: int
+    link: connection.Connection, engine: Engine | None, job: Job, models: Path, offline: bool, cores: int | None
 ) -> None:
     """Run the one-process engine in a process, with photos and outcomes passing through the link."""
-    # The terminal sends Ctrl-C to all processes; only the first one handles it.
+    # The terminal sends Ctrl-C to all processes, and only the first one handles it.
     for name in ("SIGINT", "SIGHUP", "SIGBREAK"):
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_IGN)
+    worker = _Worker(link)
+    # A service manager ends all processes with this one; what was searched is finished.
+    signal.signal(signal.SIGTERM, lambda *_: worker.cancel())
     if engine is None:
         import torch
 
         from c2p_core.batch.local import protect_here
 
-        torch.set_num_threads(cores)
+        if cores is not None:
+            torch.set_num_threads(cores)
         engine = protect_here
-    _Worker(link).run(engine, job, lambda: ModelStore(models, offline))
+    worker.run(engine, job, lambda: ModelStore(models, offline))
 
 
 class _Worker:
@@ -202,41 +258,47 @@ class _Worker:
         self._send_lock = threading.Lock()
         self._query_lock = threading.Lock()
         self._items: queue.SimpleQueue[Item | None] = queue.SimpleQueue()
-        self._reuse_replies: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self._answers: queue.SimpleQueue[Answer] = queue.SimpleQueue()
         self._cancel = CancelToken()
+        # From the beginning, so that this process ends with the first one even while libraries are being loaded.
+        threading.Thread(target=self._listen, daemon=True).start()
 
     def run(self, engine: Engine, job: Job, store: Callable[[], ModelStore]) -> None:
-        threading.Thread(target=self._listen, daemon=True).start()
-        control = Control(store, self._cancel, self._report_progress, self._query_reuse)
+        control = forward_queries(Control(store, self._cancel, self._report_progress), self._ask)
         try:
             for outcome in engine(iter(self._items.get, None), job, control):
                 self._send("outcome", outcome)
         except Exception as error:
+            if os.environ.get("C2P_DEBUG"):
+                traceback.print_exc()  # the error loses its traceback on its way
             self._send("fatal", error)
+
+    def cancel(self) -> None:
+        """Start no further photo, and end searches within a step."""
+        self._cancel.cancel()
+        self._items.put(None)
 
     def _listen(self) -> None:
         while True:
             try:
                 kind, payload = self._link.recv()
             except (EOFError, OSError):
-                os._exit(1)  # the parent process is gone
+                os._exit(1)  # the first process is gone
             if kind == "photo":
                 self._items.put(payload)
-            elif kind == "known":
-                self._reuse_replies.put(payload)
+            elif kind == "answer":
+                self._answers.put(payload)
             else:
-                if kind == "cancel":
-                    self._cancel.cancel()
-                self._items.put(None)
+                self.cancel()
 
     def _report_progress(self, item: Item, progress: Progress) -> None:
         self._send("progress", (item, progress))
 
-    def _query_reuse(self, item: Item, digest: str) -> Any:
-        # Replies don't say which query they answer, and two threads ask.
+    def _ask(self, query: Query) -> Answer:
+        # Answers don't say which query they belong to, and two threads ask.
         with self._query_lock:
-            self._send("known?", (item, digest))
-            return self._reuse_replies.get()
+            self._send("query", query)
+            return self._answers.get()
 
     def _send(self, kind: str, payload: object) -> None:
         with self._send_lock:

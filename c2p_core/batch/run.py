@@ -15,6 +15,7 @@ from filelock import FileLock, Timeout
 from c2p_core.batch.engine import Control, Engine, Job, Reuse
 from c2p_core.batch.journal import Journal, Row, to_known_result
 from c2p_core.batch.layout import Item
+from c2p_core.batch.looks import Traces
 from c2p_core.batch.planning import Results, hash_settings
 from c2p_core.batch.recorder import Recorder, tidy
 from c2p_core.batch.result_readers import FolderReader, ResultReader
@@ -156,6 +157,7 @@ def run(
     summary: Summary,
     overwrite: bool = False,
     finish: Callable[[Row, Summary], None] = lambda row, summary: None,
+    traces: Traces | None = None,
 ) -> None:
     """Protect photos, and write each outcome as it arrives.
 
@@ -164,11 +166,12 @@ def run(
         items: photos to protect; taken one by one, in a thread of the engine.
         job: the settings.
         engine: protects them.
-        control: ``find_reuse`` is set here.
+        control: ``find_reuse`` and ``find_traces`` are set here.
         results: the results that the folder has already.
         summary: is updated with every photo.
         overwrite: whether results of earlier runs that nobody has changed since are replaced.
         finish: called with every row once it is written.
+        traces: what protected photos left of their people.
 
     Raises:
         CannotWrite: the disk is full, or the journal can't be written.
@@ -178,14 +181,21 @@ def run(
     recorder = folder.make_recorder(
         folder.path, folder.journal, make_settings_digester(job), overwrite, job.strip_personal
     )
-    with contextlib.closing(engine(items, job, replace(control, find_reuse=results.find))) as outcomes:
+    control = replace(control, find_reuse=results.find)
+    if traces is not None:
+        find, cancel = traces.find, control.cancel
+        control = replace(control, find_traces=lambda item, people, unrecorded: find(people, unrecorded, cancel))
+    with contextlib.closing(engine(items, job, control)) as outcomes:
         for outcome in outcomes:
             row = recorder.record(outcome)
             if row.state in ("done", "without-face"):
                 results.add(to_known_result(row))
-            if job.looks is not None and outcome.reuse is not None and row.state == "done" and row.target is not None:
-                # A photo that was moved or copied since the earlier run is recognised only now.
-                job.looks.add_earlier_result(row.source, folder.path / row.target)
+            if traces is not None:
+                if outcome.traces:
+                    traces.record(outcome.item.path, outcome.traces if row.state == "done" else {})
+                elif outcome.reuse is not None and row.state == "done" and row.target is not None:
+                    # A photo that was moved or copied since the earlier run is recognised only now.
+                    traces.add_earlier_result(row.source, folder.path / row.target)
             summary.add(row, outcome.reuse)
             summary.seconds = time.monotonic() - start
             finish(row, summary)

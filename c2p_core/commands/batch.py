@@ -150,9 +150,6 @@ def batch(
 
     processes = 0 if engine_name == "ray" else jobs or 1
     job = Job(options, strip_personal, thumbnails=with_report, looks=looks, mark=mark, processes=processes)
-    is_parallel = jobs > 1 if jobs else engine_name == "ray"
-    if looks is not None and is_parallel and options["mode"] == "dodge":
-        click.echo(f"c2p: {Message('people-in-processes')}", err=True)
     if dry_run:
         return _print_estimate(make_store, selection, items, destination, job, no_detect, as_json)
     store = make_store()
@@ -162,8 +159,9 @@ def batch(
     with open_destination(destination) as folder:
         results = run.read_results(folder, digest_settings)
         plan = results.plan(items)
+        traces = None
         if looks is not None:
-            looks.use_earlier_results(_find_finished(folder, plan, make_store().root, options["device"]))
+            traces = looks.make_traces(_find_finished(folder, plan, make_store().root, options["device"]))
         _print_plan(selection, plan, as_json)
         if isinstance(destination, Path):
             warn_if_space_short(destination, plan.bytes)
@@ -183,6 +181,7 @@ def batch(
                         summary=summary,
                         overwrite=overwrite,
                         finish=display.finish,
+                        traces=traces,
                     )
         except Interrupted as interrupted:
             # Searches are still running in their threads; the folder is consistent at any moment.
@@ -233,11 +232,7 @@ def _find_finished(folder: Folder, plan: Plan, models: Path, device: Device) -> 
 
 
 def pick_engine(jobs: int) -> Engine:
-    """The engine of this process, or that of several processes."""
-    if jobs == 1:
-        from c2p_core.batch.local import protect_here
-
-        return protect_here
+    """The engine of processes on this machine."""
     from c2p_core.batch.processes import protect_in_processes
 
     return protect_in_processes(jobs)

@@ -139,7 +139,7 @@ def add_recognisers(
     """The recognisers named by ``--recognisers`` and by ``--recogniser``."""
     if not more:
         return names
-    from c2p_core.recognition.user_recognisers import add_names
+    from c2p_core.models.user_recognisers import add_names
 
     return add_names(names, *more)
 
@@ -171,7 +171,7 @@ def check_recognisers(store: ModelStore, names: Sequence[str], hold_out: str, mo
         hold_out: the recogniser to hold out.
         more: names that "auto" includes besides the default ones.
     """
-    from c2p_core.recognition.user_recognisers import expand_names, is_user_recogniser, parse_user_recogniser
+    from c2p_core.models.user_recognisers import expand_names, is_user_recogniser, parse_user_recogniser
 
     known = {entry.name: entry.family for entry in store.catalogue() if entry.role == "recogniser"}
     default_names = [entry.name for entry in store.entries() if entry.role == "recogniser"]
@@ -198,13 +198,16 @@ def check_options(options: dict[str, Any], store: ModelStore) -> dict[str, Any]:
     """
     blank, references = Photo(np.zeros((1, 1, 3), np.uint8)), options["references"]
     request = ProtectRequest(blank, **options | {"references": (blank,) * len(references)})
-    # Before torch is imported, which takes a while.
     check_recognisers(store, options["recognisers"], AUTO)
-    from c2p_core.device import pick_device
     from c2p_core.profiles import choose_profile, list_full_recognisers
     from c2p_core.validate import check_request
 
-    chosen = choose_profile(request, store, pick_device(request.device)).request
+    device = None
+    if request.profile == AUTO:
+        from c2p_core.device import pick_device  # imports torch, which takes a while
+
+        device = pick_device(request.device)
+    chosen = choose_profile(request, store, device).request
     more = list_full_recognisers(store) if chosen.profile == "full" else ()
     check_recognisers(store, options["recognisers"], options["hold_out"], more)
     check_request(chosen)

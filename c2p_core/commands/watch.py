@@ -79,10 +79,10 @@ def watch(
     options = check_options(resolve_profile(options, store), store)
     from c2p_core.batch import arrivals, run
     from c2p_core.batch.engine import Control, Job
-    from c2p_core.batch.local import make_warm_engine
+    from c2p_core.batch.processes import open_processes
 
     job = Job(options, strip_personal, thumbnails=with_report, mark=mark)
-    digest_settings, engine = run.make_settings_digester(job), make_warm_engine()
+    digest_settings = run.make_settings_digester(job)
     cancel, summary = SignalToken(), run.Summary()
     incoming = arrivals.Arrivals(str(watched.absolute()), arrivals.locate_below(destination, watched), settle)
 
@@ -93,7 +93,7 @@ def watch(
     with run.open_folder(destination) as results_folder:
         results = run.read_results(results_folder, digest_settings)
         try:
-            with handle_termination(stop), arrivals.watch(incoming, poll):
+            with handle_termination(stop), open_processes(1) as engine, arrivals.watch(incoming, poll):
                 click.echo(f"Watching '{watched}'; Ctrl-C ends it.")
                 while (first_item := incoming.wait()) is not None:
                     # Photos that become complete meanwhile are added, while the models are loaded.

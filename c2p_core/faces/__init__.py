@@ -57,7 +57,7 @@ def find_faces(photo: Photo, store: ModelStore, reduced: float = 1.0) -> tuple[F
     Raises:
         ModelUnavailable: a model is missing or damaged.
     """
-    from c2p_core.faces.detect import TOLERANCE, explain_too_small
+    from c2p_core.faces.size import TOLERANCE, explain_too_small
     from c2p_core.faces.view import View
 
     view = View(photo)

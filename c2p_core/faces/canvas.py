@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from c2p_core.faces.align import CANVAS
+from c2p_core.recent import digest
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,12 @@ class CanvasFace:
     mesh: Tensor
     visible: Tensor | None = None
     original: CanvasFace | None = None
+
+    def digest(self) -> bytes:
+        """A digest of the face."""
+        visible = None if self.visible is None else self.visible.cpu().numpy()
+        original = None if self.original is None else self.original.digest()
+        return digest(self.pixels.cpu().numpy(), self.mesh.cpu().numpy(), visible, original)
 
     def to(self, device: torch.device) -> CanvasFace:
         visible = None if self.visible is None else self.visible.to(device)

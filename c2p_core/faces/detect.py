@@ -15,18 +15,14 @@ from skimage.draw import polygon2mask
 from torch import Tensor
 
 from c2p_core.api import Face
-from c2p_core.errors import Message
 from c2p_core.faces.landmarks import FaceMesh, eye_distance
 from c2p_core.faces.mtcnn import Mtcnn
 from c2p_core.faces.regions import OVAL
+from c2p_core.faces.size import explain_too_small
 from c2p_core.faces.view import View
+from c2p_core.recent import Recent, digest
 
 Points = NDArray[np.float32]
-
-MIN_EYE_DISTANCE = 40.0
-"""A face with a smaller eye distance, in pixels, is listed but skipped: it is too coarse to be protected well."""
-TOLERANCE = 0.04
-"""Relative error of an eye distance measured in a downscaled picture."""
 
 # px, longest side of the picture to detect upright and turned faces in; larger where MIN_EYE_DISTANCE requires it.
 UPRIGHT_SIDE, _TURNED_SIDE = 1024, 640
@@ -43,6 +39,7 @@ _SEARCH_EYE_DISTANCE = 44.0
 _MAX_OFFSET = 0.5  # eye distances between the centres of detections that count as the same face
 _MAX_OVERLAP = 1 / 3  # share of the smaller face: detections that overlap by more are the same face
 _OVERLAP_GRID = np.array([96, 96])  # pixels of the masks from which overlaps are measured
+_MOST_RECENT = 8  # photos whose faces are kept: one is protected several times, or its parts are
 _FIVE = [33, 263, 1, 61, 291]  # mesh indices used for eyes, nose and mouth corners
 
 
@@ -52,6 +49,7 @@ class Detector:
     def __init__(self, mtcnn: Mtcnn, mesh: FaceMesh) -> None:
         self._mtcnn = mtcnn
         self._mesh = mesh
+        self._recent: Recent[tuple[Face, ...]] = Recent(_MOST_RECENT)
 
     def __call__(self, photo: Tensor | View, reduced: float = 1.0) -> tuple[Face, ...]:
         """Detect the faces of a photo, largest first, numbered from 1.
@@ -61,6 +59,11 @@ class Detector:
             reduced: factor by which this is a reduced copy; faces that have ``MIN_EYE_DISTANCE`` in the full photo are
                 found.
         """
+        if isinstance(photo, Tensor):
+            return self._detect(photo, reduced)
+        return self._recent.get(digest(photo.digest(), reduced), lambda: self._detect(photo, reduced))
+
+    def _detect(self, photo: Tensor | View, reduced: float) -> tuple[Face, ...]:
         longest = max(photo.shape[-2:]) * reduced
         # Downscaled from the large photo only once: that costs more than detection.
         upright = _downscale(photo, max(UPRIGHT_SIDE, longest / SHRINK_LIMIT))
@@ -201,16 +204,6 @@ def _is_on_face(five: NDArray[np.float32], mesh: NDArray[np.float32]) -> bool:
     """Whether five points lie on a face that is already known."""
     distance = np.linalg.norm(five.mean(0) - mesh[_FIVE, :2].mean(0))
     return bool(distance < 0.6 * max(eye_distance(mesh), float(np.linalg.norm(five[1] - five[0]))))
-
-
-def explain_too_small(distance: float, tolerance: float = 0.0) -> Message | None:
-    """Explain why a face with this eye distance in photo pixels can't be protected; None if it can.
-
-    ``tolerance``: accepted shortfall, as a share of ``MIN_EYE_DISTANCE``.
-    """
-    if distance >= MIN_EYE_DISTANCE * (1 - tolerance):
-        return None
-    return Message("eyes-too-close", distance=math.floor(distance), least=round(MIN_EYE_DISTANCE))
 
 
 def _build_face(number: int, mesh: NDArray[np.float32], score: float) -> Face:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from c2p_core.api import Face, FaceChoice
 from c2p_core.errors import BadRequest, Message, NoFace
 from c2p_core.faces.boxes import match_face
-from c2p_core.faces.detect import TOLERANCE, explain_too_small
+from c2p_core.faces.size import TOLERANCE, explain_too_small
 
 
 def tolerate_small(faces: Sequence[Face]) -> tuple[Face, ...]:

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from c2p_core.io.colour_profiles import to_srgb
 from c2p_core.photo import Photo
+from c2p_core.recent import digest
 
 _VIPS_FORMATS = {np.dtype(np.uint8): "uchar", np.dtype(np.uint16): "ushort", np.dtype(np.float32): "float"}
 
@@ -27,6 +28,10 @@ class View:
     def __init__(self, photo: Photo) -> None:
         self._photo = photo
         self.shape = (3, photo.height, photo.width)
+
+    def digest(self) -> bytes:
+        """A digest of everything that is read here."""
+        return digest(self._photo.pixels, self._photo.icc)
 
     def read(self, x0: int, y0: int, x1: int, y1: int, shrink: int = 1) -> Tensor:
         """Read a rectangle, downscaled by an integer factor.

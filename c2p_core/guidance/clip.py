@@ -1,4 +1,4 @@
-"""Text guidance by an open_clip model: the embedded ``clip-mini`` or any other that open_clip knows by name.
+"""Text guidance by a CLIP: the embedded ``clip-mini``, or a model that open_clip knows by name.
 
 Weights are read from safetensors, or by torch with ``weights_only=True``: files that could run code are refused.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,8 +21,9 @@ from c2p_core.accelerated import accelerate, move_network
 from c2p_core.errors import ModelUnavailable, first_line
 from c2p_core.faces.align import CANVAS
 from c2p_core.faces.canonical import load_mean_face, warp_between_meshes
+from c2p_core.guidance import clip_mini
 from c2p_core.guidance.clip_name import MINI
-from c2p_core.guidance.clip_weights import Weights, find_weights, read_torchscript
+from c2p_core.guidance.clip_weights import find_weights, read_torchscript
 from c2p_core.guidance.vocabulary import NO_MAKEUP, TEMPLATES, parse
 from c2p_core.losses import clip_loss
 
@@ -74,7 +76,7 @@ class TextGuidance:
     The model's input is sampled from the canvas by a grid; see ``sampling_grid``.
 
     Attributes:
-        network: open_clip's model, on the device.
+        network: ``clip_mini.MiniClip`` or open_clip's model, on the device.
         pixel_mean: (3, 1, 1), subtracted from its input.
     """
 
@@ -100,16 +102,13 @@ class TextGuidance:
             BadRequest: open_clip does not know the model, the tag or the kind of file.
             ModelUnavailable: the weights are missing, damaged or do not fit the model.
         """
-        network, self._tokenize = _load_network(store, model, pretrained)
+        network, self._tokenize, self._size, (mean, std) = _load_network(store, model, pretrained)
         self._mean_face = load_mean_face(store.path("complexion")) if model == MINI else None
         self._device = device
         self.network = move_network(network, device)
         self._embed_prepared = accelerate(lambda x: self.network.encode_image(x, normalize=True), device, recorded)
-        preprocess = self.network.visual.preprocess_cfg
-        size = self.network.visual.image_size
-        self._size = (size, size) if isinstance(size, int) else tuple(size)
-        self.pixel_mean = torch.tensor(preprocess["mean"], device=device)[:, None, None]
-        self._std = torch.tensor(preprocess["std"], device=device)[:, None, None]
+        self.pixel_mean = torch.tensor(mean, device=device)[:, None, None]
+        self._std = torch.tensor(std, device=device)[:, None, None]
 
     def sampling_grid(self, mesh: Tensor) -> Tensor:
         """(S, S, 2) grid for ``grid_sample`` that crops the model's input from the canvas, for a (468, 2) mesh.
@@ -164,23 +163,37 @@ class TextGuidance:
         return embeddings
 
 
-def _load_network(store: ModelStore, model: str, pretrained: str | None) -> tuple[Any, Any]:
-    """Load the network and its tokenizer."""
+_Rgb = tuple[float, float, float]
+_LoadedNetwork = tuple[Any, Any, tuple[int, int], tuple[_Rgb, _Rgb]]
+"""A network, its tokenizer, height and width of its pictures in pixels, and their mean and standard deviation."""
+
+
+def _load_network(store: ModelStore, model: str, pretrained: str | None) -> _LoadedNetwork:
+    if model == MINI:
+        return _load_mini(store)
+    if pretrained is None:
+        raise ModelUnavailable("text-model-without-weights", model=model)
+    return _load_from_open_clip(store, model, pretrained)
+
+
+def _load_mini(store: ModelStore) -> _LoadedNetwork:
+    folder = store.path(MINI)
+    weights = folder / f"{MINI}.safetensors"
+    try:
+        network, tokenize, side = clip_mini.load_mini_clip(folder / f"{MINI}.json", weights)
+    except (ModelUnavailable, OSError, ValueError, KeyError) as error:
+        raise _make_unreadable_error(MINI, weights, error) from error
+    return network, tokenize, (side, side), (clip_mini.MEAN, clip_mini.STD)
+
+
+def _load_from_open_clip(store: ModelStore, model: str, pretrained: str) -> _LoadedNetwork:
     torchvision_ops.define_missing_operators()
     import open_clip
 
-    fetched = None
-    if model == MINI:
-        folder = store.path(MINI)
-        open_clip.add_model_config(folder / f"{MINI}.json")
-        weights = Weights(folder / f"{MINI}.safetensors", {})
-    elif pretrained is None:
-        raise ModelUnavailable("text-model-without-weights", model=model)
-    else:
-        # For models of the manifest, licence and size were shown before fetching, and the hash is verified.
-        serving = store.list_clip_models(f"{model}:{pretrained}")
-        fetched = store.path(serving[0]) if serving else None
-        weights = find_weights(model, pretrained, store.offline, fetched)
+    # For models of the manifest, licence and size were shown before fetching, and the hash is verified.
+    serving = store.list_clip_models(f"{model}:{pretrained}")
+    fetched = store.path(serving[0]) if serving else None
+    weights = find_weights(model, pretrained, store.offline, fetched)
     try:
         # Only the hash of a fetched file is known.
         tensors = read_torchscript(weights.file) if weights.file == fetched else None
@@ -193,9 +206,14 @@ def _load_network(store: ModelStore, model: str, pretrained: str | None) -> tupl
         )
         if tensors:
             network.load_state_dict(tensors)
-        return network, open_clip.get_tokenizer(model)
+        tokenize = open_clip.get_tokenizer(model)
     except Exception as error:
         # For a malformed file open_clip and torch raise errors of many types: a missing key, another shape, a bad zip.
-        raise ModelUnavailable(
-            "text-model-unreadable", model=model, path=str(weights.file), reason=first_line(error)
-        ) from error
+        raise _make_unreadable_error(model, weights.file, error) from error
+    preprocess, size = network.visual.preprocess_cfg, network.visual.image_size
+    height, width = (size, size) if isinstance(size, int) else size
+    return network, tokenize, (height, width), (tuple(preprocess["mean"]), tuple(preprocess["std"]))
+
+
+def _make_unreadable_error(model: str, weights: Path, error: Exception) -> ModelUnavailable:
+    return ModelUnavailable("text-model-unreadable", model=model, path=str(weights), reason=first_line(error))

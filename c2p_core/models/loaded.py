@@ -19,6 +19,7 @@ from c2p_core.guidance.clip import TextGuidance
 from c2p_core.guidance.clip_name import parse_clip
 from c2p_core.models.licences import list_generator_warnings, list_licence_warnings, list_used_generators
 from c2p_core.models.store import ModelStore
+from c2p_core.models.user_recognisers import add_names, is_user_recogniser
 from c2p_core.prior_registry import REGISTRY
 from c2p_core.priors.inversion import OnStep
 from c2p_core.priors.inversion_cache import InversionCache, Inversions
@@ -26,7 +27,6 @@ from c2p_core.priors.prior import Prior, Resources
 from c2p_core.profiles import choose_default, find_generator, list_full_recognisers
 from c2p_core.recognition import Recogniser, list_judge_warnings, list_unmeasured_warnings, load_recognisers
 from c2p_core.recognition.decoys import list_decoy_warnings, load_decoys
-from c2p_core.recognition.user_recognisers import add_names, is_user_recogniser
 
 _Loaded = TypeVar("_Loaded")
 

@@ -5,20 +5,21 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING
 
 from c2p_core.api import Box, Device
-from c2p_core.device import pick_device
 from c2p_core.errors import C2PError
 from c2p_core.faces import find_faces_in
 from c2p_core.faces.boxes import match_face
-from c2p_core.faces.view import View
 from c2p_core.io import photo_files
 from c2p_core.models.store import ModelStore
-from c2p_core.recognition import Recogniser, load_recognisers
-from c2p_core.verify import crop_face, embed_face
+
+# Torch is imported when the first face is embedded: most runs need none here.
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from c2p_core.recognition import Recogniser
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,10 @@ class Results:
         path = self.files.get(source)
         if path is None:
             return None
+        from c2p_core.device import pick_device
+        from c2p_core.faces.view import View
+        from c2p_core.verify import crop_face, embed_face
+
         try:
             view = View(photo_files.read(path))
         except C2PError:
@@ -60,4 +65,7 @@ class Results:
 
     @cached_property
     def _recognisers(self) -> tuple[Recogniser, ...]:
+        from c2p_core.device import pick_device
+        from c2p_core.recognition import load_recognisers
+
         return load_recognisers("auto", self._store, pick_device(self.device))

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.func import functional_call
 
+from c2p_core.adam import Adam
 from c2p_core.faces.align import LEFT_EYE, RIGHT_EYE
 from c2p_core.priors.perceptual import Perceptual
 from c2p_core.priors.stylegan2 import Encoder, Generator
@@ -29,6 +30,7 @@ _SIDE = 256
 # Number of the finest rows of a W+ code that the search may change: 8 to 17 of 18. In a smaller generator they affect
 # the same aspects of a face.
 _FREE_ROWS = 10
+_BETAS = (0.9, 0.99)  # decay rates of Adam's two averages
 _CHECK_EVERY = 10  # tuning steps between two checks of the PSNR
 # Face-mesh indices of the mouth's corners, image left before image right.
 _MOUTH = (61, 291)
@@ -147,7 +149,7 @@ def invert(
     with torch.no_grad():
         estimate = encoder(_resize(target, encoder.shape.size))
     codes = estimate.clone().requires_grad_()
-    optimiser = torch.optim.Adam([codes], lr=settings.latent_rate * w_std(generator), betas=(0.9, 0.99))
+    optimiser = Adam({codes: settings.latent_rate * w_std(generator)}, _BETAS)
     for step in range(settings.latent_steps):
         on_step(step, steps)
         distance = (codes - estimate).square().mean()
@@ -155,7 +157,7 @@ def invert(
     codes = codes.detach()
 
     weights = {name: p.detach().clone().requires_grad_() for name, p in tuned_parameters(generator).items()}
-    optimiser = torch.optim.Adam(weights.values(), lr=settings.tuning_rate, betas=(0.9, 0.99))
+    optimiser = Adam(dict.fromkeys(weights.values(), settings.tuning_rate), _BETAS)
     with torch.no_grad():
         partial = generator.synthesise_layers(codes, frozen_layers(generator.shape.codes))
     for step in range(settings.tuning_steps):
@@ -203,7 +205,7 @@ def w_std(generator: Generator) -> float:
     return float((generator.mapping(draws) - mean_w).square().mean().sqrt())
 
 
-def _descend(optimiser: torch.optim.Optimizer, loss: Tensor) -> None:
+def _descend(optimiser: Adam, loss: Tensor) -> None:
     optimiser.zero_grad()
     loss.backward()
     optimiser.step()

@@ -22,7 +22,10 @@ from c2p_core.priors.face_maps import CELLS
 from c2p_core.priors.prior import Code, Rendered, Resources
 from c2p_core.priors.renderer import LEARNING_RATES, FaceRenderer
 from c2p_core.priors.strength import compute_strength_limits
+from c2p_core.recent import Recent, digest
 
+# Inverted faces that are kept for the next prompt, preview or search; each takes 26 MB.
+_MOST_RECENT = 2
 _PATTERN_BLUR = 2.5  # cells; on smooth skin the edges of tone are visible rather than its depth
 
 
@@ -47,11 +50,16 @@ class MakeupPrior:
     def __init__(self, basis: Basis, device: torch.device) -> None:
         self.basis = basis
         self.device = device
+        self._recent: Recent[MakeupFace] = Recent(_MOST_RECENT)
 
     def invert(
         self, face: CanvasFace, strength: float, keep_expression: bool = True, locks: Sequence[Part] = ()
     ) -> MakeupFace:
         """See ``Prior.invert``; the code of the unchanged face is 0 except for absent products."""
+        key = digest(face.digest(), strength, keep_expression, tuple(locks))
+        return self._recent.get(key, lambda: self._invert(face, strength, keep_expression, locks))
+
+    def _invert(self, face: CanvasFace, strength: float, keep_expression: bool, locks: Sequence[Part]) -> MakeupFace:
         limits = compute_strength_limits(strength, keep_expression)
         renderer = FaceRenderer(face, self.basis.mesh.numpy(), limits, self.device, keep_expression, locks)
         return MakeupFace(renderer, _warp_patterns(self.basis, renderer.canonical).to(self.device))

@@ -77,15 +77,20 @@ def paint_prepared(code: Tensor, inputs: PaintInputs) -> Tensor:
     coated, brightness = inputs.maps[2 * count : 2 * count + 3], inputs.maps[-1]
     decoded = decode(code)
     alpha = decoded.opacity[:, None, None] * surfaces * _make_mask(decoded, level)
-    shading = _estimate_shading(brightness, inputs.light)
     pigment = density(decoded.pigment)
+    # An absent product has a gradient, by which a search can bring it back.
+    painted = [True] * count if decoded.opacity.requires_grad else (decoded.opacity > 0.0).cpu().tolist()
     increments = []
     for index, product in enumerate(CATALOGUE.values()):
+        if not painted[index]:
+            increments.append(torch.zeros_like(coated))
+            continue
         if product.relative:
             step = decoded.pigment[index]
             increment = alpha[index] * (product.limit * torch.tanh(step / product.limit))[:, None, None]
         else:
-            difference = pigment[index][:, None, None] - shading[index] - coated
+            shading = _estimate_shading(brightness, inputs.light[index])
+            difference = pigment[index][:, None, None] - shading - coated
             increment = alpha[index] * product.limit * torch.tanh(difference / product.limit)
         coated = coated + increment
         increments.append(increment)
@@ -117,13 +122,12 @@ def _make_mask(decoded: Decoded, level: Tensor) -> Tensor:
 
 
 def _estimate_shading(brightness: Tensor, light: Tensor) -> Tensor:
-    """Logarithm (9, H, W) of the light on each pigment: the face's exposure, and the shading within the product.
+    """Logarithm (H, W) of the light on a pigment: the face's exposure, and the shading within the product.
 
     A face's brightness is its skin's reflectance times the light; about half (in logarithm) is attributed to light.
     """
-    mean = light[:, None, None]
-    exposure = 0.45 * (mean - math.log(0.36)).clamp(-2.3, 1.1)
-    return exposure + 0.85 * (brightness - mean).clamp(-2.3, 1.4)
+    exposure = 0.45 * (light - math.log(0.36)).clamp(-2.3, 1.1)
+    return exposure + 0.85 * (brightness - light).clamp(-2.3, 1.4)
 
 
 def _find_surfaces(maps: ProductMaps, skin: Tensor) -> Tensor:

@@ -28,12 +28,12 @@ from c2p_core.accelerated import Forward, accelerate, move_network
 from c2p_core.errors import BadRequest, Message, ModelUnavailable
 from c2p_core.models.manifest import ModelEntry
 from c2p_core.models.store import ModelStore
+from c2p_core.models.user_recognisers import Names, expand_names, is_user_recogniser
 from c2p_core.models.weights import load_weights
 from c2p_core.recognition.alignment import Template, crop_chips
 from c2p_core.recognition.other_photos import OtherPhotos, read_other_photos
 from c2p_core.recognition.thresholds import Limits, choose_limits, read_own_thresholds, read_thresholds
 from c2p_core.recognition.user_recogniser_loader import LoadedNetwork, load_user_recogniser
-from c2p_core.recognition.user_recognisers import Names, expand_names, is_user_recogniser
 
 _OURS = f"{__name__}."
 Embed = Callable[[Tensor, Tensor], Tensor]

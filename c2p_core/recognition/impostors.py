@@ -20,9 +20,9 @@ from c2p_core.faces.view import View
 from c2p_core.io import photo_files
 from c2p_core.io.atomic_files import make_folder, write_whole
 from c2p_core.models.store import ModelStore
+from c2p_core.models.user_recognisers import expand_names
 from c2p_core.recognition import embed_with, list_recognisers, load_network
 from c2p_core.recognition.thresholds import OWN_THRESHOLDS, read_own_thresholds, read_thresholds
-from c2p_core.recognition.user_recognisers import expand_names
 
 ENOUGH = 5
 """False accepts that a set of pairs must contain to measure a rate; 0.1 % of a few hundred pairs would be too few."""

@@ -12,9 +12,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from c2p_core.errors import Message, ModelUnavailable, first_line
+from c2p_core.models.user_recognisers import LARGEST, SMALLEST, OnnxInput
 from c2p_core.recognition.onnx_file import OnnxFile, check_sizes, read_onnx
 from c2p_core.recognition.onnx_network import OnnxNetwork, Unconvertible
-from c2p_core.recognition.user_recognisers import LARGEST, SMALLEST, OnnxInput
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession

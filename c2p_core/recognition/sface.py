@@ -11,8 +11,8 @@ from pathlib import Path
 
 from torch import nn
 
+from c2p_core.models.user_recognisers import OnnxInput
 from c2p_core.recognition.alignment import five_point_template
-from c2p_core.recognition.user_recognisers import OnnxInput
 
 VALUES = 128
 _SIZE = 112

@@ -12,8 +12,8 @@ from c2p_core.accelerated import move_network
 from c2p_core.errors import Message
 from c2p_core.models.files import compute_hash
 from c2p_core.models.manifest import Default
+from c2p_core.models.user_recognisers import FrbenchName, OnnxName, parse_user_recogniser
 from c2p_core.recognition.alignment import Template, five_point_template
-from c2p_core.recognition.user_recognisers import FrbenchName, OnnxName, parse_user_recogniser
 
 _DIGITS = 8  # of a hash, in a name
 

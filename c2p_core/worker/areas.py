@@ -13,7 +13,7 @@ from c2p_core.api import Box, Face, FaceChoice, FaceReport
 from c2p_core.errors import BadRequest
 from c2p_core.faces.align import CANVAS, align, transform_points
 from c2p_core.faces.boxes import find_face_number, match_face
-from c2p_core.faces.detect import TOLERANCE, explain_too_small
+from c2p_core.faces.size import TOLERANCE, explain_too_small
 from c2p_core.worker.job_header import FaceRequest, KnownFace
 from c2p_core.worker.protocol import Picture
 

@@ -18,7 +18,7 @@ from c2p_core.api import CancelToken
 from c2p_core.errors import C2PError
 from c2p_core.gpu_memory import is_out_of_gpu_memory
 from c2p_core.memory_errors import is_out_of_memory
-from c2p_core.worker.memory import give_back
+from c2p_core.worker.memory import give_back, give_back_if_much
 from c2p_core.worker.protocol import Header, Message, Send, read, write
 from c2p_core.worker.transport import FileStream
 
@@ -69,7 +69,7 @@ def _run_job(job_slot: list[Message], cancel: CancelToken, run: Run, stream: Fil
         if message.header.get("stage") != stage:
             # The search should not need its memory on top of what detection took in a large photo.
             stage = message.header.get("stage")
-            give_back()
+            give_back_if_much()
         write(stream, Message({**message.header, "job": number}, message.entries, message.payload))
 
     def fail(message: errors.Message, **extra: bool) -> None:

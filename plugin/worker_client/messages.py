@@ -41,10 +41,6 @@ ENGLISH = {
         "In {count} photos nobody was looked for yet, the first is '{path}'; run 'c2p people' again to find who is on"
         " them."
     ),
-    "people-in-processes": N_(
-        "Each process knows only the protected photos that it made itself, so two of one person from different"
-        " processes may match each other; use --jobs 1 to prevent that."
-    ),
     "person-unknown": N_("There is no person {number}; the people are {known}."),
     "mode-unknown": N_("There is no mode '{mode}'; the modes are {known}."),
     "prior-unknown": N_("There is no prior '{prior}'; the priors are {known}."),
@@ -163,11 +159,12 @@ ENGLISH = {
     ),
     "no-face-chosen": N_("None of its faces was chosen."),
     "process-ended": N_(
-        "The process that protected it ended ({reason}); close other programs, and run the batch again."
+        "The process that protected it ended each time ({reason}); the file may be damaged, or memory short: close"
+        " other programs, and run the batch again."
     ),
     "processes-die": N_(
-        "The processes end before they have finished a photo ({reason}); run the batch again with a smaller --jobs, or"
-        " close other programs."
+        "The processes end before they have finished a photo ({reason}); close other programs, or run the batch again"
+        " with a smaller --jobs."
     ),
     "store-unknown": N_(
         "'{url}' is in no store that can be used; the stores are {known}, each with a bucket. Mount anything else,"

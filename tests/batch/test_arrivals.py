@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Generator, Iterable
+from contextlib import closing, nullcontext
 from importlib.metadata import version
 from pathlib import Path
 
@@ -17,10 +18,13 @@ import pytest
 from packaging.version import Version
 
 from c2p_core import cli
-from c2p_core.batch import local
+from c2p_core.batch import processes
 from c2p_core.batch.arrivals import Arrivals, locate_below, watch
 from c2p_core.batch.engine import Control, Job, Outcome
+from c2p_core.batch.journal import Journal
 from c2p_core.batch.layout import Item
+from c2p_core.batch.run import JOURNAL
+from c2p_core.batch.sources import STATE_FOLDER
 from c2p_core.errors import Message, UnreadableImage
 from tests.batch.darken import darken, read_results, save
 from tests.checkout import ROOT, environment
@@ -318,7 +322,7 @@ def test_the_command_ends_with_an_error_when_its_folder_disappears(
         yield from darken(items, job, control)
         folder.rename(tmp_path / "other")
 
-    monkeypatch.setattr(local, "make_warm_engine", lambda: protect_and_lose)
+    monkeypatch.setattr(processes, "open_processes", lambda count: nullcontext(protect_and_lose))
     assert cli.main(["watch", str(folder), "-o", str(out), "--settle", "0.1"]) == UnreadableImage.exit_code
     sentence = Message("watched-folder-gone", path=str(folder)).text()
     assert capsys.readouterr().err == f"c2p: {sentence}\n"
@@ -327,11 +331,12 @@ def test_the_command_ends_with_an_error_when_its_folder_disappears(
 
 _WATCH = """
 import sys
+from functools import partial
 from c2p_core import cli
-from c2p_core.batch import local
-from tests.batch.darken import darken
+from c2p_core.batch import processes
+from tests.batch.darken import with_read_ahead
 
-local.make_warm_engine = lambda: darken
+processes.open_processes = partial(processes.open_processes, engine=with_read_ahead)
 sys.exit(cli.main(sys.argv[1:]))
 """
 
@@ -342,6 +347,11 @@ def wait_for(condition: Callable[[], bool]) -> None:
             return
         time.sleep(0.1)
     raise AssertionError("the condition was never met")
+
+
+def measure_cpu_time(processes: list[psutil.Process]) -> float:
+    times = [process.cpu_times() for process in processes]
+    return sum(each.user + each.system for each in times)
 
 
 @pytest.mark.slow
@@ -356,18 +366,47 @@ def test_the_command_protects_arrivals_uses_no_cpu_when_idle_and_ends_on_ctrl_c(
         env=environment(),
         cwd=ROOT,
     )
+    usage = psutil.Process(process.pid)
     try:
         wait_for(lambda: (out / "report.html").exists())
+        workers = usage.children()
         save(folder / "later" / "b.png", 100)
         wait_for(lambda: (out / "later" / "b.png").exists())
         wait_for(lambda: "b.png" in (out / "report.html").read_text(encoding="utf-8"))
-        usage = psutil.Process(process.pid)
-        before = usage.cpu_times()
+        assert workers and usage.children() == workers, "the models stay loaded"
+        before = measure_cpu_time([usage, *workers])
         time.sleep(2)
-        after = usage.cpu_times()
-        assert after.user + after.system - before.user - before.system < 0.05
+        assert measure_cpu_time([usage, *workers]) - before < 0.05
     finally:
         process.send_signal(signal.SIGINT)
         output, err = process.communicate(timeout=30)
     assert process.returncode == 130 and "2 photos were protected" in err, output
     assert list(read_results(out)) == ["a.png", "later/b.png"]
+    assert psutil.wait_procs(workers, timeout=10)[1] == []
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="a process kills itself as a crash would")
+def test_an_arrival_that_crashes_its_decoder_fails_and_the_next_one_is_protected(tmp_path: Path) -> None:
+    folder, out = tmp_path / "in", tmp_path / "out"
+    save(folder / "deadly.png", 200)
+    process = subprocess.Popen(
+        [sys.executable, "-c", _WATCH, "watch", str(folder), "-o", str(out), "--settle", "0.3"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment(),
+        cwd=ROOT,
+    )
+    try:
+        wait_for(lambda: (out / "report.html").exists())
+        save(folder / "b.png", 100)
+        wait_for(lambda: (out / "b.png").exists())
+    finally:
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=30)
+    assert process.returncode == 130, err
+    with closing(Journal(out / STATE_FOLDER / JOURNAL)) as journal:
+        rows = {row.place: row for row in journal.read_rows()}
+    assert {place: row.state for place, row in rows.items()} == {"deadly.png": "failed", "b.png": "done"}
+    assert rows["deadly.png"].report["error"]["code"] == "process-ended"

@@ -62,6 +62,37 @@ def test_one_bad_file_stops_nothing_and_gives_exit_code_8(shoot: Path, tmp_path:
     assert err.splitlines() == [f"c2p: {sentence}", "c2p: 1 of 3 photos failed."]
 
 
+_CRASH = """
+import sys
+from functools import partial
+from c2p_core import cli
+from c2p_core.batch import processes
+from tests.batch.darken import with_read_ahead
+
+processes.protect_in_processes = partial(processes.protect_in_processes, engine=with_read_ahead)
+code = cli.main(sys.argv[1:])
+assert "torch" not in sys.modules
+sys.exit(code)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a process kills itself as a crash would")
+def test_a_photo_that_crashes_its_decoder_fails_alone_in_a_command_that_loads_no_torch_itself(
+    shoot: Path, tmp_path: Path
+) -> None:
+    save(shoot / "deadly.png", 150)
+    arguments = ["batch", str(shoot), "-o", str(tmp_path / "out"), "--json"]
+    process = subprocess.run(
+        [sys.executable, "-c", _CRASH, *arguments], capture_output=True, text=True, env=environment(), cwd=ROOT
+    )
+    assert process.returncode == cli.SOME_FAILED, process.stderr
+    summary = json.loads(process.stdout)
+    assert (summary["protected"], summary["remaining"]) == (2, 0)
+    (failed,) = summary["failed"]
+    assert (failed["photo"], failed["error"]["code"]) == (str(shoot / "deadly.png"), "process-ended")
+    assert sorted(read_results(tmp_path / "out")) == ["a.png", "day 1/b.png"]
+
+
 class Terminal(io.StringIO):
     """A stream that says it is a terminal."""
 

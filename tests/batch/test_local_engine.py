@@ -21,6 +21,7 @@ from c2p_core.batch import local
 from c2p_core.batch.engine import Control, Job, Outcome, Reuse
 from c2p_core.batch.layout import Item
 from c2p_core.batch.local import protect_here
+from c2p_core.batch.looks import FindTraces, TracesByPerson
 from c2p_core.batch.reading import read_settled
 from c2p_core.direction import Direction
 from c2p_core.errors import Message, UnreadableImage
@@ -41,18 +42,24 @@ class OnlyStrong:
     def settings_for(self, path: str) -> Mapping[str, Any]:
         return {"strength": 0.9}
 
-    def choose(
-        self, path: str, request: ProtectRequest, faces: Sequence[Face], cancel: CancelToken
-    ) -> ProtectRequest | None:
+    def choose(self, path: str, request: ProtectRequest, faces: Sequence[Face]) -> ProtectRequest | None:
         if "alone" in path:
             return None
         return ProtectRequest(request.photo, prompt="no makeup", strength=0.9, steps=1, faces=(faces[0].number,))
 
-    def learn(self, path: str, result: ProtectResult | None) -> None:
-        self.learnt.append(result)
+    def lead_away(
+        self,
+        path: str,
+        request: ProtectRequest,
+        faces: Sequence[Face],
+        find_traces: FindTraces,
+        cancel: CancelToken,
+    ) -> ProtectRequest:
+        return request
 
-    def add_earlier_result(self, path: str, protected: Path) -> None:
-        pass
+    def learn(self, path: str, result: ProtectResult | None) -> TracesByPerson:
+        self.learnt.append(result)
+        return {} if result is None else {7: result.traces}
 
 
 @pytest.fixture(scope="module")
@@ -142,6 +149,7 @@ def test_looks_choose_the_request_of_each_photo_and_learn_its_result(shoot: dict
     # Nothing is left of the one that is not protected.
     (learnt,) = (result for result in looks.learnt if result is not None)
     assert isinstance(learnt.faces[0], FaceReport) and learnt.faces[0].similarities and len(looks.learnt) == 2
+    assert outcomes["face"].traces == {7: learnt.traces} and outcomes["alone"].traces == {}
 
 
 def test_if_the_next_search_fills_the_card_a_photo_is_finished_on_the_processor(
@@ -175,6 +183,18 @@ def test_looks_learn_immediately_that_a_photo_has_failed(
     looks = OnlyStrong()
     (outcome,) = protect_here(make_items({"face": shoot["face"]}), Job(OPTIONS, looks=looks), make_control(store, []))
     assert (outcome.state, looks.learnt) == ("failed", [None])
+
+
+def test_looks_learn_that_a_result_cannot_be_encoded(
+    shoot: dict[str, Path], store: ModelStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_arguments: object, **_options: object) -> None:
+        raise ValueError
+
+    monkeypatch.setattr(photo_files, "encode_as", fail)
+    looks = OnlyStrong()
+    (outcome,) = protect_here(make_items({"face": shoot["face"]}), Job(OPTIONS, looks=looks), make_control(store, []))
+    assert (outcome.state, [result is None for result in looks.learnt]) == ("failed", [False, True])
 
 
 def test_a_photo_under_two_names_in_a_row_is_searched_only_once(

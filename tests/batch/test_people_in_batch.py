@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from c2p_core.batch.engine import Job
+from c2p_core.batch.journal import Journal
+from c2p_core.batch.run import JOURNAL
+from c2p_core.batch.sources import STATE_FOLDER
+from c2p_core.commands import batch as command
 from c2p_core.errors import Message
 from c2p_core.people.listing import ListedFace, Listing, write_listing
 from c2p_core.people.shoot import ShootLooks
+from c2p_core.people.traces import ShootTraces
 from tests.batch.conftest import Run
 from tests.batch.darken import save
+from tests.batch.one_person import protect_person
 
 
 @pytest.fixture
@@ -35,11 +42,11 @@ def test_a_continued_run_knows_the_earlier_results_of_the_people(
     assert run(shoot, "-o", out, "--looks", looks)[0] == 0
     save(shoot / "c.png", 100)
     earlier_results: list[dict[str, Path]] = []
-    use_earlier_results = ShootLooks.use_earlier_results
+    make_traces = ShootLooks.make_traces
     monkeypatch.setattr(
         ShootLooks,
-        "use_earlier_results",
-        lambda self, results: [earlier_results.append(results.files), use_earlier_results(self, results)],
+        "make_traces",
+        lambda self, results: [earlier_results.append(results.files), make_traces(self, results)][1],
     )
     code, _, err = run(shoot, "-o", out, "--looks", looks)
     assert code == 0 and earlier_results[-1] == {str(shoot / f"{name}.png"): out / f"{name}.png" for name in "ab"}
@@ -56,10 +63,23 @@ def test_results_of_moved_photos_are_known_to_the_people_too(
         os.utime(shoot / f"{name}.png", (1, 1))
     save(shoot / "c.png", 100)
     added: dict[str, Path] = {}
-    monkeypatch.setattr(ShootLooks, "add_earlier_result", lambda self, path, protected: added.update({path: protected}))
+    monkeypatch.setattr(
+        ShootTraces, "add_earlier_result", lambda self, path, protected: added.update({path: protected})
+    )
     summary = json.loads(run(shoot, "-o", out, "--looks", looks, "--json")[1])
     assert (summary["done_before"], summary["protected"]) == (2, 1)
     assert added == {str(shoot / f"{name}.png"): out / f"{name}.png" for name in "ab"}
+
+
+def test_a_photo_is_led_away_from_what_the_run_has_written_of_its_people(
+    shoot: Path, tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(command, "pick_engine", lambda count: protect_person)
+    out = tmp_path / "out"
+    assert run(shoot, "-o", out, "--looks", tmp_path / "people" / "looks.toml")[0] == 0
+    with closing(Journal(out / STATE_FOLDER / JOURNAL)) as journal:
+        rows = {row.place: row.report["earlier"] for row in journal.read_rows()}
+    assert rows == {"a.png": [], "b.png": [0]}
 
 
 def test_changed_looks_of_the_people_on_a_photo_mean_another_result(shoot: Path, tmp_path: Path, run: Run) -> None:
@@ -70,26 +90,6 @@ def test_changed_looks_of_the_people_on_a_photo_mean_another_result(shoot: Path,
     looks.write_text("[person.1]\nseed = 7")
     plan = json.loads(run(shoot, "-o", out, "--looks", looks, "--dry-run", "--no-detect", "--json")[1])
     assert (plan["photos"], plan["done_before"]) == (2, 0)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "warned"),
-    [
-        ([], False),
-        (["--jobs", "2"], True),
-        (["--engine", "ray"], True),
-        (["--engine", "ray", "--jobs", "1"], False),
-        (["--jobs", "2", "--mode", "decoy"], False),
-    ],
-)
-def test_a_warning_says_that_several_processes_do_not_share_their_people(
-    shoot: Path, tmp_path: Path, run: Run, arguments: list[str], warned: bool
-) -> None:
-    plan = (shoot, "-o", tmp_path / "out", "--dry-run", "--no-detect", *arguments)
-    sentence = Message("people-in-processes").text()
-    assert run(*plan)[2] == ""
-    code, _, err = run(*plan, "--looks", tmp_path / "people" / "looks.toml")
-    assert (code, sentence in err) == (0, warned)
 
 
 @pytest.mark.parametrize(

@@ -10,12 +10,13 @@ import time
 from collections.abc import Generator, Iterable
 from pathlib import Path
 
+import psutil
 import pytest
 
 from c2p_core.api import CancelToken, Progress
 from c2p_core.batch.engine import Backlog, Control, Job, Outcome, Reuse
 from c2p_core.batch.layout import Item
-from c2p_core.batch.processes import protect_in_processes
+from c2p_core.batch.processes import open_processes, protect_in_processes
 from c2p_core.errors import BadRequest, ModelUnavailable
 from c2p_core.models.store import ModelStore
 from tests.batch.darken import JOB, darken, darken_with_read_ahead, save
@@ -101,6 +102,29 @@ def test_earlier_results_are_looked_up_in_the_first_process(tmp_path: Path, stor
     assert (outcomes[0].state, outcomes[1].state, outcomes[1].reuse) == ("done", "known", Reuse(7))
 
 
+def test_an_error_that_nobody_foresaw_while_an_earlier_result_is_looked_up_concerns_one_photo(
+    tmp_path: Path, store: ModelStore
+) -> None:
+    def look_up(item: Item, digest: str) -> Reuse | None:
+        if item.number == 0:
+            raise PermissionError(13, "Permission denied")
+        return None
+
+    asking = Control(lambda: store, CancelToken(), find_reuse=look_up)
+    outcomes = protect_in_processes(1, ask_about_each)(iter(make_items(tmp_path, "a", "b")), JOB, asking)
+    assert [outcome.state for outcome in outcomes] == ["failed", "done"]
+
+
+def ask_about_each(items: Iterable[Item], job: Job, control: Control) -> Generator[Outcome, None, None]:
+    for item in items:
+        try:
+            control.find_reuse(item, "")
+        except PermissionError:
+            yield Outcome(item, "failed")
+        else:
+            yield Outcome(item, "done")
+
+
 def ask_in_two_threads(items: Iterable[Item], job: Job, control: Control) -> Generator[Outcome, None, None]:
     """Asks at the same time about each photo by its number and about numbers of nobody."""
     sys.setswitchinterval(1e-6)
@@ -151,6 +175,58 @@ def test_processes_that_die_before_they_finish_anything_end_the_run(tmp_path: Pa
             failed.append(outcome)
     assert (error.value.code, error.value.fields) == ("processes-die", {"reason": "SIGKILL"})
     assert len(failed) <= 3, "the other photos are left for the next run"
+
+
+def test_processes_are_kept_for_the_next_run_of_the_same_job(tmp_path: Path, store: ModelStore) -> None:
+    with open_processes(1, darken_and_note_process) as protect:
+
+        def find_process(name: str, job: Job) -> int:
+            (outcome,) = protect(iter(make_items(tmp_path, name)), job, make_control(store))
+            process = outcome.report["process"]
+            assert isinstance(process, int)
+            return process
+
+        first = find_process("a", JOB)
+        assert find_process("b", JOB) == first
+        assert find_process("c", Job(JOB.options, strip_personal=True)) != first
+
+
+def test_a_process_that_died_between_two_runs_is_replaced(tmp_path: Path, store: ModelStore) -> None:
+    with open_processes(1, darken_and_note_process) as protect:
+        (outcome,) = protect(iter(make_items(tmp_path, "a")), JOB, make_control(store))
+        os.kill(outcome.report["process"], signal.SIGKILL)
+        (later,) = protect(iter(make_items(tmp_path, "b")), JOB, make_control(store))
+    assert later.state == "done" and later.report["process"] != outcome.report["process"]
+
+
+def test_no_process_is_left_after_the_last_run(tmp_path: Path, store: ModelStore) -> None:
+    (outcome,) = protect_in_processes(1, darken_and_note_process)(
+        iter(make_items(tmp_path, "a")), JOB, make_control(store)
+    )
+    assert not psutil.pid_exists(outcome.report["process"])
+
+
+def test_a_run_that_is_given_up_leaves_no_process_behind(tmp_path: Path, store: ModelStore) -> None:
+    with open_processes(1, darken_and_note_process) as protect:
+        outcomes = protect(iter(make_items(tmp_path, "a", "b", "c")), JOB, make_control(store))
+        process = next(outcomes).report["process"]
+        outcomes.close()
+        assert not psutil.pid_exists(process)
+
+
+def until_terminated(items: Iterable[Item], job: Job, control: Control) -> Generator[Outcome, None, None]:
+    """Sends its own process the signal with which a service manager ends a group, and searches until then."""
+    for item in items:
+        os.kill(os.getpid(), signal.SIGTERM)
+        while not control.cancel.cancelled:
+            time.sleep(0.01)
+        yield Outcome(item, "done")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals to a group of processes")
+def test_a_process_that_is_to_terminate_still_finishes_what_was_searched(tmp_path: Path, store: ModelStore) -> None:
+    (outcome,) = protect_in_processes(1, until_terminated)(iter(make_items(tmp_path, "a")), JOB, make_control(store))
+    assert outcome.state == "done"
 
 
 def test_photos_of_a_dead_worker_are_tried_alone_and_one_that_kills_again_fails() -> None:

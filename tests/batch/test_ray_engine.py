@@ -21,6 +21,7 @@ from c2p_core.errors import BadRequest, ModelUnavailable
 from c2p_core.models.store import ModelStore
 from c2p_core.priority import MAX_NICE
 from tests.batch.darken import JOB, darken, darken_with_read_ahead, save
+from tests.batch.one_person import EmbeddedResults, find_shared, make_shoot, protect_person
 from tests.batch.ray_cluster import darken_and_note_process, fail_without_models, join_cluster, start_ray, with_priority
 
 pytestmark = pytest.mark.slow
@@ -126,6 +127,21 @@ def test_earlier_results_are_looked_up_in_the_process_with_the_journal(
     asking = Control(lambda: store, CancelToken(), find_reuse=lambda item, digest: Reuse(7) if item.number else None)
     outcomes = {o.item.number: o for o in protect_on_ray(cluster, darken)(iter(items), JOB, asking)}
     assert (outcomes[0].state, outcomes[1].state, outcomes[1].reuse) == ("done", "known", Reuse(7))
+
+
+def test_photos_of_a_person_lead_away_from_those_that_other_actors_protected_and_from_earlier_results(
+    tmp_path: Path, store: ModelStore, cluster: Cluster
+) -> None:
+    shoot = make_shoot(tmp_path, "done", *(f"{number}" for number in range(12)), "deadly", "last")
+    results = EmbeddedResults({shoot.items[0].path: tmp_path / "out.png"})
+    shoot.items.pop(0)
+    outcomes = {o.item.place: o for o in shoot.protect(protect_on_ray(cluster, protect_person), store, results)}
+    assert outcomes.pop("deadly.png").state == "failed"
+    last = outcomes["last.png"].report["earlier"]
+    # Besides the earlier result, all but five that the actors may have at the same time.
+    assert last[0] == 100 and len(last) >= 1 + 12 - 5
+    assert find_shared([*outcomes.values()])
+    assert results.processes == [os.getpid()]
 
 
 def test_a_photo_that_cannot_be_read_fails_alone(tmp_path: Path, store: ModelStore, cluster: Cluster) -> None:

@@ -42,7 +42,7 @@ def template() -> Iterator[Template]:
     check = subprocess.run([*_UNSHARE, "mount", "-t", "tmpfs", "none", "/tmp"], capture_output=True, text=True)
     if check.returncode:
         pytest.skip(f"no disk can be mounted here: {check.stderr.strip()}")
-    with start_template(*_MODULES, prefix=_UNSHARE) as started:
+    with start_template(*_MODULES, prefix=_UNSHARE, OMP_NUM_THREADS="1") as started:
         assert started.run("json.tool", "-h")[0] == 0  # now it has its mounts
         yield started
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 
+import psutil
 import pytest
 
 from benchmarks.data import CHECKOUT, write_sample_portrait
@@ -52,6 +55,16 @@ def test_the_file_has_the_steps_and_the_circumstances(tmp_path: Path, monkeypatc
     assert results["shoot"]["steps"] == SearchSettings().steps and results["cores"] >= 1
     assert {"code", "load"} < set(results) and results["planning"]["photos"] == 10
     assert (results["shoot"]["singles"], results["shoot"]["ratio_to_singles"]) == (3, 1.25)
+
+
+def test_the_memory_of_a_command_includes_that_of_the_processes_that_it_starts() -> None:
+    code = "import sys; memory = bytearray(64 << 20); print(flush=True); sys.stdin.read()"
+    own = batch.measure_memory(psutil.Process())
+    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
+        assert child.stdout is not None
+        child.stdout.readline()
+        assert batch.measure_memory(psutil.Process()) > own + 64
+        child.communicate()
 
 
 class InProcessPool:

@@ -12,7 +12,8 @@ from skimage import data
 from c2p_core.api import Face
 from c2p_core.errors import Message
 from c2p_core.faces import find_again, find_faces, refine_face
-from c2p_core.faces.detect import MIN_EYE_DISTANCE, explain_too_small, face_overlap, remove_overlaps
+from c2p_core.faces.detect import face_overlap, remove_overlaps
+from c2p_core.faces.size import MIN_EYE_DISTANCE, explain_too_small
 from c2p_core.faces.view import View
 from c2p_core.models.store import ModelStore
 from c2p_core.photo import Photo

@@ -28,7 +28,15 @@ COMPLEXION = Path(__file__).parents[2] / "bundle" / "mini" / "complexion.safeten
 MEAN_FACE = torch.from_numpy(load_mean_face(COMPLEXION))
 CONFIG = {
     "embed_dim": 16,
-    "vision_cfg": {"image_size": 48, "patch_size": 24, "width": 32, "layers": 1, "head_width": 16},
+    "vision_cfg": {
+        "image_size": 48,
+        "patch_size": 24,
+        "width": 32,
+        "layers": 1,
+        "head_width": 16,
+        "pool_type": "avg",
+        "no_ln_pre": True,
+    },
     "text_cfg": {"context_length": 40, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 1},
 }
 
@@ -81,6 +89,7 @@ def test_embeddings_are_those_of_open_clips_own_preprocessing(
 ) -> None:
     # Even colours: resizing methods agree on them, so that only range and normalisation are compared.
     colour = (200, 40, 90)
+    open_clip.add_model_config(folder / "clip-mini.json")
     model, _, preprocess = open_clip.create_model_and_transforms(
         "clip-mini", pretrained=str(folder / "clip-mini.safetensors")
     )

@@ -28,7 +28,7 @@ from tests.host.root import GIMP3, NoRoot, find_root, make_joining_command, make
 
 CHECKOUT = Path(__file__).resolve().parent.parent.parent
 # Only these of GIMP's own plug-ins are needed; it starts faster without the others.
-_LEAN = ("python-eval", "file-jpeg", "file-png", "file-tiff")
+_LEAN = ("python-eval", "file-jpeg", "file-png", "file-tiff", "help", "web-browser")
 _PLUG_IN = "protect-face"
 _PRELUDE = Path(__file__).with_name("prelude.py")
 # Of the console that stays, after each script.
@@ -74,6 +74,11 @@ class Gimp:
     @property
     def plug_in(self) -> Path:
         return self.share / "profile" / "plug-ins" / _PLUG_IN
+
+    @property
+    def lean(self) -> Path:
+        """The folder with those of GIMP's own plug-ins that are needed."""
+        return self.share / "profile" / "lean"
 
     def script(self, text: str) -> Outcome:
         """Runs Python, after ``tests/host/prelude.py``, in a GIMP in which other scripts ran before.
@@ -182,12 +187,11 @@ def _find_gimp(share: Path) -> Gimp:
 def _write_profile(gimp: Gimp) -> None:
     profile = gimp.share / "profile"
     (profile / "plug-ins").mkdir(parents=True)
-    lean = profile / "lean"
-    lean.mkdir()
+    gimp.lean.mkdir()
     for name in _LEAN:
-        (lean / name).symlink_to(gimp.plug_ins / name)
+        (gimp.lean / name).symlink_to(gimp.plug_ins / name)
     (profile / "gimprc").write_text(
-        f'(plug-in-path "{lean}:{profile}/plug-ins")\n'
+        f'(plug-in-path "{gimp.lean}:{profile}/plug-ins")\n'
         "(check-updates no)\n(show-welcome-dialog no)\n(color-profile-policy keep)\n"
     )
 

@@ -71,7 +71,7 @@ def run_while(gimp: Gimp, sabotage: str, **arguments: Any) -> dict[str, Any]:
             (gimp.share / "go").touch()
             wait_until(done.exists, 60)
 
-    return act_during_run(gimp, interfere, steps=20, **arguments)
+    return act_during_run(gimp, interfere, steps=10, **arguments)
 
 
 def test_when_the_source_is_deleted_the_result_goes_on_top(watched: Gimp) -> None:
@@ -174,7 +174,7 @@ MOMENTS = """
 
 
 def test_cancelling_at_any_moment_leaves_a_whole_result_or_none(gimp: Gimp) -> None:
-    moments = [0.0, 0.2, 0.5, 0.9, 1.4, 2.0, 2.6, 3.2]
+    moments = [0.0, 0.1, 0.25, 0.45, 0.7, 1.0, 1.4, 1.8]
 
     def cancel() -> None:
         for number, moment in enumerate(moments):

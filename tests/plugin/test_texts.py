@@ -21,8 +21,8 @@ from worker_client.start import start
 
 from c2p_core import prior_registry
 from c2p_core.errors import BadRequest, UnreadableImage
-from c2p_core.faces.detect import explain_too_small
 from c2p_core.faces.layers import FOUNDATION, SKIN
+from c2p_core.faces.size import explain_too_small
 from c2p_core.guidance.languages import to_english
 from c2p_core.guidance.vocabulary import PRESETS, choose_makeup, read_prompt
 from c2p_core.io import photo_files, png_file

@@ -26,6 +26,7 @@ from c2p_core.errors import BadRequest, Message, ModelUnavailable
 from c2p_core.faces import find_faces
 from c2p_core.models.loaded import WarmModels, get_recognisers, name_recognisers, split_hold_out
 from c2p_core.models.store import ModelStore
+from c2p_core.models.user_recognisers import OnnxInput, OnnxName, parse_user_recogniser
 from c2p_core.recognition import (
     Recogniser,
     impostors,
@@ -37,7 +38,6 @@ from c2p_core.recognition import (
 from c2p_core.recognition.impostors import Impostors, save_own_thresholds
 from c2p_core.recognition.onnx_operators import OPERATORS
 from c2p_core.recognition.onnx_recogniser import OnnxRecogniser, load_onnx
-from c2p_core.recognition.user_recognisers import OnnxInput, OnnxName, parse_user_recogniser
 from tests.error_assertions import raising
 from tests.recognition.onnx_models import model, recogniser, run, save, weights
 
