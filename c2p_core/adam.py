@@ -1,6 +1,7 @@
-"""Adam (Kingma and Ba 2015), with the operations of torch's, so that results are the same to the last bit.
+"""Adam (Kingma and Ba 2015) by torch's functions.
 
-``torch.optim`` imports torch's compiler, which takes every process that searches about two seconds.
+The classes of ``torch.optim`` import torch's compiler when the first of them is made, which takes every process that
+searches about two seconds.
 """
 
 from __future__ import annotations
@@ -10,17 +11,16 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.optim.adam import adam
 
-_EPSILON = 1e-8
 
-
-@dataclass
-class _Averages:
-    """Running averages of a parameter's gradients and of their squares."""
+@dataclass(frozen=True)
+class _State:
+    """Of a parameter: running averages of its gradients and of their squares, and the number of steps."""
 
     gradient: Tensor
     square: Tensor
-    steps: int = 0
+    steps: Tensor
 
 
 class Adam:
@@ -33,7 +33,10 @@ class Adam:
         """
         self._rates = rates
         self._betas = betas
-        self._averages: dict[Tensor, _Averages] = {}
+        self._states = {
+            parameter: _State(torch.zeros_like(parameter), torch.zeros_like(parameter), torch.tensor(0.0))
+            for parameter in rates
+        }
 
     def zero_grad(self) -> None:
         """Forget the gradients."""
@@ -43,18 +46,21 @@ class Adam:
     @torch.no_grad()
     def step(self, scale: float = 1.0) -> None:
         """Update the parameters that have gradients, with all learning rates multiplied by ``scale``."""
-        beta, square_beta = self._betas
-        for parameter, rate in self._rates.items():
-            gradient = parameter.grad
-            if gradient is None:
+        for parameter, state in self._states.items():
+            if parameter.grad is None:
                 continue
-            averages = self._averages.get(parameter)
-            if averages is None:
-                averages = _Averages(torch.zeros_like(parameter), torch.zeros_like(parameter))
-                self._averages[parameter] = averages
-            averages.steps += 1
-            averages.gradient.lerp_(gradient, 1 - beta)
-            averages.square.mul_(square_beta).addcmul_(gradient, gradient, value=1 - square_beta)
-            size = rate * scale / (1 - beta**averages.steps)
-            correction = (1 - square_beta**averages.steps) ** 0.5
-            parameter.addcdiv_(averages.gradient, (averages.square.sqrt() / correction).add_(_EPSILON), value=-size)
+            adam(
+                [parameter],
+                [parameter.grad],
+                [state.gradient],
+                [state.square],
+                [],
+                [state.steps],
+                amsgrad=False,
+                beta1=self._betas[0],
+                beta2=self._betas[1],
+                lr=self._rates[parameter] * scale,
+                weight_decay=0.0,
+                eps=1e-8,
+                maximize=False,
+            )
