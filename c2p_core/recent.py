@@ -17,9 +17,9 @@ _Result = TypeVar("_Result")
 class Recent(Generic[_Result]):
     """The latest results of a function, by the digest of its arguments; may be used from several threads."""
 
-    def __init__(self, most: int) -> None:
-        """``most``: number of results that are kept."""
-        self._most = most
+    def __init__(self, capacity: int) -> None:
+        """``capacity``: number of results that are kept."""
+        self._capacity = most
         self._kept: OrderedDict[bytes, _Result] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -32,7 +32,7 @@ class Recent(Generic[_Result]):
         result = compute()
         with self._lock:
             self._kept[key] = result
-            while len(self._kept) > self._most:
+            while len(self._kept) > self._capacity:
                 self._kept.popitem(last=False)
         return result
 

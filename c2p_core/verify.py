@@ -27,7 +27,7 @@ Embeddings = dict[str, Tensor]
 """(D,) unit embeddings of one face by recogniser name."""
 
 # One run embeds the same face several times, and the next run on the photo does again.
-_MOST_RECENT = 16
+_RECENT_CAPACITY = 16
 _recent: WeakKeyDictionary[Embed, Recent[Tensor]] = WeakKeyDictionary()
 
 
@@ -44,7 +44,7 @@ def embed_face(face: CanvasFace, recognisers: Sequence[Recogniser], device: torc
     with torch.no_grad():
         canvas, mesh = face.pixels[None].to(device), face.mesh[None].to(device)
         return {
-            r.name: _recent.setdefault(r.embed, Recent(_MOST_RECENT)).get(key, partial(_embed, r.embed, canvas, mesh))
+            r.name: _recent.setdefault(r.embed, Recent(_RECENT_CAPACITY)).get(key, partial(_embed, r.embed, canvas, mesh))
             for r in recognisers
         }
 

@@ -163,9 +163,9 @@ class _Run:
             raise
 
     def _hand_out(self) -> None:
-        most = _PHOTOS_PER_PROCESS if self.pool.count > 1 else _PHOTOS_OF_ONLY_PROCESS
+        limit = _PHOTOS_PER_PROCESS if self.pool.count > 1 else _PHOTOS_OF_ONLY_PROCESS
         for process in self.pool.processes:
-            while len(process.items) < most and (item := self.backlog.take(process.items.values())) is not None:
+            while len(process.items) < limit and (item := self.backlog.take(process.items.values())) is not None:
                 self._give(process, item)
         while len(self.pool.processes) < self.pool.count and (item := self.backlog.take()) is not None:
             self._give(self.pool.start(self.control.store()), item)

@@ -39,7 +39,7 @@ _SEARCH_EYE_DISTANCE = 44.0
 _MAX_OFFSET = 0.5  # eye distances between the centres of detections that count as the same face
 _MAX_OVERLAP = 1 / 3  # share of the smaller face: detections that overlap by more are the same face
 _OVERLAP_GRID = np.array([96, 96])  # pixels of the masks from which overlaps are measured
-_MOST_RECENT = 8  # photos whose faces are kept: one is protected several times, or its parts are
+_RECENT_CAPACITY = 8  # photos whose faces are kept: one is protected several times, or its parts are
 _FIVE = [33, 263, 1, 61, 291]  # mesh indices used for eyes, nose and mouth corners
 
 
@@ -49,7 +49,7 @@ class Detector:
     def __init__(self, mtcnn: Mtcnn, mesh: FaceMesh) -> None:
         self._mtcnn = mtcnn
         self._mesh = mesh
-        self._recent: Recent[tuple[Face, ...]] = Recent(_MOST_RECENT)
+        self._recent: Recent[tuple[Face, ...]] = Recent(_RECENT_CAPACITY)
 
     def __call__(self, photo: Tensor | View, reduced: float = 1.0) -> tuple[Face, ...]:
         """Detect the faces of a photo, largest first, numbered from 1.

@@ -54,8 +54,8 @@ class ShootTraces:
             for person in people:
                 recalled = self._recall(person, cancel)
                 self._traces[person] = join_traces(recalled, self._traces.get(person, ()))
-            found = {person: self._traces[person] for person in people}
-            return KnownTraces(found, frozenset(self._recorded.intersection(unrecorded)))
+            by_person = {person: self._traces[person] for person in people}
+            return KnownTraces(by_person, frozenset(self._recorded.intersection(unrecorded)))
 
     def record(self, path: str, traces: TracesByPerson) -> None:
         """Remember what a photo of this run has left, which may be nothing."""

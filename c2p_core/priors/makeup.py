@@ -25,7 +25,7 @@ from c2p_core.priors.strength import compute_strength_limits
 from c2p_core.recent import Recent, digest
 
 # Inverted faces that are kept for the next prompt, preview or search; each takes 26 MB.
-_MOST_RECENT = 2
+_RECENT_CAPACITY = 2
 _PATTERN_BLUR = 2.5  # cells; on smooth skin the edges of tone are visible rather than its depth
 
 
@@ -50,7 +50,7 @@ class MakeupPrior:
     def __init__(self, basis: Basis, device: torch.device) -> None:
         self.basis = basis
         self.device = device
-        self._recent: Recent[MakeupFace] = Recent(_MOST_RECENT)
+        self._recent: Recent[MakeupFace] = Recent(_RECENT_CAPACITY)
 
     def invert(
         self, face: CanvasFace, strength: float, keep_expression: bool = True, locks: Sequence[Part] = ()

@@ -63,13 +63,14 @@ def to_english(prompt: str) -> str:
     while words:
         first = words[0]
         english = first in list_known_words() or first in TABLES.stop_words
-        found = next((found for language in _languages() if (found := language.find(words))), None)
+        match = next((match for language in _languages() if (match := language.find(words))), None)
         # A word of both languages is English, unless a longer phrase begins with it.
-        if found is None or (english and found[0] == 1):
+        if match is None or (english and match[0] == 1):
             translated.append(words.pop(0))
             continue
-        del words[: found[0]]
-        translated.append(found[1])
+        count, translation = match
+        del words[:count]
+        translated.append(translation)
         changed = True
     return re.sub(r" (?=[,;.])", "", " ".join(filter(None, translated))) if changed else prompt
 
