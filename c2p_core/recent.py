@@ -19,7 +19,7 @@ class Recent(Generic[_Result]):
 
     def __init__(self, capacity: int) -> None:
         """``capacity``: number of results that are kept."""
-        self._capacity = most
+        self._capacity = capacity
         self._kept: OrderedDict[bytes, _Result] = OrderedDict()
         self._lock = threading.Lock()
 

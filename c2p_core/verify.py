@@ -43,10 +43,11 @@ def embed_face(face: CanvasFace, recognisers: Sequence[Recogniser], device: torc
     key = digest(face.pixels.cpu().numpy(), face.mesh.cpu().numpy(), str(device))
     with torch.no_grad():
         canvas, mesh = face.pixels[None].to(device), face.mesh[None].to(device)
-        return {
-            r.name: _recent.setdefault(r.embed, Recent(_RECENT_CAPACITY)).get(key, partial(_embed, r.embed, canvas, mesh))
-            for r in recognisers
-        }
+        return {r.name: _get_recent(r.embed).get(key, partial(_embed, r.embed, canvas, mesh)) for r in recognisers}
+
+
+def _get_recent(embed: Embed) -> Recent[Tensor]:
+    return _recent.setdefault(embed, Recent(_RECENT_CAPACITY))
 
 
 def _embed(embed: Embed, canvas: Tensor, mesh: Tensor) -> Tensor:

@@ -334,9 +334,9 @@ import sys
 from functools import partial
 from c2p_core import cli
 from c2p_core.batch import processes
-from tests.batch.darken import with_read_ahead
+from tests.batch.darken import darken_with_read_ahead
 
-processes.open_processes = partial(processes.open_processes, engine=with_read_ahead)
+processes.open_processes = partial(processes.open_processes, engine=darken_with_read_ahead)
 sys.exit(cli.main(sys.argv[1:]))
 """
 

@@ -67,9 +67,9 @@ import sys
 from functools import partial
 from c2p_core import cli
 from c2p_core.batch import processes
-from tests.batch.darken import with_read_ahead
+from tests.batch.darken import darken_with_read_ahead
 
-processes.protect_in_processes = partial(processes.protect_in_processes, engine=with_read_ahead)
+processes.protect_in_processes = partial(processes.protect_in_processes, engine=darken_with_read_ahead)
 code = cli.main(sys.argv[1:])
 assert "torch" not in sys.modules
 sys.exit(code)

@@ -340,7 +340,7 @@ def list_colours(window: Window, title: str) -> set[tuple[int, int, int]]:
 
 def test_a_user_protects_with_one_key_undoes_redoes_and_checks(window: Window) -> None:
     window.find("Protect Face", DIALOG)
-    window.ask("dialog._config.set_property('steps', 2)")
+    window.ask("config.set_property('steps', 2)")
     window.protect()
 
     window.do("wmctrl", "-a", "astronaut")
