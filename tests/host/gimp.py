@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import textwrap
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -240,6 +241,23 @@ def suspend_search(gimp: Gimp) -> Iterator[None]:
         yield
     finally:
         process.resume()
+
+
+@contextmanager
+def suspend_job_after(gimp: Gimp, done: int, seconds: float = 60) -> Iterator[None]:
+    """The job that the worker gets after having done ``done`` others stands still meanwhile.
+
+    It is looked for while the process that computes is suspended: on a fast machine a job could end between a look and
+    the suspension.
+    """
+    until = time.monotonic() + seconds
+    while True:
+        with suspend_search(gimp):
+            if count_jobs_and_done(gimp) == (1, done):
+                yield
+                return
+        assert time.monotonic() < until, f"no job came after {done} others"
+        time.sleep(0.05)
 
 
 def find_plug_in_processes(folder: Path) -> list[psutil.Process]:

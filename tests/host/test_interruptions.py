@@ -23,7 +23,7 @@ from tests.host.gimp import (
     find_compute_process,
     find_plug_in_processes,
     read_endpoint_file,
-    suspend_search,
+    suspend_job_after,
 )
 
 pytestmark = pytest.mark.host
@@ -66,12 +66,10 @@ def run_while(gimp: Gimp, sabotage: str, **arguments: Any) -> dict[str, Any]:
     done.unlink(missing_ok=True)
 
     def interfere() -> None:
-        with suspend_search(gimp):
-            assert count_jobs(gimp) == 1, "the search was over before anything could happen to the image"
-            (gimp.share / "go").touch()
-            wait_until(done.exists, 60)
+        (gimp.share / "go").touch()
+        wait_until(done.exists, 60)
 
-    return act_during_run(gimp, interfere, steps=10, **arguments)
+    return act_during_run(gimp, interfere, suspended=True, steps=10, **arguments)
 
 
 def test_when_the_source_is_deleted_the_result_goes_on_top(watched: Gimp) -> None:
@@ -231,16 +229,18 @@ def wait_until(true: Callable[[], object], seconds: float) -> None:
         time.sleep(0.05)
 
 
-def act_during_run(gimp: Gimp, action: Callable[[], object], **arguments: Any) -> dict[str, Any]:
+def act_during_run(
+    gimp: Gimp, action: Callable[[], object], suspended: bool = False, **arguments: Any
+) -> dict[str, Any]:
     """A run of the plug-in, with ``action`` done during its search, which is its second job."""
     _, before = count_jobs_and_done(gimp)
     with ThreadPoolExecutor(1) as pool:
         run = pool.submit(gimp.script, A_RUN.replace("{arguments}", repr(arguments)))
-        until = time.monotonic() + 60
-        while count_jobs_and_done(gimp) != (1, before + 1):
-            assert time.monotonic() < until and not run.done(), run
-            time.sleep(0.05)
-        action()
+        with suspend_job_after(gimp, before + 1):
+            if suspended:
+                action()
+        if not suspended:
+            action()
         return run.result().results
 
 

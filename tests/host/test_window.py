@@ -31,6 +31,7 @@ from tests.host.gimp import (
     count_jobs_and_done,
     find_plug_in_processes,
     read_endpoint_file,
+    suspend_job_after,
     suspend_search,
 )
 
@@ -911,8 +912,7 @@ def searching(window: Window) -> Iterator[None]:
     """Presses Enter in the dialog; the search, which comes after the look for faces, then stands still meanwhile."""
     _, before = count_jobs_and_done(window.gimp)
     window.keys("Return")
-    window.wait(60, lambda _titles: count_jobs_and_done(window.gimp) == (1, before + 1))
-    with suspend_search(window.gimp):
+    with suspend_job_after(window.gimp, before + 1):
         yield
 
 
