@@ -38,8 +38,8 @@ class StoreWithDecoys(ModelStore):
         super().__init__()
         self._decoys = decoys
 
-    def path(self, name: str) -> Path:
-        return self._decoys if name == "decoys" else super().path(name)
+    def obtain(self, name: str) -> Path:
+        return self._decoys if name == "decoys" else super().obtain(name)
 
 
 @lru_cache(maxsize=1)
@@ -59,7 +59,7 @@ def find_decoys(recognisers: tuple[str, ...], folder: Path, code: str) -> Path:
     Raises:
         ModelUnavailable: a recogniser or the generator is not available.
     """
-    shipped = open_store().path("decoys")
+    shipped = open_store().obtain("decoys")
     with safe_open(shipped, "pt") as decoys:
         if set(recognisers) <= set(decoys.keys()):
             return shipped
@@ -75,7 +75,7 @@ def _make_decoys(names: tuple[str, ...]) -> dict[str, torch.Tensor]:
     """(COUNT, D) unit embeddings, by recogniser, of the first generated people with a detected face."""
     store, device = open_store(), pick_device("auto")
     recognisers = load_named_recognisers(names, store)
-    generator = load_generator(store.path("stylegan2-mini")).eval()
+    generator = load_generator(store.obtain("stylegan2-mini")).eval()
     people: list[verify.Embeddings] = []
     for seed in range(_MAX_DRAWS):
         latent = torch.randn(1, generator.shape.style, generator=torch.Generator().manual_seed(seed))

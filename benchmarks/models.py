@@ -85,7 +85,7 @@ def fingerprint_models(store: ModelStore, models: Models, recognisers: str) -> s
 def _list_files(store: ModelStore, models: Models) -> list[Path]:
     files: list[Path] = []
     if models.generator not in ((), (SHIPPED_GENERATOR,)):
-        files += find_checkpoints(store.root) or map(store.path, models.generator)
+        files += find_checkpoints(store.root) or map(store.obtain, models.generator)
     if models.clip != DEFAULT_CLIP:
         files += _list_text_files(store, models.clip)
     return list(dict.fromkeys(files))
@@ -93,7 +93,7 @@ def _list_files(store: ModelStore, models: Models) -> list[Path]:
 
 def _list_text_files(store: ModelStore, clip: str) -> list[Path]:
     if serving := store.list_clip_models(clip):
-        return [store.path(serving[0])]
+        return [store.obtain(serving[0])]
     from c2p_core.guidance.clip_weights import find_weights
 
     model, pretrained = parse_clip(clip)

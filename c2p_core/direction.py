@@ -150,7 +150,7 @@ def verify_faces(direction: Direction, pasted: PastedPhoto) -> ProtectResult:
         tuple(reports.get(face.number) or _report_on_unchanged(face) for face in direction.faces),
         direction.warnings,
         pasted.layers,
-        find_stronger(read_other_photos(direction.store.path("other-photos")), request, all_measured),
+        find_stronger(read_other_photos(direction.store.obtain("other-photos")), request, all_measured),
         tuple(traces),
         is_generated(direction, pasted.amounts),
         direction.computation,

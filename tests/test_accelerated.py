@@ -92,7 +92,7 @@ def test_half_precision_is_chosen_by_the_units_of_the_card(
 def test_of_each_recogniser_half_precision_gives_the_descriptor_and_the_direction(name: str, store: ModelStore) -> None:
     entry = store.entry(name)
     architecture = load_architecture(entry)
-    exact = load_weights(architecture.make(), store.path(name))
+    exact = load_weights(architecture.make(), store.obtain(name))
     picture = smooth_picture(architecture.template.size)
     fast = differentiate(use_half_precision(exact, CPU, BOTH), picture)
     expected = differentiate(exact, picture)

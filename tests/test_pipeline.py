@@ -123,7 +123,7 @@ def test_decoy_mode_raises_the_similarity_to_the_decoy(store: ModelStore, warm: 
 
     device = torch.device("cpu")
     recognisers = load_recognisers(("mobileface",), store, device)
-    decoys = load_decoys(store.path("decoys"), recognisers, device)
+    decoys = load_decoys(store.obtain("decoys"), recognisers, device)
 
     def likeness(photo: Photo) -> float:
         (face,) = find_faces(photo, store)
@@ -201,19 +201,19 @@ def test_a_prompt_that_names_no_makeup_gives_a_warning(prompt: str, count: int) 
 
 
 def test_a_recogniser_that_appears_between_runs_takes_part_in_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
-    store, warm, path = ModelStore(offline=True), WarmModels(), ModelStore.path
+    store, warm, obtain = ModelStore(offline=True), WarmModels(), ModelStore.obtain
 
     def hide_model(self: ModelStore, name: str) -> Path:
         if name == "mobileface":
             raise ModelUnavailable("model-missing", name=name, source="")
-        return path(self, name)
+        return obtain(self, name)
 
     def list_asked() -> list[object]:
         recognisers, missing = get_recognisers("auto", store, torch.device("cpu"), warm)
         return [*(recogniser.name for recogniser in recognisers), *missing]
 
     with monkeypatch.context() as patched:
-        patched.setattr(ModelStore, "path", hide_model)
+        patched.setattr(ModelStore, "obtain", hide_model)
         assert "mobileface" not in list_asked()
     assert "mobileface" in list_asked()
 

@@ -86,7 +86,7 @@ def test_faces_of_the_same_picture_are_detected_once_and_those_of_others_anew(
 def test_a_face_is_inverted_once_for_each_strength_and_choice_of_what_may_move(
     store: ModelStore, astronaut_canvas: CanvasFace
 ) -> None:
-    prior = MakeupPrior(load_basis(store.path("complexion")), torch.device("cpu"))
+    prior = MakeupPrior(load_basis(store.obtain("complexion")), torch.device("cpu"))
     first = prior.invert(astronaut_canvas, 0.5)
     copied = replace(astronaut_canvas, pixels=astronaut_canvas.pixels.clone())
     assert prior.invert(copied, 0.5) is first

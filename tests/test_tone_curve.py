@@ -98,7 +98,7 @@ def test_a_toned_photo_is_painted_along_its_own_curve(
     canvas = replace(astronaut_canvas, pixels=torch.from_numpy(pixels).permute(2, 0, 1) / 255)
     look = make_bare_code()
     look[PRODUCTS.index("lips")] = product_row("lips", (0.7, 0.05, 0.1), 0.8)
-    prior = MakeupPrior(load_basis(store.path("complexion")), torch.device("cpu"))
+    prior = MakeupPrior(load_basis(store.obtain("complexion")), torch.device("cpu"))
     face = prior.invert(canvas, 0.7).with_look(look)
     after = paste(Photo(pixels), [(Alignment(np.eye(2, 3)), face.change(face.start()))]).pixels
     assert np.abs(after.astype(int) - pixels).max() > 15

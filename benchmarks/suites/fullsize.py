@@ -239,7 +239,7 @@ def _make_adam_step(parameters: list[Tensor], loss: Callable[[], Tensor]) -> Cal
 def measure(face: CanvasFace, store: ModelStore, timed: int, networks: Networks, device: torch.device) -> Speed:
     """Times both loops on one face, with networks on this device."""
     begin_measuring(device)
-    perceptual = Perceptual(store.path("faceres"), device)
+    perceptual = Perceptual(store.obtain("faceres"), device)
     inversion, tuning, search = _measure_ours(face, store, timed, networks, perceptual, device)
     host_mib, gpu_bytes = peak_mib(), measure_peak_memory(device)
     # Only the networks are left: CUDA graphs were released with the functions that replayed them.
@@ -296,7 +296,7 @@ def _measure_ours(
         original_embeddings, original_encoding = loss_networks.embed(photo, mesh), loss_networks.encode_picture(photo)
     renderer = FaceRenderer(
         CanvasFace(photo[0], mesh[0]),
-        load_mean_face(store.path("complexion")),
+        load_mean_face(store.obtain("complexion")),
         compute_strength_limits(DEFAULT_STRENGTH),
         device,
     )

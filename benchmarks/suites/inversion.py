@@ -39,7 +39,7 @@ _ENCODER = InversionSettings(latent_steps=0, tuning_steps=0)
 @lru_cache(maxsize=1)
 def _load_networks(device: torch.device) -> tuple[Networks, NDArray[np.float32]]:
     store = open_store()
-    return load_networks(store, device), load_mean_face(store.path("complexion"))
+    return load_networks(store, device), load_mean_face(store.obtain("complexion"))
 
 
 def measure(photo: Path) -> InversionRow | None:

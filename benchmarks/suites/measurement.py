@@ -232,7 +232,7 @@ def _add_decoy(scores: tuple[Score, ...], pair: FacePair, store: ModelStore) -> 
     Scores of recognisers without embeddings of decoys are unchanged.
     """
     assert pair.face is not None and pair.protected_face is not None
-    device, path = pick_device("auto"), store.path("decoys")
+    device, path = pick_device("auto"), store.obtain("decoys")
     with safe_open(path, "pt") as decoys:
         names = set(decoys.keys())
     recognisers = [r for r in load_every_recogniser(store) if r.name in names]

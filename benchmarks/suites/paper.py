@@ -246,7 +246,7 @@ def measure(task: Task, store: ModelStore) -> PaperRow:
     original_embeddings, probe = embed(pair.original, pair.face), embed(pair.protected, pair.protected_face)
     decoys = None
     if original_embeddings is not None and _MODES[setting.method] == "decoy":
-        people = load_decoys(store.path("decoys"), recognisers, device)
+        people = load_decoys(store.obtain("decoys"), recognisers, device)
         optimised = {
             r.name: original_embeddings[r.name] for r in recognisers if _find_role(r, setting.hold_out) == "white-box"
         }

@@ -84,7 +84,7 @@ def main() -> None:
     work: Path = arguments.work
     work.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(1)
-    measure = FaceMesh(ModelStore().path("face-mesh"))
+    measure = FaceMesh(ModelStore().obtain("face-mesh"))
     missed = 0
     for number, row in enumerate(read_rows(arguments.faces)):
         path, marker = work / f"{row['id']}.npz", work / f"{row['id']}.{_MISSED}"

@@ -386,7 +386,7 @@ def train(faces: Path, work: Path, steps: int, seed: int, device: torch.device, 
         training.load_state_dict(torch.load(state, map_location=device, weights_only=True))
     names = list_training_names(faces)
     pictures, benchmark_faces = load_faces(faces, names), load_faces(faces, list_benchmark_names(faces))
-    features = Perceptual(ModelStore().path("faceres"), device)
+    features = Perceptual(ModelStore().obtain("faceres"), device)
     print(f"{len(names)} faces, from step {training.step}", flush=True)
     last_stored = time.monotonic()
     while training.step < steps:
@@ -436,7 +436,7 @@ def check(faces: Path, work: Path, device: torch.device) -> None:
 
 def measure_tuned_psnr(training: Training, faces: Tensor) -> Tensor:
     """(N,) PSNR in dB of uint8 faces after the program's inversion."""
-    perceptual = Perceptual(ModelStore().path("faceres"), training.device)
+    perceptual = Perceptual(ModelStore().obtain("faceres"), training.device)
     everywhere = torch.ones(1, GENERATOR.size, GENERATOR.size, device=training.device)
     networks = training.mean_generator, training.mean_encoder
     pictures = faces.to(training.device).float() / 127.5 - 1

@@ -130,7 +130,9 @@ class Store:
                 objects = self.system.find(self._make_path(below), detail=True)
             except FileNotFoundError:
                 return {}
-        return {path[len(self.root) :].lstrip("/"): _to_stamp(info) for path, info in objects.items()}
+        # s3fs lists the folder itself if its first object comes while it is listed.
+        files = {path: info for path, info in objects.items() if info["type"] == "file"}
+        return {path[len(self.root) :].lstrip("/"): _to_stamp(info) for path, info in files.items()}
 
     def list_names(self) -> list[str]:
         """The names of the entries of this folder itself."""

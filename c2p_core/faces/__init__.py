@@ -32,7 +32,7 @@ def _build_detector(mtcnn: Path, mesh: Path) -> Detector:
 
 
 def _load_detector(store: ModelStore) -> Detector:
-    return _build_detector(store.path("mtcnn"), store.path("face-mesh"))
+    return _build_detector(store.obtain("mtcnn"), store.obtain("face-mesh"))
 
 
 @lru_cache(maxsize=1)
@@ -95,7 +95,7 @@ def find_visible(photo: Tensor | View, faces: Sequence[Face], store: ModelStore)
             continue
         alignment = align(face.mesh, face.eye_distance)
         mesh = transform_points(alignment.to_canvas, face.mesh)
-        visible = _build_cover_detector(store.path("visibility"))(crop_canvas(photo, alignment).clamp(0, 1), mesh)
+        visible = _build_cover_detector(store.obtain("visibility"))(crop_canvas(photo, alignment).clamp(0, 1), mesh)
         if visible is not None:
             masks[face.number] = visible
     return masks

@@ -103,7 +103,7 @@ class TextGuidance:
             ModelUnavailable: the weights are missing, damaged or do not fit the model.
         """
         network, self._tokenize, self._size, (mean, std) = _load_network(store, model, pretrained)
-        self._mean_face = load_mean_face(store.path("complexion")) if model == MINI else None
+        self._mean_face = load_mean_face(store.obtain("complexion")) if model == MINI else None
         self._device = device
         self.network = move_network(network, device)
         self._embed_prepared = accelerate(lambda x: self.network.encode_image(x, normalize=True), device, recorded)
@@ -177,7 +177,7 @@ def _load_network(store: ModelStore, model: str, pretrained: str | None) -> _Loa
 
 
 def _load_mini(store: ModelStore) -> _LoadedNetwork:
-    folder = store.path(MINI)
+    folder = store.obtain(MINI)
     weights = folder / f"{MINI}.safetensors"
     try:
         network, tokenize, side = clip_mini.load_mini_clip(folder / f"{MINI}.json", weights)
@@ -192,7 +192,7 @@ def _load_from_open_clip(store: ModelStore, model: str, pretrained: str) -> _Loa
 
     # For models of the manifest, licence and size were shown before fetching, and the hash is verified.
     serving = store.list_clip_models(f"{model}:{pretrained}")
-    fetched = store.path(serving[0]) if serving else None
+    fetched = store.obtain(serving[0]) if serving else None
     weights = find_weights(model, pretrained, store.offline, fetched)
     try:
         # Only the hash of a fetched file is known.

@@ -130,7 +130,7 @@ def load_models(
     )
     decoys: tuple[dict[str, Tensor], ...] = ()
     if request.mode == "decoy":
-        decoys = load_decoys(store.path("decoys"), optimised, device)
+        decoys = load_decoys(store.obtain("decoys"), optimised, device)
         warnings += list_decoy_warnings(optimised, decoys)
     guidance = warm.get(
         ("guidance", device),

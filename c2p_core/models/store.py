@@ -121,8 +121,8 @@ class ModelStore:
             return False
         return folder is not None
 
-    def path(self, name: str) -> Path:
-        """The file of a model, or its folder when it has several files.
+    def obtain(self, name: str) -> Path:
+        """Return the file of a model, or its folder when it has several files.
 
         One that runs use without being asked is downloaded if necessary and allowed. A file whose hash is not known
         is pinned: from then on, it must stay the same.

@@ -37,7 +37,7 @@ def load(resources: Resources) -> MakeupPrior:
     """
     device = resources.device
     return resources.keep(
-        ("makeup", device), lambda: MakeupPrior(load_basis(resources.store.path("complexion")), device)
+        ("makeup", device), lambda: MakeupPrior(load_basis(resources.store.obtain("complexion")), device)
     )
 
 

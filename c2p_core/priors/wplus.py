@@ -99,9 +99,9 @@ def load_networks(store: ModelStore, device: torch.device, fetched: str | None =
     Raises:
         ModelUnavailable: one of the two is missing, one is damaged, or their codes differ in shape.
     """
-    generator_file, encoder_file = find_checkpoints(store.root) or (store.path(fetched or SHIPPED_GENERATOR),) * 2
+    generator_file, encoder_file = find_checkpoints(store.root) or (store.obtain(fetched or SHIPPED_GENERATOR),) * 2
     if generator_file.parent.name in GENERATORS:
-        generator_file = store.path(generator_file.parent.name)  # verifies its hash
+        generator_file = store.obtain(generator_file.parent.name)  # verifies its hash
     generator, encoder = load_generator(generator_file), load_encoder(encoder_file)
     if (generator.shape.codes, generator.shape.style) != (encoder.shape.codes, encoder.shape.style):
         raise ModelUnavailable(
@@ -111,7 +111,7 @@ def load_networks(store: ModelStore, device: torch.device, fetched: str | None =
             generator=generator_file.name,
             taken=f"{generator.shape.codes} x {generator.shape.style}",
         )
-    perceptual = Perceptual(store.path("faceres"), device)
+    perceptual = Perceptual(store.obtain("faceres"), device)
     weights_hash = fingerprint(generator, encoder)
     generator = move_network(generator, device)
     return Networks(generator, move_network(encoder, device), principal_axes(generator), perceptual, weights_hash)
@@ -124,7 +124,7 @@ def load(resources: Resources) -> WPlusPrior:
         ModelUnavailable: as ``load_networks``.
     """
     store, device = resources.store, resources.device
-    mean_face = load_mean_face(store.path("complexion"))
+    mean_face = load_mean_face(store.obtain("complexion"))
     own_files = [(path, path.stat().st_mtime_ns) for path in find_checkpoints(store.root) or ()]
     fetched = resources.generator
     networks = resources.keep(

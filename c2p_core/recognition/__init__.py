@@ -144,12 +144,12 @@ def load_network(name: str, store: ModelStore, device: torch.device) -> LoadedNe
     entry = store.entry(name)
     architecture = load_architecture(entry)
     if architecture.load is not None:
-        network = architecture.load(store.path(name))
+        network = architecture.load(store.obtain(name))
     else:
         assert architecture.make is not None
         network = architecture.make()
         if entry.files:
-            network = load_weights(network, store.path(name))
+            network = load_weights(network, store.obtain(name))
     return LoadedNetwork(
         name,
         name,
@@ -232,9 +232,9 @@ class _Loader:
 
     def __init__(self, store: ModelStore, device: torch.device, recorded: bool) -> None:
         self._store, self._device, self._recorded = store, device, recorded
-        self._shipped = read_thresholds(store.path("thresholds"))
+        self._shipped = read_thresholds(store.obtain("thresholds"))
         self._own = read_own_thresholds(store.root)
-        self._others: OtherPhotos = read_other_photos(store.path("other-photos"))
+        self._others: OtherPhotos = read_other_photos(store.obtain("other-photos"))
 
     def __call__(self, name: str) -> Recogniser:
         loaded = load_network(name, self._store, self._device)

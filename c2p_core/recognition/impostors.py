@@ -191,7 +191,7 @@ def save_own_thresholds(measured: Mapping[str, Impostors], store: ModelStore, ke
         BadRequest: too few pairs for a false accept rate of 1 %, or a recogniser whose thresholds ship.
         CannotWrite: the file can't be written.
     """
-    shipped = read_thresholds(store.path("thresholds"))
+    shipped = read_thresholds(store.obtain("thresholds"))
     tables: dict[str, dict[str, float]] = {
         name: {
             "far1": thresholds.far1,

@@ -66,18 +66,30 @@ def stop(folder: Path | None = None) -> StopResult:
     """
     folder = folder or default_run_folder()
     endpoint = read_endpoint(str(folder))
+    process = _find_process(endpoint or {})
+    try:
+        accepted = endpoint is not None and ask(str(folder), STOP, _CLIENT) is not None
+    except (Silent, WorkerProblem):
+        accepted = False
+    if not accepted:
+        return kill(folder)
+    if process is not None:
+        with contextlib.suppress(psutil.TimeoutExpired):
+            process.wait(_STOP_SECONDS)
+    return StopResult("The worker has ended.", True)
+
+
+def kill(folder: Path | None = None) -> StopResult:
+    """End a worker that does not respond, by force.
+
+    Args:
+        folder: the run folder, the default one when None.
+    """
+    folder = folder or default_run_folder()
+    endpoint = read_endpoint(str(folder))
     if endpoint is None:
         return StopResult("No worker is running.", False)
     process = _find_process(endpoint)
-    try:
-        accepted = ask(str(folder), STOP, _CLIENT) is not None
-    except (Silent, WorkerProblem):
-        accepted = False
-    if accepted:
-        if process is not None:
-            with contextlib.suppress(psutil.TimeoutExpired):
-                process.wait(_STOP_SECONDS)
-        return StopResult("The worker has ended.", True)
     if process is None:
         remove_endpoint(folder)
         return StopResult("No worker is running; what a killed one left was removed.", False)

@@ -898,8 +898,8 @@ def render(code, fields, translate=None):
 
     Args:
         code: key of the catalogue.
-        fields: by name; messages among them are rendered too. Lists are joined with commas, of messages with
-            semicolons.
+        fields: by name; messages among them are rendered too, and names of products translated. Lists are joined with
+            commas, of messages with semicolons.
         translate: translates an English text of the catalogue into the user's language; None for English.
 
     Raises:
@@ -907,6 +907,8 @@ def render(code, fields, translate=None):
         ValueError: a field is of another type than the text's format needs.
     """
     text = ENGLISH[code] if translate is None else translate(ENGLISH[code])
+    if translate is not None and "products" in fields:
+        fields = dict(fields, products=[translate(name) for name in fields["products"]])
     return text.format(**{str(name): _render_value(value, translate) for name, value in fields.items()})
 
 

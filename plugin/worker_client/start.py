@@ -66,14 +66,14 @@ def start(location):
 
 def end(location):
     # type: (WorkerLocation) -> bool
-    """Has the worker's own program end a worker that does not answer; False when none runs.
+    """Has the worker's own program kill a worker that does not answer; False when none runs.
 
     Raises:
         WorkerProblem: it can't be ended from here.
     """
     if _is_sandboxed():
         raise WorkerProblem("sandbox-stop", command="%s worker stop" % make_terminal_command(location))
-    process = _run_program(location, ["--stop"], None)
+    process = _run_program(location, ["--kill"], None)
     deadline = time.time() + _END_SECONDS
     while process.poll() is None and time.time() < deadline:
         time.sleep(0.05)

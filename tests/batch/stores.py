@@ -23,7 +23,9 @@ def make_memory_url() -> str:
 def read_objects(url: str) -> dict[str, bytes]:
     """All objects below a URL, by their names there."""
     system, root = fsspec.core.url_to_fs(url, use_listings_cache=False)
-    return {path[len(root) :].lstrip("/"): system.cat_file(path) for path in system.find(root)}
+    # s3fs lists the folder itself if its first object comes while it is listed.
+    paths = [path for path in system.find(root) if path != root]
+    return {path[len(root) :].lstrip("/"): system.cat_file(path) for path in paths}
 
 
 def read_results_of_store(url: str) -> dict[str, bytes]:

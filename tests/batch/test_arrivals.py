@@ -255,7 +255,7 @@ def test_photos_whose_events_the_system_dropped_are_found(tmp_path: Path, rescan
         pytest.skip("needs watchdog 7.1, which tells that events were dropped")
     limit = int(_QUEUE_LIMIT.read_text())
     if limit > 100_000:
-        pytest.skip("the queue has too much room")
+        pytest.skip(f"the queue of inotify has room for {limit} events, too many to fill")
     folder = save(tmp_path / "in" / "before.png").parent
     arguments = [str(folder), str(tmp_path / "out"), str(rescan_seconds)]
     command = [sys.executable, "-c", _PRINT_ARRIVALS, *arguments]

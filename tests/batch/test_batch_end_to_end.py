@@ -6,9 +6,8 @@ import json
 import os
 import re
 import signal
-import subprocess
-import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +19,7 @@ from c2p_core import cli
 from c2p_core.batch import run
 from c2p_core.batch.journal import Journal
 from tests.batch.darken import read_results, save
-from tests.checkout import environment
+from tests.template_process import AVAILABLE, Template, start_template
 
 
 @pytest.mark.slow
@@ -59,40 +58,42 @@ def wait_for_end(group: int) -> None:
     raise AssertionError("processes are left")
 
 
+@pytest.fixture(scope="module")
+def template() -> Iterator[Template]:
+    with start_template("tests.warm_search", OMP_NUM_THREADS="1") as started:
+        yield started
+
+
 @pytest.mark.slow
-@pytest.mark.skipif(sys.platform == "win32", reason="signals to a group of processes")
-@pytest.mark.parametrize(
-    ("options", "signals", "names"), [([], 2, "abc"), (["--jobs", "2"], 1, "abcde"), (["--jobs", "2"], 2, "abcd")]
-)
+@pytest.mark.skipif(not AVAILABLE, reason="forks processes, on Linux")
+@pytest.mark.parametrize(("options", "signals", "names"), [([], 2, "abc"), (["--jobs", "2"], 1, "abcde")])
 def test_ctrl_c_leaves_complete_results_and_the_next_run_does_the_rest(
-    tmp_path: Path, options: list[str], signals: int, names: str
+    template: Template, tmp_path: Path, options: list[str], signals: int, names: str
 ) -> None:
     """A second Ctrl-C comes while the first one's step is still computed, of four faces at a time."""
     shoot, out = tmp_path / "shoot", tmp_path / "out"
-    portrait = data.astronaut()
+    portrait = data.astronaut()[:280, 90:370]
     Image.fromarray(portrait).save(save(shoot / "a.png"))
     Image.fromarray(np.hstack([portrait, portrait[:, ::-1]] * 2)).save(shoot / "b.png")
     # One Ctrl-C ends the searches, but what was searched by then is finished: of two processes, perhaps all four photos
     # that they have. The fifth is left.
     for shift, name in enumerate(names[2:], 1):
         Image.fromarray(np.roll(portrait, 8 * shift, axis=1)).save(shoot / f"{name}.png")
-    command = [sys.executable, "-m", "c2p_core", "batch", str(shoot), "-o", str(out), "--steps", "3"]
-    with subprocess.Popen(
-        [*command, *options], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=environment(),
-        start_new_session=True,
-    ) as process:  # fmt: skip
+    command = ("c2p_core", "batch", shoot, "-o", out, "--steps", "3")
+    with (tmp_path / "errors").open("w+b") as errors:
+        process = template.start(*command, *options, stderr=errors.fileno())
         try:
             while not (out / "a.png").exists():
                 assert process.poll() is None
                 time.sleep(0.02)
             for _ in range(signals):
-                os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+                process.kill(signal.SIGINT, group=True)  # as a terminal does
                 time.sleep(0.25)  # two that arrive before the first is handled are one
-            _, err = process.communicate(timeout=120)
+            code = process.wait(120)
         finally:
-            if process.poll() is None:
-                os.killpg(process.pid, signal.SIGKILL)
-    assert process.returncode == 130 and "Traceback" not in err, err
+            process.kill(group=True)
+    err = (tmp_path / "errors").read_text()
+    assert code == 130 and "Traceback" not in err, err
     assert ("Stopped at once." in err, "Run the same command again to go on." in err) == (signals == 2, signals == 1)
     wait_for_end(process.pid)
     finished_first = {name: path.stat().st_mtime_ns for name in read_results(out) if (path := out / name)}
@@ -104,8 +105,9 @@ def test_ctrl_c_leaves_complete_results_and_the_next_run_does_the_rest(
     assert [path for path in out.rglob("*.part") if path.parent.name != ".c2p"] == []
     assert (out / "report.html").exists() is (signals == 1)
 
-    rerun = subprocess.run([*command, "--json"], capture_output=True, text=True, check=True, env=environment())
-    summary = json.loads(rerun.stdout)
+    code, output, err = template.run(*command, "--json")
+    assert code == 0, err
+    summary = json.loads(output)
     assert (summary["done_before"], summary["protected"]) == (len(finished_first), len(names) - len(finished_first))
     assert sorted(read_results(out)) == [f"{name}.png" for name in names] and list(out.rglob("*.part")) == []
     assert {name: (out / name).stat().st_mtime_ns for name in finished_first} == finished_first

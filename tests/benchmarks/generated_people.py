@@ -14,7 +14,7 @@ from c2p_core.priors.checkpoints import load_generator
 
 def generate_two_people(folder: Path) -> dict[str, Path]:
     """Write two photos each of two people, made by the small generator; returns them as `list_people` does."""
-    generator = load_generator(ModelStore().path("stylegan2-mini")).eval()
+    generator = load_generator(ModelStore().obtain("stylegan2-mini")).eval()
     folder.mkdir()
     for name, seed in (("a", 0), ("b", 2)):
         draw = torch.randn(1, generator.shape.style, generator=torch.Generator().manual_seed(seed))

@@ -122,7 +122,7 @@ def test_a_recogniser_without_decoys_has_no_similarity_to_one(
         Recogniser(name, family, "MIT", 0.4, 0.6, 0.1, lambda images, mesh: torch.tensor([[1.0, 0.0]]))
         for name, family in THRESHOLDS.items()
     )
-    monkeypatch.setattr(ModelStore, "path", lambda _store, _name: decoys)
+    monkeypatch.setattr(ModelStore, "obtain", lambda _store, _name: decoys)
     monkeypatch.setattr(measurement, "load_every_recogniser", lambda _store: recognisers)
     monkeypatch.setitem(measurement.METHODS, "decoy", measurement.METHODS["nothing"])
     row = get_protection(measurement.measure(task(tmp_path, photo(), "decoy", ("protect",)), store))

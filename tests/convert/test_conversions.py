@@ -46,7 +46,7 @@ def convert_published(name: str, converter: str) -> nn.Module:
 
 def load_shipped(name: str) -> nn.Module:
     store = ModelStore(offline=True)
-    return load_weights(load_architecture(store.entry(name)).make(), store.path(name))
+    return load_weights(load_architecture(store.entry(name)).make(), store.obtain(name))
 
 
 def make_chips(side: int) -> Tensor:
@@ -57,7 +57,7 @@ def make_chips(side: int) -> Tensor:
 def test_the_weights_that_ship_are_those_of_the_published_file(name: str, converter: str) -> None:
     tensors = import_script("conversion").to_stored_precision(convert_published(name, converter))
     # Products of layers may be rounded differently on another machine; float16 has a relative precision of 0.001.
-    torch.testing.assert_close(tensors, load_file(ModelStore(offline=True).path(name)), atol=1e-6, rtol=1e-3)
+    torch.testing.assert_close(tensors, load_file(ModelStore(offline=True).obtain(name)), atol=1e-6, rtol=1e-3)
 
 
 @pytest.mark.parametrize(("name", "converter"), RECOGNISERS)
@@ -164,7 +164,7 @@ def test_mtcnn_detects_the_same_faces_as_facenet_pytorch(
     picture = np.asarray(Image.fromarray(photo).resize((2 * side, side)))
     picture = np.rot90(picture, turns).copy()
     expected, certainties = detect_faces(picture, monkeypatch)
-    network = load_weights(Mtcnn(), ModelStore(offline=True).path("mtcnn"))
+    network = load_weights(Mtcnn(), ModelStore(offline=True).obtain("mtcnn"))
     points, network_certainties = network(torch.from_numpy(picture).permute(2, 0, 1).float())
     order = points[:, 0, 0].argsort()
     np.testing.assert_allclose(points[order].numpy(), expected, atol=1e-3)
@@ -174,10 +174,11 @@ def test_mtcnn_detects_the_same_faces_as_facenet_pytorch(
 
 def test_mtcnn_holds_the_published_weights() -> None:
     converted = import_script("mtcnn").convert(find_published("mtcnn")).state_dict()
-    stored = load_file(ModelStore(offline=True).path("mtcnn"))
+    stored = load_file(ModelStore(offline=True).obtain("mtcnn"))
     assert converted.keys() == stored.keys() and all(torch.equal(converted[name], stored[name]) for name in converted)
 
 
 def test_the_face_mesh_is_the_published_file() -> None:
     name = import_script("face_mesh").FILE
-    assert ModelStore(offline=True).path("face-mesh").read_bytes() == (find_published("face_mesh") / name).read_bytes()
+    shipped = ModelStore(offline=True).obtain("face-mesh")
+    assert shipped.read_bytes() == (find_published("face_mesh") / name).read_bytes()

@@ -83,8 +83,8 @@ def test_a_picture_without_a_face_has_no_detections(store: ModelStore) -> None:
 
 def test_the_weights_are_verified_before_every_use(store: ModelStore, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
-    path = store.path
-    monkeypatch.setattr(store, "path", lambda name: asked.append(name) or path(name))
+    obtain = store.obtain
+    monkeypatch.setattr(store, "obtain", lambda name: asked.append(name) or obtain(name))
     find_faces(Photo(data.coffee()), store)
     assert set(asked) == {"mtcnn", "face-mesh"}
 

@@ -64,7 +64,7 @@ def test_the_search_moves_no_rim(astronaut_canvas: CanvasFace, store: ModelStore
     with_glasses = replace(
         astronaut_canvas, pixels=torch.from_numpy(draw_glasses(astronaut_canvas, 2.0)).permute(2, 0, 1)
     )
-    face = MakeupPrior(load_basis(store.path("complexion")), torch.device("cpu")).invert(with_glasses, 0.7)
+    face = MakeupPrior(load_basis(store.obtain("complexion")), torch.device("cpu")).invert(with_glasses, 0.7)
     generator = torch.Generator().manual_seed(0)
     code = {name: torch.randn(part.shape, generator=generator) for name, part in face.start().items()}
     moved = face.render(code).displacement.norm(dim=0).numpy()

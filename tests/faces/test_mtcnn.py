@@ -40,13 +40,13 @@ def test_suppression_drops_boxes_that_overlap_a_better_one(count: int, seed: int
 
 @pytest.mark.parametrize("side", [1, SMALLEST_FACE - 1, SMALLEST_FACE, 64])
 def test_a_picture_without_faces_gives_none_however_small_it_is(side: int) -> None:
-    network = load_weights(Mtcnn(), ModelStore(offline=True).path("mtcnn"))
+    network = load_weights(Mtcnn(), ModelStore(offline=True).obtain("mtcnn"))
     points, certainties = network(torch.full((3, side, 2 * side), 90.0))
     assert points.shape == (0, 5, 2) and certainties.shape == (0,)
 
 
 def test_the_input_is_not_modified() -> None:
-    network = load_weights(Mtcnn(), ModelStore(offline=True).path("mtcnn"))
+    network = load_weights(Mtcnn(), ModelStore(offline=True).obtain("mtcnn"))
     picture = torch.rand((3, 90, 80), generator=torch.Generator().manual_seed(0)) * 255
     before = picture.clone()
     network(picture)
@@ -54,7 +54,7 @@ def test_the_input_is_not_modified() -> None:
 
 
 def test_a_large_picture_shrunk_by_way_of_its_half_gives_the_same_points(monkeypatch: pytest.MonkeyPatch) -> None:
-    network = load_weights(Mtcnn(), ModelStore(offline=True).path("mtcnn"))
+    network = load_weights(Mtcnn(), ModelStore(offline=True).obtain("mtcnn"))
     portrait = torch.from_numpy(data.astronaut()).permute(2, 0, 1).float()
     group = F.interpolate(portrait[None], 433, mode="bilinear", antialias=True)[0].repeat(1, 3, 3)
     directly, _ = network(group)

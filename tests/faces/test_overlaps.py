@@ -38,7 +38,7 @@ WITH_PHOTOS = pytest.mark.skipif(
     not PHOTOS.is_dir(), reason=f"FACES FOUND TWICE ARE NOT LOOKED FOR: there is no {PHOTOS}"
 )
 # All of the others take minutes; every so manieth does, unless somebody asks for all.
-STRIDE = 1 if "C2P_ALL_FACES" in os.environ else 30
+STRIDE = 1 if "C2P_ALL_FACES" in os.environ else 60
 
 
 def list_pixels(face: Face, photo: Photo) -> set[tuple[int, int]]:

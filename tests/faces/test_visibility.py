@@ -112,7 +112,7 @@ def test_a_cover_and_its_edge_stay_untouched(astronaut_canvas: CanvasFace) -> No
 
 
 def test_products_and_movement_stay_off_the_cover(on_masked: CanvasFace, store: ModelStore) -> None:
-    basis = load_basis(store.path("complexion"))
+    basis = load_basis(store.obtain("complexion"))
     face = MakeupPrior(basis, torch.device("cpu")).invert(on_masked, 1.0)
     look = encode_look((Touch("lips", "red", 1.0), Touch("eyeshadow", "black", 1.0)))
     face = face.with_look(look)

@@ -49,7 +49,7 @@ class Store:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def path(self, name: str) -> Path:
+    def obtain(self, name: str) -> Path:
         return COMPLEXION if name == "complexion" else self.folder
 
     def list_clip_models(self, clip: str) -> tuple[str, ...]:

@@ -43,7 +43,7 @@ def guidance() -> TextGuidance:
 @pytest.fixture(scope="module")
 def sitter() -> Sitter:
     photo = to_tensor(astronaut().astype(np.float32) / np.float32(255))
-    mesh, _ = FaceMesh(ModelStore(offline=True).path("face-mesh"))(photo, FIVE)
+    mesh, _ = FaceMesh(ModelStore(offline=True).obtain("face-mesh"))(photo, FIVE)
     alignment = align(mesh[:, :2], eye_distance(mesh))
     linear = srgb_to_linear(crop_canvas(photo, alignment).clamp(0, 1))
     on_canvas = transform_points(alignment.to_canvas, mesh[:, :2])

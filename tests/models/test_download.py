@@ -79,7 +79,7 @@ def test_a_dropped_connection_is_continued_where_it_broke_off(tmp_path: Path, se
     seen: list[int] = []
     models = open_store(tmp_path, server)
     models.fetch("m", lambda done, total: seen.append(done))
-    assert models.path("m").read_bytes() == CONTENT
+    assert models.obtain("m").read_bytes() == CONTENT
     assert list_ranges(server) == [None, "bytes=98304-", "bytes=147456-"]
     assert seen == sorted(seen) and seen[-1] == len(CONTENT)
     assert list_kept(tmp_path) == ["m/m.bin"]
@@ -94,14 +94,14 @@ def test_an_interrupted_run_is_continued_by_the_next(tmp_path: Path, server: Ser
         open_store(tmp_path, server).fetch("m", interrupt)
     had = locate_partial_file(tmp_path).stat().st_size
     assert 0 < had < len(CONTENT) and not open_store(tmp_path, server).is_present("m")
-    assert open_store(tmp_path, server).path("m").read_bytes() == CONTENT
+    assert open_store(tmp_path, server).obtain("m").read_bytes() == CONTENT
     assert list_ranges(server) == [None, f"bytes={had}-"]
 
 
 def test_a_server_that_ignores_ranges_sends_everything_again(tmp_path: Path, server: Server) -> None:
     server.ranges = False
     server.script = [hostile.drop_after(98_304)]
-    assert open_store(tmp_path, server).path("m").read_bytes() == CONTENT
+    assert open_store(tmp_path, server).obtain("m").read_bytes() == CONTENT
     assert len(server.seen) == 2
 
 
@@ -116,33 +116,33 @@ def test_a_server_that_always_drops_the_connection_is_given_up_and_the_partial_f
 
 def test_a_file_that_changed_meanwhile_is_not_joined_to_the_old_one(tmp_path: Path, server: Server) -> None:
     leave_part(tmp_path, server, b"old" * 1000, '"of the old one"')
-    assert open_store(tmp_path, server).path("m").read_bytes() == CONTENT
+    assert open_store(tmp_path, server).obtain("m").read_bytes() == CONTENT
     assert [headers.get("if-range") for headers in server.seen] == ['"of the old one"']
 
 
 def test_a_changed_file_without_an_etag_is_found_by_its_hash_and_fetched_anew(tmp_path: Path, server: Server) -> None:
     server.etag = False
     leave_part(tmp_path, server, b"old" * 1000, "")
-    assert open_store(tmp_path, server).path("m").read_bytes() == CONTENT
+    assert open_store(tmp_path, server).obtain("m").read_bytes() == CONTENT
     assert list_ranges(server) == ["bytes=3000-", None]
 
 
 def test_without_hash_and_etag_nothing_is_continued(tmp_path: Path, server: Server) -> None:
     server.etag = False
     leave_part(tmp_path, server, CONTENT[:3000], "")
-    assert open_store(tmp_path, server, sha256="", size=0).path("m").read_bytes() == CONTENT
+    assert open_store(tmp_path, server, sha256="", size=0).obtain("m").read_bytes() == CONTENT
     assert list_ranges(server) == [None]
 
 
 def test_a_complete_partial_file_is_recognised_without_a_known_size(tmp_path: Path, server: Server) -> None:
     tag = f'"{hashlib.sha256(CONTENT).hexdigest()[:8]}"'
     leave_part(tmp_path, server, CONTENT, tag)
-    assert open_store(tmp_path, server, size=0).path("m").read_bytes() == CONTENT
+    assert open_store(tmp_path, server, size=0).obtain("m").read_bytes() == CONTENT
 
 
 def test_a_partial_file_longer_than_the_file_is_discarded(tmp_path: Path, server: Server) -> None:
     leave_part(tmp_path, server, CONTENT + b"more", '"x"')
-    assert open_store(tmp_path, server).path("m").read_bytes() == CONTENT
+    assert open_store(tmp_path, server).obtain("m").read_bytes() == CONTENT
 
 
 def test_a_response_for_another_range_is_rejected(tmp_path: Path, server: Server) -> None:
@@ -154,18 +154,18 @@ def test_a_response_for_another_range_is_rejected(tmp_path: Path, server: Server
         request.wfile.write(CONTENT[7:])
 
     server.script = [hostile.drop_after(1000), send_elsewhere]
-    assert open_store(tmp_path, server).path("m").read_bytes() == CONTENT
+    assert open_store(tmp_path, server).obtain("m").read_bytes() == CONTENT
 
 
 @pytest.mark.parametrize("length", [len(CONTENT) + 5000, len(CONTENT) + 1])
 def test_a_content_length_that_is_too_large_is_not_trusted(tmp_path: Path, server: Server, length: int) -> None:
     server.script = [hostile.send_wrong_length(length)]
-    assert open_store(tmp_path, server).path("m").read_bytes() == CONTENT
+    assert open_store(tmp_path, server).obtain("m").read_bytes() == CONTENT
 
 
 def test_a_content_length_that_is_too_small_leads_to_another_request(tmp_path: Path, server: Server) -> None:
     server.script = [hostile.send_wrong_length(8192)]
-    assert open_store(tmp_path, server).path("m").read_bytes() == CONTENT
+    assert open_store(tmp_path, server).obtain("m").read_bytes() == CONTENT
     assert list_ranges(server) == [None, "bytes=8192-"]
 
 
@@ -203,7 +203,7 @@ def test_a_refusal_is_final(tmp_path: Path, server: Server, status: int) -> None
 @pytest.mark.parametrize("status", [429, 500, 502, 503, 504])
 def test_a_busy_server_is_asked_again(tmp_path: Path, server: Server, status: int) -> None:
     server.script = [hostile.refuse(status)] * 2
-    assert open_store(tmp_path, server).path("m").read_bytes() == CONTENT
+    assert open_store(tmp_path, server).obtain("m").read_bytes() == CONTENT
 
 
 def test_a_server_that_stays_busy_is_given_up(tmp_path: Path, server: Server) -> None:
@@ -218,14 +218,14 @@ def test_the_retry_after_header_is_honoured(tmp_path: Path, server: Server, monk
     monkeypatch.setattr(time, "sleep", slept.append)
     soon = format_datetime(datetime.now(timezone.utc) + timedelta(seconds=30), usegmt=True)
     server.script = [hostile.refuse(429, Retry_After="7"), hostile.refuse(503, Retry_After=soon)]
-    assert open_store(tmp_path, server).path("m").read_bytes() == CONTENT
+    assert open_store(tmp_path, server).obtain("m").read_bytes() == CONTENT
     assert slept[0] == 7 and 25 < slept[1] <= 30
 
 
 @pytest.mark.parametrize("text", ["soon", "", "-3", "1e3", "Mon, 99 Foo"])
 def test_a_meaningless_retry_after_header_is_ignored(tmp_path: Path, server: Server, text: str) -> None:
     server.script = [hostile.refuse(429, Retry_After=text)]
-    assert open_store(tmp_path, server).path("m").read_bytes() == CONTENT
+    assert open_store(tmp_path, server).obtain("m").read_bytes() == CONTENT
 
 
 def test_a_server_that_asks_for_an_hours_wait_is_given_up(tmp_path: Path, server: Server) -> None:
@@ -238,7 +238,7 @@ def test_a_server_that_asks_for_an_hours_wait_is_given_up(tmp_path: Path, server
 
 def test_a_slow_server_is_waited_for(tmp_path: Path, server: Server) -> None:
     server.script = [hostile.send_slowly(0.01, 20_000)]
-    assert open_store(tmp_path, server).path("m").read_bytes() == CONTENT
+    assert open_store(tmp_path, server).obtain("m").read_bytes() == CONTENT
     assert len(server.seen) == 1
 
 
@@ -248,7 +248,7 @@ def test_a_stalled_download_is_restarted_where_it_stopped(
     # Longer than a busy machine needs for an answer.
     monkeypatch.setattr(resume, "TIMEOUT_SECONDS", 2.0)
     server.script = [hostile.send_slowly(6.0, 98_304)]
-    assert open_store(tmp_path, server).path("m").read_bytes() == CONTENT
+    assert open_store(tmp_path, server).obtain("m").read_bytes() == CONTENT
     assert list_ranges(server)[0] is None and len(server.seen) == 2
 
 
@@ -258,7 +258,7 @@ def test_a_configured_proxy_is_used(tmp_path: Path, server: Server, monkeypatch:
     proxy = server.address
     models = open_store(tmp_path, Server(address="http://models.invalid"))
     monkeypatch.setenv("HTTP_PROXY", proxy)
-    assert models.path("m").read_bytes() == CONTENT
+    assert models.obtain("m").read_bytes() == CONTENT
     assert server.seen[0]["host"] == "models.invalid"
 
 
@@ -271,7 +271,7 @@ def test_over_https_the_proxy_is_asked_for_a_tunnel_and_nothing_goes_past_it(
     monkeypatch.setenv("HTTPS_PROXY", server.address)
     server.script = [hostile.refuse(407)]
     with raising(ModelUnavailable, "model-fetch-failed", why=re.compile("download-proxy.*407")):
-        models.path("m")
+        models.obtain("m")
     assert server.tunnels == ["models.invalid:443"] and server.seen == []
 
 
@@ -285,7 +285,7 @@ def test_concurrent_fetches_of_one_model_are_one_download(tmp_path: Path, server
     running = [subprocess.Popen([sys.executable, "-c", command], cwd=bundle_dir().parent) for _ in range(2)]
     assert [process.wait(60) for process in running] == [0, 0]
     assert len(server.seen) == 1 and list_kept(tmp_path) == ["m/m.bin"]
-    assert open_store(tmp_path, server).path("m").read_bytes() == CONTENT
+    assert open_store(tmp_path, server).obtain("m").read_bytes() == CONTENT
 
 
 def test_waiting_for_another_fetch_can_be_cancelled(tmp_path: Path, server: Server) -> None:
@@ -325,7 +325,7 @@ def test_a_broken_download_is_removed_with_its_model(tmp_path: Path, server: Ser
 def test_a_partial_copy_from_a_killed_import_is_not_taken_for_the_file(tmp_path: Path, server: Server) -> None:
     (copies := locate_partial_file(tmp_path).with_name("copies-1")).mkdir(parents=True)
     (copies / "m.bin").write_bytes(CONTENT[:3000])
-    assert open_store(tmp_path, server, sha256="", size=0).path("m").read_bytes() == CONTENT
+    assert open_store(tmp_path, server, sha256="", size=0).obtain("m").read_bytes() == CONTENT
     assert list_kept(tmp_path) == [".pins/m/m.bin.sha256", "m/m.bin"]
 
 

@@ -91,7 +91,7 @@ def test_a_model_of_two_files_needs_both(tmp_path: Path, models: ModelStore) -> 
     (tmp_path / "mine/y").write_bytes(b"two")
     (model,) = models.find_models(tmp_path / "mine", ["both"])[0]
     models.import_found(model)
-    assert sorted(path.name for path in models.path("both").iterdir()) == ["b.bin", "c.bin"]
+    assert sorted(path.name for path in models.obtain("both").iterdir()) == ["b.bin", "c.bin"]
 
 
 def test_an_import_makes_a_verified_copy_under_the_manifests_name(tmp_path: Path, models: ModelStore) -> None:
@@ -99,8 +99,8 @@ def test_an_import_makes_a_verified_copy_under_the_manifests_name(tmp_path: Path
     (model,) = models.find_models(tmp_path / "mine", ["hashed"])[0]
     calls: list[tuple[int, int]] = []
     models.import_found(model, lambda done, total: calls.append((done, total)))
-    assert models.path("hashed") == tmp_path / "root/hashed/h.bin"
-    assert (tmp_path / "mine/a").read_bytes() == models.path("hashed").read_bytes() == KNOWN
+    assert models.obtain("hashed") == tmp_path / "root/hashed/h.bin"
+    assert (tmp_path / "mine/a").read_bytes() == models.obtain("hashed").read_bytes() == KNOWN
     assert calls[-1] == (len(KNOWN), len(KNOWN)) and models.take_notices() == []
 
 
@@ -117,12 +117,12 @@ def test_a_file_that_differs_from_the_pinned_one_is_refused_and_the_old_one_stay
 ) -> None:
     torch.save(NETWORK["first"].state_dict(), tmp_path / "mine/a")
     models.import_found(models.find_models(tmp_path / "mine", ["first"])[0][0])
-    before = models.path("first").read_bytes()
+    before = models.obtain("first").read_bytes()
     torch.save({name: value + 1 for name, value in NETWORK["first"].state_dict().items()}, tmp_path / "mine/a")
     pin = str(tmp_path / "root/.pins/first/first.pt.sha256")
     with raising(ModelUnavailable, "model-differs-from-pin", name="first", pin=pin):
         models.import_found(models.find_models(tmp_path / "mine", ["first"])[0][0])
-    assert models.path("first").read_bytes() == before
+    assert models.obtain("first").read_bytes() == before
 
 
 def test_a_file_that_changes_between_finding_and_copying_is_not_taken(tmp_path: Path, models: ModelStore) -> None:
@@ -219,7 +219,7 @@ def test_a_killed_import_starts_its_copies_again(tmp_path: Path, models: ModelSt
     left.write_bytes(KNOWN[:5])
     (tmp_path / "mine/a").write_bytes(KNOWN)
     models.import_found(models.find_models(tmp_path / "mine", ["hashed"])[0][0])
-    assert models.path("hashed").read_bytes() == KNOWN and not left.parent.parent.exists()
+    assert models.obtain("hashed").read_bytes() == KNOWN and not left.parent.parent.exists()
 
 
 # Removing

@@ -98,7 +98,7 @@ def test_a_bundled_file_is_used_in_place(tmp_path: Path) -> None:
     models = store(tmp_path, entry("a", {"one.bin": ONE}, BUNDLE))
     (tmp_path / "bundle/mini").mkdir()
     (tmp_path / "bundle/mini/one.bin").write_bytes(ONE)
-    assert models.path("a") == tmp_path / "bundle/mini/one.bin"
+    assert models.obtain("a") == tmp_path / "bundle/mini/one.bin"
 
 
 def test_the_path_of_several_files_is_their_folder(tmp_path: Path) -> None:
@@ -106,21 +106,21 @@ def test_the_path_of_several_files_is_their_folder(tmp_path: Path) -> None:
     (tmp_path / "bundle/mini").mkdir()
     (tmp_path / "bundle/mini/one.bin").write_bytes(ONE)
     (tmp_path / "bundle/mini/two.bin").write_bytes(TWO)
-    assert models.path("a") == tmp_path / "bundle/mini"
+    assert models.obtain("a") == tmp_path / "bundle/mini"
 
 
 def test_a_bundled_file_that_was_not_built_yet_is_missing(tmp_path: Path) -> None:
     models = store(tmp_path, entry("a", {"one.bin": ONE}, BUNDLE))
     assert not models.is_present("a")
     with raising(ModelUnavailable, "model-missing", name="a"):
-        models.path("a")
+        models.obtain("a")
 
 
 def test_a_damaged_file_is_refused_with_what_to_do(tmp_path: Path, server: str) -> None:
     models = store(tmp_path, entry("a", {"one.bin": ONE}, make_https_source(server)))
     (tmp_path / "root/a").mkdir(parents=True)
     (tmp_path / "root/a/one.bin").write_bytes(ONE[::-1])
-    for look in (models.path, models.verify):
+    for look in (models.obtain, models.verify):
         with raising(ModelUnavailable, "model-damaged-fetchable", name="a"):
             look("a")
 
@@ -131,13 +131,13 @@ def test_fetching_replaces_a_damaged_file(tmp_path: Path, server: str) -> None:
     (tmp_path / "root/a/one.bin").write_bytes(ONE[::-1])
     (tmp_path / "served/one.bin").write_bytes(ONE)
     models.fetch("a")
-    assert models.path("a").read_bytes() == ONE
+    assert models.obtain("a").read_bytes() == ONE
 
 
 def test_verify_reads_the_file_again(tmp_path: Path, server: str) -> None:
     models = store(tmp_path, entry("a", {"one.bin": ONE}, make_https_source(server)))
     (tmp_path / "served/one.bin").write_bytes(ONE)
-    models.path("a").write_bytes(ONE[::-1])
+    models.obtain("a").write_bytes(ONE[::-1])
     with raising(ModelUnavailable, "model-damaged-fetchable", name="a"):
         models.verify("a")
 
@@ -146,7 +146,7 @@ def test_a_fetched_file_with_the_wrong_hash_is_not_kept(tmp_path: Path, server: 
     models = store(tmp_path, entry("a", {"one.bin": ONE}, make_https_source(server)))
     (tmp_path / "served/one.bin").write_bytes(ONE[::-1])
     with raising(ModelUnavailable, "model-fetch-failed", name="a", why=re.compile("download-wrong")):
-        models.path("a")
+        models.obtain("a")
     assert list_files(tmp_path / "root") == []
 
 
@@ -163,7 +163,7 @@ def test_offline_says_how_to_get_the_model_and_fetches_nothing(tmp_path: Path, s
     models = store(tmp_path, entry("a", {"one.bin": ONE}, make_https_source(server)), offline=True)
     (tmp_path / "served/one.bin").write_bytes(ONE)
     with raising(ModelUnavailable, "model-offline", name="a"):
-        models.path("a")
+        models.obtain("a")
     assert not (tmp_path / "root").exists()
 
 
@@ -171,7 +171,7 @@ def test_offline_uses_models_fetched_before(tmp_path: Path, server: str) -> None
     (tmp_path / "served/one.bin").write_bytes(ONE)
     store(tmp_path, entry("a", {"one.bin": ONE}, make_https_source(server))).fetch("a")
     again = store(tmp_path, entry("a", {"one.bin": ONE}, make_https_source(server)), offline=True)
-    assert again.path("a").read_bytes() == ONE
+    assert again.obtain("a").read_bytes() == ONE
 
 
 def test_if_a_source_fails_the_next_one_is_used(tmp_path: Path, server: str) -> None:
@@ -179,7 +179,7 @@ def test_if_a_source_fails_the_next_one_is_used(tmp_path: Path, server: str) -> 
         tmp_path, entry("a", {"one.bin": ONE}, BUNDLE, make_https_source(f"{server}/none"), make_https_source(server))
     )
     (tmp_path / "served/one.bin").write_bytes(ONE)
-    assert models.path("a").read_bytes() == ONE
+    assert models.obtain("a").read_bytes() == ONE
 
 
 def test_if_all_sources_fail_each_reason_is_given(tmp_path: Path, server: str) -> None:
@@ -192,14 +192,14 @@ def test_if_all_sources_fail_each_reason_is_given(tmp_path: Path, server: str) -
         Message("download-failed", url=f"{server}/one.bin", why=Message("download-wrong")),
     ]
     with raising(ModelUnavailable, "model-fetch-failed", name="a", why=reasons):
-        models.path("a")
+        models.obtain("a")
 
 
 def test_a_server_that_cannot_be_reached_is_no_connection(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as closed:
         address = f"http://127.0.0.1:{closed.getsockname()[1]}"
     with raising(ModelUnavailable, "model-fetch-failed", why=re.compile(r"one\.bin.*download-unreachable.*refused")):
-        store(tmp_path, entry("a", {"one.bin": ONE}, make_https_source(address))).path("a")
+        store(tmp_path, entry("a", {"one.bin": ONE}, make_https_source(address))).obtain("a")
 
 
 def test_a_killed_download_leaves_nothing_that_counts_as_a_model(tmp_path: Path, server: str) -> None:
@@ -262,20 +262,20 @@ def test_another_process_may_remove_stale_files_first(
     (tmp_path / "served/one.bin").write_bytes(ONE)
     models = store(tmp_path, entry("a", {"one.bin": ONE}, make_https_source(server)))
     models.fetch("a")
-    assert models.path("a").read_bytes() == ONE
+    assert models.obtain("a").read_bytes() == ONE
 
 
 def test_an_unwritable_folder_is_named(tmp_path: Path, server: str) -> None:
     models = store(tmp_path, entry("a", {"one.bin": ONE}, make_https_source(server)))
     (tmp_path / "root").write_text("a file where the folder belongs")
     with raising(CannotWrite, "models-not-stored", variable="C2P_MODELS"):
-        models.path("a")
+        models.obtain("a")
 
 
 def test_a_response_larger_than_expected_is_aborted(tmp_path: Path, server: str) -> None:
     models = store(tmp_path, entry("a", {"slow.bin": ONE}, make_https_source(server)))
     with raising(ModelUnavailable, "model-fetch-failed", why=re.compile("download-too-large")):
-        models.path("a")
+        models.obtain("a")
     assert list_files(tmp_path / "root") == []
 
 
@@ -294,14 +294,14 @@ def test_a_full_disk_is_not_reported_as_a_network_failure(
 
     monkeypatch.setattr(Path, "open", on_a_full_disk)
     with raising(CannotWrite, "models-not-stored", reason="No space left on device"):
-        models.path("a")
+        models.obtain("a")
     monkeypatch.undo()
-    assert models.path("a").read_bytes() == ONE
+    assert models.obtain("a").read_bytes() == ONE
 
 
 def test_the_error_for_an_unknown_model_names_the_known_ones(tmp_path: Path) -> None:
     with raising(BadRequest, "model-unknown", name="z", known=["a"]):
-        store(tmp_path, entry("a", {"one.bin": ONE}, BUNDLE)).path("z")
+        store(tmp_path, entry("a", {"one.bin": ONE}, BUNDLE)).obtain("z")
 
 
 @pytest.mark.parametrize("text", ["", "[[model]]", "model = 3", "not toml"])
@@ -359,7 +359,7 @@ def test_a_relative_models_folder_is_resolved_when_the_store_is_opened(
     monkeypatch.chdir(tmp_path)
     models = ModelStore(Path("root"), bundle=Path("bundle"))
     monkeypatch.chdir(tmp_path.parent)
-    assert models.path("a") == tmp_path / "root/a/one.bin"
+    assert models.obtain("a") == tmp_path / "root/a/one.bin"
 
 
 @pytest.mark.parametrize(
@@ -406,7 +406,7 @@ def test_the_first_file_without_a_known_hash_is_pinned_with_one_notice(tmp_path:
     (tmp_path / "root/u").mkdir(parents=True)
     (tmp_path / "root/u/u.bin").write_bytes(ONE)
     digest = hashlib.sha256(ONE).hexdigest()
-    assert models.path("u").read_bytes() == models.path("u").read_bytes() == ONE
+    assert models.obtain("u").read_bytes() == models.obtain("u").read_bytes() == ONE
     assert models.take_notices() == [Message("model-pinned", name="u", file="u.bin", sha256=digest)]
     assert models.take_notices() == []
     assert (tmp_path / "root/.pins/u/u.bin.sha256").read_text() == f"{digest}  u.bin\n"
@@ -418,29 +418,29 @@ def test_verifying_a_file_without_a_known_hash_pins_nothing(tmp_path: Path) -> N
     (tmp_path / "root/u/u.bin").write_bytes(ONE)
     assert models.is_intact("u") and list_files(tmp_path / "root") == ["u/u.bin"]
     (tmp_path / "root/u/u.bin").write_bytes(TWO)
-    assert models.is_intact("u") and models.path("u").read_bytes() == TWO
+    assert models.is_intact("u") and models.obtain("u").read_bytes() == TWO
     assert [notice.fields["sha256"] for notice in models.take_notices()] == [hashlib.sha256(TWO).hexdigest()]
 
 
 def test_a_different_later_file_is_refused_until_the_pin_is_deleted(tmp_path: Path) -> None:
     (tmp_path / "root/u").mkdir(parents=True)
     (tmp_path / "root/u/u.bin").write_bytes(ONE)
-    store(tmp_path, UNKNOWN).path("u")
+    store(tmp_path, UNKNOWN).obtain("u")
     (tmp_path / "root/u/u.bin").write_bytes(TWO)
     pin = tmp_path / "root/.pins/u/u.bin.sha256"
     with raising(ModelUnavailable, "model-changed", name="u", pin=str(pin)):
-        store(tmp_path, UNKNOWN).path("u")
+        store(tmp_path, UNKNOWN).obtain("u")
     pin.unlink()
-    assert store(tmp_path, UNKNOWN).path("u").read_bytes() == TWO
+    assert store(tmp_path, UNKNOWN).obtain("u").read_bytes() == TWO
 
 
 def test_a_damaged_pin_is_no_pass(tmp_path: Path) -> None:
     (tmp_path / "root/u").mkdir(parents=True)
     (tmp_path / "root/u/u.bin").write_bytes(ONE)
-    store(tmp_path, UNKNOWN).path("u")
+    store(tmp_path, UNKNOWN).obtain("u")
     (tmp_path / "root/.pins/u/u.bin.sha256").write_text("")
     with raising(ModelUnavailable, "model-pin-unreadable", name="u"):
-        store(tmp_path, UNKNOWN).path("u")
+        store(tmp_path, UNKNOWN).obtain("u")
 
 
 @pytest.mark.parametrize("content", [b"", b"x" * 21])
@@ -448,7 +448,7 @@ def test_a_file_of_an_impossible_size_is_not_there(tmp_path: Path, content: byte
     (tmp_path / "root/u").mkdir(parents=True)
     (tmp_path / "root/u/u.bin").write_bytes(content)
     with raising(ModelUnavailable, "model-bring-your-own", name="u"):
-        store(tmp_path, UNKNOWN).path("u")
+        store(tmp_path, UNKNOWN).obtain("u")
 
 
 # What is used without being asked
@@ -465,9 +465,9 @@ def test_what_is_only_used_when_asked_for_is_never_fetched_by_a_run(tmp_path: Pa
     models = store(tmp_path, entry("a", {"one.bin": ONE}, make_https_source(server)) + 'profile = "full"\n')
     (tmp_path / "served/one.bin").write_bytes(ONE)
     with raising(ModelUnavailable, "model-not-fetched", name="a"):
-        models.path("a")
+        models.obtain("a")
     models.fetch("a")
-    assert models.path("a").read_bytes() == ONE
+    assert models.obtain("a").read_bytes() == ONE
 
 
 def test_a_model_of_a_package_is_there_when_that_is_installed(tmp_path: Path) -> None:

@@ -170,6 +170,16 @@ def test_a_layer_has_the_german_name_of_its_product_and_a_new_product_its_englis
     assert list(map(results.translate_product, layers)) == ["Lippenstift", "Cheek tint"]
 
 
+def test_the_products_that_a_message_lists_are_named_in_german(
+    german: gettext.GNUTranslations, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(texts_of_plugins, "_", german.gettext)
+    message = Message("products-covered", number=2, products=["Lipstick", "Cheek tint"])
+    assert texts_of_plugins.to_sentence(message.described()) == (
+        "Gesicht 2 ist dort verdeckt, wo dies gemalt würde, daher entfällt es: Lippenstift, Cheek tint."
+    )
+
+
 def test_an_unknown_code_of_a_later_worker_is_shown_in_english(
     german: gettext.GNUTranslations, monkeypatch: pytest.MonkeyPatch
 ) -> None:

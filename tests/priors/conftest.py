@@ -12,4 +12,4 @@ from c2p_core.priors.makeup import MakeupPrior
 
 @pytest.fixture(scope="module")
 def prior(store: ModelStore) -> MakeupPrior:
-    return MakeupPrior(load_basis(store.path("complexion")), torch.device("cpu"))
+    return MakeupPrior(load_basis(store.obtain("complexion")), torch.device("cpu"))

@@ -33,7 +33,7 @@ def test_small_changes_are_not_compressed() -> None:
 
 
 def test_the_learned_model_has_every_part(store: ModelStore) -> None:
-    basis = load_basis(store.path("complexion"))
+    basis = load_basis(store.obtain("complexion"))
     assert basis.components.shape[1:] == (3, 96, 96)
     assert torch.isfinite(basis.components).all()
     # Sorted by what they explain.

@@ -80,7 +80,7 @@ def test_a_face_to_be_strengthened_already_has_its_look_and_its_shape(
 ) -> None:
     bent = replace(darkened, original=replace(astronaut_canvas, mesh=astronaut_canvas.mesh + 2.0))
     limits = compute_strength_limits(0.5)
-    renderer = FaceRenderer(bent, load_mean_face(store.path("complexion")), limits, torch.device("cpu"))
+    renderer = FaceRenderer(bent, load_mean_face(store.obtain("complexion")), limits, torch.device("cpu"))
     look = make_bare_code()
     look[PRODUCTS.index("lips")] = product_row("lips", (0.7, 0.1, 0.1), 1.0)
     worn = renderer.with_look(look)

@@ -103,7 +103,7 @@ def test_cheeks_and_jaw_still_move(face: MakeupFace, astronaut_canvas: CanvasFac
 
 @pytest.fixture(scope="module")
 def mean_face(store: ModelStore) -> NDArray[np.float32]:
-    return load_basis(store.path("complexion")).mesh.numpy()
+    return load_basis(store.obtain("complexion")).mesh.numpy()
 
 
 # Without the expression

@@ -101,7 +101,7 @@ def test_tuning_the_generator_to_a_face_stays_within_the_budget(generator: Gener
     # The tuned weights with their gradients and Adam's two means.
     state = 4 * sum(part.numel() * part.element_size() for part in tuned.values())
     assert 0.05 * GIGABYTE < saved < 2 * GIGABYTE
-    perceptual = Perceptual(ModelStore(offline=True).path("faceres"), META)
+    perceptual = Perceptual(ModelStore(offline=True).obtain("faceres"), META)
     goals = perceptual.features(torch.empty(1, 3, side, side, device=META))
     picture = torch.empty(1, 3, side, side, device=META, requires_grad=True)
     compared = count_saved(lambda: perceptual.distance_to(picture, goals))

@@ -34,7 +34,7 @@ RATES = {"products": 0.3, "shape": 0.3}
 
 
 def load(resources: Resources):
-    return ShapePrior(load_mean_face(resources.store.path("complexion")), resources.device)
+    return ShapePrior(load_mean_face(resources.store.obtain("complexion")), resources.device)
 
 
 class ShapePrior:

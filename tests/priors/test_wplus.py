@@ -69,13 +69,13 @@ def networks(store: ModelStore) -> Networks:
     for layer in generator.styled_layers():
         layer.noise_strength.data.fill_(0.1)
     frozen = generator.eval().requires_grad_(False), encoder.eval().requires_grad_(False)
-    perceptual = Perceptual(store.path("faceres"), CPU)
+    perceptual = Perceptual(store.obtain("faceres"), CPU)
     return Networks(*frozen, wplus.principal_axes(frozen[0]), perceptual, fingerprint(*frozen))
 
 
 @pytest.fixture(scope="module")
 def mean_face(store: ModelStore) -> np.ndarray:
-    return load_mean_face(store.path("complexion"))
+    return load_mean_face(store.obtain("complexion"))
 
 
 @pytest.fixture
@@ -451,7 +451,7 @@ def test_networks_give_the_same_result_with_channels_last(networks: Networks, st
 
     def differentiate(last: bool) -> list[Tensor]:
         generator, encoder = copy.deepcopy((networks.generator, networks.encoder))
-        distance = Perceptual(store.path("faceres"), CPU)
+        distance = Perceptual(store.obtain("faceres"), CPU)
         for network in (generator, encoder, distance.network) if last else ():
             put_channels_last(network)
         leaf = codes.clone().requires_grad_()
@@ -474,7 +474,7 @@ def test_networks_give_the_same_result_with_channels_last(networks: Networks, st
 def user_store(tmp_path: Path, store: ModelStore, monkeypatch: pytest.MonkeyPatch) -> ModelStore:
     user = ModelStore(tmp_path, offline=True)
     (tmp_path / FOLDER).mkdir()
-    monkeypatch.setattr(user, "path", store.path)
+    monkeypatch.setattr(user, "obtain", store.obtain)
     return user
 
 

@@ -31,7 +31,7 @@ class Face:
     """The portrait's canvas, its mesh on it, and what is prepared for painting."""
 
     def __init__(self) -> None:
-        find = FaceMesh(ModelStore(offline=True).path("face-mesh"))
+        find = FaceMesh(ModelStore(offline=True).obtain("face-mesh"))
         photo = to_tensor(astronaut().astype(np.float32) / np.float32(255))
         mesh, _ = find(photo, FIVE)
         alignment = align(mesh[:, :2], eye_distance(mesh))

@@ -30,7 +30,7 @@ EACH = pytest.mark.parametrize("name", list_recognisers(STORE))
 
 
 def weights(name: str) -> Path:
-    return STORE.path(name)
+    return STORE.obtain(name)
 
 
 def load(name: str, path: Path | None = None) -> nn.Module:

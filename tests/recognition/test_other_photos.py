@@ -82,6 +82,6 @@ def test_a_damaged_file_is_refused(tmp_path: Path, text: str) -> None:
 
 
 def test_the_shipped_figures_are_within_the_ranges_of_cosines_and_shares() -> None:
-    shipped = read_other_photos(ModelStore(offline=True).path("other-photos"))
+    shipped = read_other_photos(ModelStore(offline=True).obtain("other-photos"))
     assert shipped.up_to and all(-1 <= up_to < 1 for up_to in shipped.up_to.values())
     assert shipped.strengths and all(0 < strength <= 1 and 0 <= lost <= 1 for strength, lost in shipped.strengths)

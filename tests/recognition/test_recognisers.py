@@ -123,7 +123,7 @@ def test_a_recogniser_named_twice_is_loaded_once(bare: ModelStore) -> None:
 
 
 def test_every_recogniser_has_ordered_thresholds_that_hold_on_other_faces(bare: ModelStore) -> None:
-    path = bare.path("thresholds")
+    path = bare.obtain("thresholds")
     for name, thresholds in read_thresholds(path).items():
         assert thresholds.impostor_mean < thresholds.far1 < thresholds.far01 < 1
         checked = json.loads(path.read_text())["recognisers"][name]["sources"]["synthetic"]
@@ -140,7 +140,7 @@ def test_damaged_thresholds_are_refused(tmp_path: Path, text: str) -> None:
 
 def test_decoys_are_different_people_for_every_recogniser(bare: ModelStore) -> None:
     recognisers = [recogniser(name) for name in RECOGNISERS]
-    decoys = load_decoys(bare.path("decoys"), recognisers, CPU)
+    decoys = load_decoys(bare.obtain("decoys"), recognisers, CPU)
     assert len(decoys) == 16
     for r in recognisers:
         people = torch.stack([decoy[r.name] for decoy in decoys])

@@ -8,7 +8,7 @@ from pathlib import Path
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE.parents[1]), str(HERE.parents[1] / "plugin")]
 
-from worker_client import client, transport  # noqa: E402
+from worker_client import transport  # noqa: E402
 
 from c2p_core.worker import run, server  # noqa: E402
 
@@ -20,11 +20,10 @@ if __name__ == "__main__":
     parser.add_argument("--tune", type=json.loads, default={})
     parser.add_argument("--broken", action="store_true")
     parser.add_argument("--slow", action="store_true")
-    parser.add_argument("--stop", action="store_true")
+    parser.add_argument("--kill", action="store_true")
     options = parser.parse_args()
-    if options.stop:
-        client.ANSWER_SECONDS = 0.5
-        sys.exit(run.main(["--run", str(options.run), "--stop"]))
+    if options.kill:
+        sys.exit(run.main(["--run", str(options.run), "--kill"]))
     for name, value in options.tune.items():
         module = server if hasattr(server, name) else transport
         assert hasattr(module, name)
