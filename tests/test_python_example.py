@@ -22,8 +22,8 @@ def test_the_python_example_of_the_docs_protects_a_portrait_and_judges_it(tmp_pa
         r"```python\n(.+?)```", (ROOT / "docs/python.md").read_text(encoding="utf-8"), re.DOTALL
     )
     assert example.count("strength=0.5)") == 1
-    # Half of the default number of steps.
-    example = example.replace("strength=0.5)", "strength=0.5, steps=40)")
+    # Fewer steps than the default.
+    example = example.replace("strength=0.5)", "strength=0.5, steps=30)")
     assert direction.count('prompt="red lipstick")') == 1
     example += direction.replace('prompt="red lipstick")', 'prompt="red lipstick", steps=2)')
     assert person.count(", looks=") == 2

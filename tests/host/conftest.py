@@ -18,6 +18,7 @@ from worker_client.location import WorkerLocation
 from tests.host import gimp as host
 from tests.host.gimp import Gimp
 from tests.host.gimp210 import Gimp210
+from tests.host.portrait import PORTRAIT
 from tests.host.root import NoRoot
 
 Host = TypeVar("Host", Gimp, Gimp210)
@@ -31,10 +32,11 @@ def gimp() -> Iterator[Gimp]:
 
 @contextmanager
 def prepare_in_share(prepare: Callable[[Path], Host], name: str) -> Iterator[Host]:
-    """A GIMP in a folder of its own with the astronaut in it; ends it, and the worker that it started."""
+    """A GIMP in a folder of its own with two photos in it; ends it, and the worker that it started."""
     share = Path(tempfile.mkdtemp(prefix="pf-gimp-"))
     try:
         Image.fromarray(data.astronaut()).save(share / "astronaut.png")
+        Image.fromarray(PORTRAIT).save(share / "portrait.png")
         try:
             gimp = prepare(share)
         except NoRoot as reason:

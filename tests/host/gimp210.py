@@ -16,6 +16,7 @@ from installer import plug_in
 from installer.gimps import Profile
 from tests.host import gimp as host
 from tests.host.console import SECONDS, SERVE, Console
+from tests.host.portrait import SIDE
 from tests.host.root import GIMP210, find_root, make_root_command
 
 PRELUDE = """
@@ -35,7 +36,7 @@ def keep(name, drawable):
         stream.write(rgn[0:drawable.width, 0:drawable.height])
 
 def portrait(precision=PRECISION_U8_GAMMA):
-    image = pdb.gimp_file_load(os.path.join(SHARE, "astronaut.png"), "astronaut.png")
+    image = pdb.gimp_file_load(os.path.join(SHARE, "portrait.png"), "portrait.png")
     if precision != image.precision:
         pdb.gimp_image_convert_precision(image, precision)
     return image, image.layers[0]
@@ -136,9 +137,9 @@ class Gimp210:
         results.unlink(missing_ok=True)
         return results
 
-    def pixels(self, name: str, dtype: str, channels: int, size: tuple[int, int] = (512, 512)) -> np.ndarray[Any, Any]:
-        """What ``keep`` wrote, (height, width, channels)."""
-        return np.fromfile(self.share / name, dtype).reshape(size[1], size[0], channels)
+    def pixels(self, name: str, dtype: str, channels: int) -> np.ndarray[Any, Any]:
+        """What ``keep`` wrote of a drawable of the portrait's size, (height, width, channels)."""
+        return np.fromfile(self.share / name, dtype).reshape(SIDE, SIDE, channels)
 
 
 def _read_outcome(results: Path, output: str) -> tuple[dict[str, Any], str]:

@@ -12,6 +12,7 @@ gi.require_version("Gimp", "3.0")
 from gi.repository import Babl, Gegl, Gimp, Gio  # noqa: E402
 
 SHARE = Path(os.environ["SHARE"])
+SIDE = 320  # px, of the portrait
 U8 = "R'G'B'A u8"
 
 
@@ -49,20 +50,20 @@ def load(name):
 
 
 def portrait():
-    """The astronaut, and its layer."""
-    image = load("astronaut.png")
+    """The portrait, and its layer."""
+    image = load("portrait.png")
     return image, image.get_layers()[0]
 
 
 def two_portraits():
-    """The astronaut twice, side by side, and the layer that has both."""
+    """The portrait twice, side by side, and the layer that has both."""
     image, source = portrait()
-    twice = Gimp.Layer.new(image, "twice", 1024, 512, Gimp.ImageType.RGB_IMAGE, 100, Gimp.LayerMode.NORMAL)
+    twice = Gimp.Layer.new(image, "twice", 2 * SIDE, SIDE, Gimp.ImageType.RGB_IMAGE, 100, Gimp.LayerMode.NORMAL)
     image.insert_layer(twice, None, 0)
     image.resize_to_layers()
     buffer = twice.get_buffer()
-    for left in (0, 512):
-        source.get_buffer().copy(rect(source), Gegl.AbyssPolicy.NONE, buffer, Gegl.Rectangle.new(left, 0, 512, 512))
+    for left in (0, SIDE):
+        source.get_buffer().copy(rect(source), Gegl.AbyssPolicy.NONE, buffer, Gegl.Rectangle.new(left, 0, SIDE, SIDE))
     buffer.flush()
     return image, twice
 

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.host
 THREE = """
     (front, source), (other, photo) = portrait(), portrait()
     other.flip(Gimp.OrientationType.HORIZONTAL)
-    cover = Gimp.Layer.new(other, "cover", 512, 512, Gimp.ImageType.RGBA_IMAGE, 100, Gimp.LayerMode.NORMAL)
+    cover = Gimp.Layer.new(other, "cover", SIDE, SIDE, Gimp.ImageType.RGBA_IMAGE, 100, Gimp.LayerMode.NORMAL)
     other.insert_layer(cover, None, 0)
     other.set_selected_layers([photo])
     empty = Gimp.Image.new(300, 200, Gimp.ImageBaseType.RGB)
@@ -95,7 +95,7 @@ def test_cancelling_keeps_finished_images_and_leaves_the_others_unchanged(gimp: 
             gimp.script,
             THREE
             + """
-    status, error = protect(front, source, steps=20, **everywhere)
+    status, error = protect(front, source, steps=5, **everywhere)
     report(status=status, names=list(map(names, three)), images=len(Gimp.get_images()))
     """,
         )

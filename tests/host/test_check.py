@@ -19,6 +19,7 @@ from c2p_core.photo import Photo
 from c2p_core.priors.strength import compute_strength_limits
 from tests.error_assertions import sentence
 from tests.host.gimp import Gimp
+from tests.host.portrait import SIDE
 
 pytestmark = pytest.mark.host
 
@@ -52,8 +53,8 @@ def test_check_gives_the_figures_of_the_command_line(gimp: Gimp) -> None:
     """
     ).results
     protected = gimp.share / "protected.png"
-    Image.frombytes("RGB", (512, 512), (gimp.share / "protected.raw").read_bytes()).save(protected)
-    printed = CliRunner().invoke(c2p, ["check", str(gimp.share / "astronaut.png"), str(protected), "--json"]).stdout
+    Image.frombytes("RGB", (SIDE, SIDE), (gimp.share / "protected.raw").read_bytes()).save(protected)
+    printed = CliRunner().invoke(c2p, ["check", str(gimp.share / "portrait.png"), str(protected), "--json"]).stdout
     (face,) = json.loads(printed)["photos"][0]["faces"]
     (ours,) = results["figures"]["faces"]
     assert len(ours["similarities"]) == len(face["similarities"]) == 6
@@ -182,7 +183,7 @@ def test_strengthen_adds_a_layer_on_top_that_keeps_the_users_edits(gimp: Gimp) -
     fill(paint, "R'G'B' u8", bytes([0, 255, 0]) * 400)
     image.insert_layer(paint, None, 0)
     paint.set_offsets(215, 100)
-    green = 4 * (110 * 512 + 225)
+    green = 4 * (110 * SIDE + 225)
     status, error, _ = call("plug-in-protect-face-strengthen", image, [result], steps=2)
     report(status=status, error=error, names=names(image), green=list(visible(image)[green : green + 3]))
     """
@@ -209,7 +210,7 @@ def test_strengthen_after_brushing_goes_no_farther_from_the_photo_than_its_stren
     report(status=status, error=error)
     """).results
     assert results["status"] == "success", results["error"]
-    shown = np.frombuffer((gimp.share / "strengthened.raw").read_bytes(), np.uint8).reshape(512, 512, 3)
+    shown = np.frombuffer((gimp.share / "strengthened.raw").read_bytes(), np.uint8).reshape(SIDE, SIDE, 3)
     (face,) = find_faces(Photo(shown), store)
     moved = np.linalg.norm(face.mesh - astronaut_face.mesh, axis=1) / astronaut_face.eye_distance
     assert moved.max() <= compute_strength_limits(0.4).shape
@@ -220,8 +221,8 @@ def test_strengthen_takes_the_faces_of_every_run_on_the_photo(gimp: Gimp) -> Non
         """
     image, twice = two_portraits()
     kept = []
-    for left in (0, 512):
-        image.select_rectangle(Gimp.ChannelOps.REPLACE, left, 0, 512, 512)
+    for left in (0, SIDE):
+        image.select_rectangle(Gimp.ChannelOps.REPLACE, left, 0, SIDE, SIDE)
         protect(image, twice, faces="selection")
         kept += image.get_selected_layers()
     Gimp.Selection.none(image)
@@ -245,7 +246,7 @@ def test_another_look_from_check_protects_the_faces_that_were_protected_and_no_o
     import check, layers, originals, run_settings
 
     image, twice = two_portraits()
-    image.select_rectangle(Gimp.ChannelOps.REPLACE, 512, 0, 512, 512)
+    image.select_rectangle(Gimp.ChannelOps.REPLACE, SIDE, 0, SIDE, SIDE)
     status, error = protect(image, twice)
     assert status == "success", error
     Gimp.Selection.none(image)
@@ -312,7 +313,7 @@ def test_the_original_may_be_a_file_or_another_image_and_of_another_size(gimp: G
     def look(figures):
         return [row["after"] for row in figures["faces"][0]["similarities"]], figures["original"]
 
-    photo = Gio.File.new_for_path(str(SHARE / "astronaut.png"))
+    photo = Gio.File.new_for_path(str(SHARE / "portrait.png"))
     inside, file = (look(figures(image, result, **named)) for named in ({}, {"original-file": photo}))
     # As somebody gets it who has the exported picture only.
     flat = image.duplicate()
@@ -321,12 +322,12 @@ def test_the_original_may_be_a_file_or_another_image_and_of_another_size(gimp: G
         flat.get_layers()[0].detach_parasite(parasite)
     exported = look(figures(flat, flat.get_layers()[0], **{"original-file": photo}))
     other, layer = portrait()
-    other.scale(1024, 1024)
+    other.scale(640, 640)
     open_image = look(figures(flat, flat.get_layers()[0], original=layer))
     (SHARE / "none.png").write_text("no picture")
     none = Gio.File.new_for_path(str(SHARE / "none.png"))
     refused = call("plug-in-protect-face-check", image, [result], **{"original-file": none})[:2]
-    flat.crop(400, 512, 0, 0)
+    flat.crop(250, 320, 0, 0)
     cut = call("plug-in-protect-face-check", flat, flat.get_layers(), **{"original-file": photo})[:2]
     report(looks=[inside, file, exported, open_image], refused=refused, cut=cut, images=len(Gimp.get_images()))
     """
@@ -336,8 +337,8 @@ def test_the_original_may_be_a_file_or_another_image_and_of_another_size(gimp: G
     assert values[3] == pytest.approx(values[0], abs=0.05)
     assert originals == (
         {"name": "Background", "known": True, "layer": "Background"},
-        {"name": "astronaut.png", "known": True, "layer": "Background"},
-        {"name": "astronaut.png", "known": False, "layer": None},
+        {"name": "portrait.png", "known": True, "layer": "Background"},
+        {"name": "portrait.png", "known": False, "layer": None},
         {"name": "Background", "known": False, "layer": None},
     )
     assert results["refused"][0] == "execution-error" and "none.png can't be opened" in results["refused"][1]
@@ -356,12 +357,12 @@ def test_an_image_that_was_scaled_turned_or_cropped_since_has_its_face_and_no_ot
 
     found = {"as it was": faces()}
     for name, change in (
-        ("larger", lambda: image.scale(2200, 2200)),  # so large that faces are looked for in a smaller copy
+        ("larger", lambda: image.scale(1300, 1300)),  # so large that faces are looked for in a smaller copy
         ("turned", lambda: image.rotate(Gimp.RotationType.DEGREES90)),
         ("upside down", lambda: image.rotate(Gimp.RotationType.DEGREES90)),
         ("mirrored", lambda: image.flip(Gimp.OrientationType.HORIZONTAL)),
         ("smaller", lambda: image.scale(700, 700)),
-        ("cropped", lambda: image.crop(500, 420, 80, 270)),
+        ("cropped", lambda: image.crop(500, 430, 200, 270)),
     ):
         change()
         found[name] = faces()
@@ -408,7 +409,7 @@ def test_cancelling_leaves_no_copies_in_gimp(gimp: Gimp, name: str) -> None:
 
             image, source = portrait()
             before = newest()
-            named = {{"original-file": Gio.File.new_for_path(str(SHARE / "astronaut.png"))}}
+            named = {{"original-file": Gio.File.new_for_path(str(SHARE / "portrait.png"))}}
             named = named if "{name}" == "check" else {{"original": source}}
             status = call("plug-in-protect-face-{name}", image, [source], **named)[0]
             left = [number for number in range(before, newest()) if Gimp.Item.id_is_valid(number)]

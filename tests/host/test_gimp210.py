@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 from PIL import Image
-from skimage import data
 from worker_client import settings
 from worker_client.messages import render
 
@@ -22,6 +21,7 @@ from tests.error_assertions import sentence
 from tests.host.conftest import prepare_in_share
 from tests.host.gimp import Gimp
 from tests.host.gimp210 import Gimp210, prepare_gimp210
+from tests.host.portrait import PORTRAIT, SIDE
 
 pytestmark = [pytest.mark.host, pytest.mark.slow]
 
@@ -55,7 +55,7 @@ report(
 )
 """)
     assert results["names"][0] == "red lipstick" and len(results["names"]) == 2
-    assert results["offsets"] == [7, -3] and results["size"] == [512, 512]
+    assert results["offsets"] == [7, -3] and results["size"] == [SIDE, SIDE]
     assert not results["editing_mask"]
     assert (
         results["settings"]["source"] == results["tattoo"] and results["settings"]["wishes"]["prompt"] == "red lipstick"
@@ -138,7 +138,7 @@ def usual(gimp210: Gimp210) -> np.ndarray:
 
 @pytest.mark.parametrize("precision", ["PRECISION_U16_LINEAR", "PRECISION_FLOAT_LINEAR"])
 def test_the_images_transfer_curve_makes_no_difference(gimp210: Gimp210, usual: np.ndarray, precision: str) -> None:
-    change = np.abs(usual - data.astronaut()).mean()
+    change = np.abs(usual - PORTRAIT).mean()
     assert np.abs(usual - protect_and_flatten(gimp210, precision)).mean() < 0.2 * change
 
 
@@ -147,7 +147,7 @@ def test_other_precisions_get_a_layer_of_the_same_precision(gimp210: Gimp210, pr
     results, _ = gimp210.script(f"""
 image, layer = portrait({precision})
 made = protect(image, layer)
-again = pdb.gimp_image_new_with_precision(512, 512, RGB, PRECISION_U8_GAMMA)
+again = pdb.gimp_image_new_with_precision({SIDE}, {SIDE}, RGB, PRECISION_U8_GAMMA)
 plain = pdb.gimp_layer_new_from_drawable(made, again)
 again.add_layer(plain, 0)
 keep("layer", plain)
@@ -157,7 +157,7 @@ report(sizes=[layer.bpp // 3, made.bpp // 4])
     assert first == second
     layer = gimp210.pixels("layer", "u1", 4)
     shown = layer[..., 3] > 0
-    difference = np.abs(layer[shown][:, :3].astype(int) - data.astronaut()[shown].astype(int))
+    difference = np.abs(layer[shown][:, :3].astype(int) - PORTRAIT[shown].astype(int))
     assert 0 < difference.mean() < 40
 
 
@@ -214,7 +214,7 @@ report(done=done, group=bool(pdb.gimp_item_is_group(made)), offsets=made.offsets
     assert results["name"] == "red lipstick" and not results["group"]
     assert results["offsets"] == [7, -3] and results["masked"]
     whole = gimp210.pixels("layer", "u1", 4)
-    changed = (whole[..., :3] != data.astronaut()).any(axis=2)
+    changed = (whole[..., :3] != PORTRAIT).any(axis=2)
     assert 0.01 < changed.mean() < 0.5 and (whole[..., 3] == 255).all()
 
 
@@ -232,7 +232,7 @@ one = gimp.Image(1, 1, RGB)
 dot = gimp.Layer(one, "dot", 1, 1, RGB_IMAGE, 100, LAYER_MODE_NORMAL)
 one.add_layer(dot, 0)
 tiny = refused(protect, one, dot)
-pdb.gimp_image_select_rectangle(image, CHANNEL_OP_REPLACE, 400, 400, 50, 50)
+pdb.gimp_image_select_rectangle(image, CHANNEL_OP_REPLACE, 260, 260, 50, 50)
 inside = refused(protect, image, layer, "selection")
 beside = refused(protect, image, layer)
 unmade = refused(check, image, layer)
@@ -360,7 +360,7 @@ made = protect(image, layer)
 shown(image, "shown")
 report_path = os.path.join(SHARE, "report.txt")
 strong = check(image, made, "visible", "", True, report_path)
-path = os.path.join(SHARE, "astronaut.png")
+path = os.path.join(SHARE, "portrait.png")
 of_file = check(image, made, path=path)
 made.opacity = 5.0
 faded = after(check(image, made))
@@ -377,7 +377,7 @@ same += [refused(check, image, other, original="other"), refused(check, image, m
 report(strong=strong, file=of_file, faded=faded, same=same, images=len(gimp.image_list()))
 """)
     Image.fromarray(gimp210.pixels("shown", "u1", 4)[..., :3]).save(gimp210.share / "protected.png")
-    command = ["check", str(gimp210.share / "astronaut.png"), str(gimp210.share / "protected.png"), "--json"]
+    command = ["check", str(gimp210.share / "portrait.png"), str(gimp210.share / "protected.png"), "--json"]
     (face,) = json.loads(CliRunner().invoke(c2p, command).stdout)["photos"][0]["faces"]
     ours = [row["after"] for row in results["strong"]["faces"][0]["similarities"]]
     assert ours == pytest.approx([row["after"] for row in face["similarities"]], abs=1e-4)
@@ -386,7 +386,7 @@ report(strong=strong, file=of_file, faded=faded, same=same, images=len(gimp.imag
     assert results["same"] == [True] * 4 and sentence("pictures-the-same").search(output)
     assert all(render("original-judged", {"name": name}) in output for name in ("other", "other.png"))
     assert [row["after"] for row in results["file"]["faces"][0]["similarities"]] == pytest.approx(ours, abs=1e-4)
-    assert results["file"]["original"] == {"name": "astronaut.png", "known": True, "layer": "Background"}
+    assert results["file"]["original"] == {"name": "portrait.png", "known": True, "layer": "Background"}
     assert results["images"] == 1, "a file that was compared is still open"
     report = (gimp210.share / "report.txt").read_text(encoding="utf-8")
     assert "After a typical upload (JPEG 75, 1080 pixels wide)" in report and report.strip() in output
@@ -430,7 +430,7 @@ kept = os.path.join(SHARE, "kept.txt")
 with open(kept, "w") as stream:
     stream.write("of another image")
 made = protect(image, layer, output="products", prompt="blush")
-other = gimp.Layer(image, "other", 512, 512, RGB_IMAGE, 100, LAYER_MODE_NORMAL)
+other = gimp.Layer(image, "other", 320, 320, RGB_IMAGE, 100, LAYER_MODE_NORMAL)
 image.add_layer(other, len(image.layers))
 report(values=after(check(image, made.layers[0], "visible", "other")),
      refused=refused(check, image, made, "visible", "", False, kept))

@@ -8,7 +8,7 @@ from tests.host.gimp import Gimp
 
 pytestmark = pytest.mark.host
 
-# What is done to the astronaut (``image``, ``source``) before the run.
+# What is done to the portrait (``image``, ``source``) before the run.
 KINDS = {
     "8 bits": "pass",
     "8 bits, linear": "image.convert_precision(Gimp.Precision.U8_LINEAR)",
@@ -81,8 +81,9 @@ def test_the_whole_layer_is_exact_outside_of_the_face_at_full_precision(gimp: Gi
         before = pixels(source)
         print(protect(image, source, output="whole"))
         after = pixels(image.get_layers()[0])
-        step = len(before) // (512 * 512)
-        rows = [y for y in range(512) if before[y * 512 * step:][: 512 * step] != after[y * 512 * step:][: 512 * step]]
+        step = len(before) // (SIDE * SIDE)
+        length = SIDE * step
+        rows = [y for y in range(SIDE) if before[y * length :][:length] != after[y * length :][:length]]
         report(first=rows[0], last=rows[-1])
     """).results
     # The face lies between these rows; any rounding would show in all of them.
@@ -108,7 +109,7 @@ def test_colours_beyond_srgb_are_not_clipped(gimp: Gimp) -> None:
 def test_the_selection_limits_the_change_with_its_feather(gimp: Gimp) -> None:
     results = gimp.script("""
         image, source = portrait()
-        image.select_rectangle(Gimp.ChannelOps.REPLACE, 0, 0, 226, 512)
+        image.select_rectangle(Gimp.ChannelOps.REPLACE, 0, 0, 226, SIDE)
         Gimp.Selection.feather(image, 40)
         selection = pixels(image.get_selection(), "Y u8")
         status, error = protect(image, source)
@@ -126,13 +127,13 @@ def test_a_layers_own_mask_hides_the_change_too(gimp: Gimp) -> None:
         image, source = portrait()
         own = source.create_mask(Gimp.AddMaskType.BLACK)
         buffer = own.get_buffer()
-        buffer.set(Gegl.Rectangle.new(0, 0, 226, 512), "Y u8", bytes([255]) * (226 * 512))
+        buffer.set(Gegl.Rectangle.new(0, 0, 226, SIDE), "Y u8", bytes([255]) * (226 * SIDE))
         buffer.flush()
         source.add_mask(own)
         before = visible(image)
         status, error = protect(image, source)
         after = visible(image)
-        hidden = [after[4 * (y * 512 + x) + 3] for y in range(60, 180) for x in range(230, 300)]
+        hidden = [after[4 * (y * SIDE + x) + 3] for y in range(60, 180) for x in range(230, 300)]
         report(status=status, error=error, hidden=max(hidden), changed=before != after)
     """).results
     assert results["status"] == "success", results["error"]

@@ -12,7 +12,7 @@ from tests.orientations import UPRIGHT
 
 pytestmark = pytest.mark.host
 
-WIDTH, HEIGHT = 512, 440
+WIDTH, HEIGHT = 320, 280
 # How a photo is stored that has an orientation.
 STORED = UPRIGHT | {6: Image.Transpose.ROTATE_90, 8: Image.Transpose.ROTATE_270}
 
@@ -36,7 +36,7 @@ RUNS = """
 
 @pytest.mark.parametrize("turns", [False, True], ids=["left as it is", "turned by GIMP"])
 def test_the_protected_layer_lies_on_the_face_in_all_eight_orientations(gimp: Gimp, turns: bool) -> None:
-    photo = Image.fromarray(data.astronaut()[:HEIGHT])
+    photo = Image.fromarray(data.astronaut()[:HEIGHT, :WIDTH])
     for number in range(1, 9):
         exif = Image.Exif()
         exif[0x0112] = number

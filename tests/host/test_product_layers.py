@@ -39,7 +39,7 @@ def results(gimp: Gimp) -> dict[str, Any]:
     lipstick.set_visible(False)
     without = visible(image)
     where = [i // 4 for i, (a, b) in enumerate(zip(shown[1], without)) if a != b]
-    outside = [i for i in where if not (box[0] <= i % 512 < box[2] and box[1] <= i // 512 < box[3])]
+    outside = [i for i in where if not (box[0] <= i % SIDE < box[2] and box[1] <= i // SIDE < box[3])]
     report(
         name=group.get_name(), children=[layer.get_name() for layer in group.get_children()], worst=worst(shown),
         mask=group.get_mask() is not None, parasite=group.get_parasite("protect-face") is not None,

@@ -16,7 +16,7 @@ from tests.host.gimp import Gimp
 
 pytestmark = pytest.mark.host
 
-# What is done to the astronaut (``image``, ``chosen``) and what the user then reads.
+# What is done to the portrait (``image``, ``chosen``) and what the user then reads.
 CASES = {
     "indexed": (
         "image.convert_indexed(Gimp.ConvertDitherType.NONE, Gimp.ConvertPaletteType.GENERATE, 64, False, False, '')",

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from skimage import data
 
 from tests.host.gimp import Gimp
+from tests.host.portrait import PORTRAIT, SIDE
 
 pytestmark = pytest.mark.host
 
@@ -35,7 +35,7 @@ def run_once(gimp: Gimp, arguments: str = "") -> dict[str, object]:
 
 
 def read_raw(gimp: Gimp, name: str, channels: int) -> np.ndarray:
-    return np.frombuffer((gimp.share / f"{name}.raw").read_bytes(), np.uint8).reshape(512, 512, channels)
+    return np.frombuffer((gimp.share / f"{name}.raw").read_bytes(), np.uint8).reshape(SIDE, SIDE, channels)
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +77,7 @@ def test_every_result_has_the_sources_position_and_opacity(gimp: Gimp) -> None:
         )
     """).results
     assert results["opacities"] == [80, 80, 80]
-    assert results["places"] == [[37, -20, 512, 512]] * 2
+    assert results["places"] == [[37, -20, SIDE, SIDE]] * 2
     assert results["shown"][0] == results["shown"][1]
 
 
@@ -86,7 +86,7 @@ def test_brushes_paint_on_the_layer_and_not_on_its_mask(results: dict[str, objec
 
 
 def test_pixels_outside_of_the_mask_are_bit_identical(gimp: Gimp, results: dict[str, object]) -> None:
-    changed = (read_raw(gimp, "visible", 3) != data.astronaut()).any(-1)
+    changed = (read_raw(gimp, "visible", 3) != PORTRAIT).any(-1)
     mask = read_raw(gimp, "mask", 1)[..., 0]
     assert changed.sum() > 2000 and not changed[mask == 0].any()
     assert set(np.unique(mask)) == {0, 255}

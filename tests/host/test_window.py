@@ -939,7 +939,7 @@ run.connect = slowly
 def test_a_dialog_closed_while_it_connects_submits_nothing_more(window: Window) -> None:
     window.prepare(SLOW)
     window.choose("Protect Face", DIALOG)
-    window.ask("config.set_property('steps', 40)")
+    window.ask("config.set_property('steps', 5)")
     with searching(window):
         (window.gimp.share / "go-on").touch()
         window.wait(30, lambda _titles: (window.gimp.share / "connected").exists())
@@ -999,7 +999,7 @@ def test_missing_models_are_offered_with_their_size_and_the_button_asks_for_them
 
 def test_closing_the_image_during_a_run_is_reported_and_leaves_nothing_behind(window: Window) -> None:
     window.open_dialog()
-    window.ask("config.set_property('steps', 40)")
+    window.ask("config.set_property('steps', 5)")
     with searching(window):
         assert count_jobs(window.gimp) == 1, "the search was over before the image could be closed"
         window.do("wmctrl", "-a", "astronaut")
