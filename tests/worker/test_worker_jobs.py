@@ -107,15 +107,19 @@ def crop_area(pixels: np.ndarray, area: dict[str, Any], name: str = "photo") -> 
 def large() -> np.ndarray:
     """A 12 MP layer with the face far from its corner."""
     canvas = np.full((3000, 4000, 3), 90, np.uint8)
-    face = transform.resize(ASTRONAUT, (1536, 1536), order=1, preserve_range=True).astype(np.uint8)
-    canvas[700:2236, 1500:3036] = face
+    canvas[700:2236, 1500:3036] = Image.fromarray(ASTRONAUT).resize((1536, 1536), Image.Resampling.BILINEAR)
     return canvas
+
+
+def reduce(layer: np.ndarray) -> np.ndarray:
+    """A layer as plug-ins send it to look for faces."""
+    size = worker_client.choose_detection_size(layer.shape[1], layer.shape[0])
+    return np.asarray(Image.fromarray(layer).resize(size, Image.Resampling.BICUBIC))
 
 
 @pytest.fixture(scope="module")
 def reduced(large: np.ndarray) -> np.ndarray:
-    width, height = worker_client.choose_detection_size(4000, 3000)
-    return transform.resize(large, (height, width), preserve_range=True, anti_aliasing=True).astype(np.uint8)
+    return reduce(large)
 
 
 def test_a_face_found_in_a_reduced_picture_is_where_it_is_in_the_layer(
@@ -313,8 +317,8 @@ def test_a_face_is_protected_using_only_its_surroundings(jobs: Jobs, large: np.n
     assert x + 5 < columns[0] and columns[-1] < x + width - 5 and y + 5 < rows[0] and rows[-1] < y + height - 5
     whole = pipeline.protect(ProtectRequest(Photo(large), steps=STEPS), store=ModelStore(offline=True))
     here = slice(y, y + height), slice(x, x + width)
-    difference = np.abs(pixels.astype(int) - whole.photo.pixels)[here]
-    change = np.abs(large.astype(int) - whole.photo.pixels)[here].mean()
+    expected = whole.photo.pixels[here].astype(int)
+    difference, change = np.abs(pixels[here] - expected), np.abs(large[here] - expected).mean()
     # Landmarks settle to about 0.01 canvas pixels. Adam's first steps have the same length however small their
     # gradient, which makes 3 to 5 % of the change of that; landmarks that agree to 0.001 would leave 0.8 %.
     assert difference.mean() < 0.035 * change, (difference.mean(), change)
@@ -480,9 +484,7 @@ def test_a_face_of_the_smallest_size_is_not_refused_because_the_layer_was_reduce
     side = 473  # the eyes are 40.2 px apart, in the reduced layer less
     layer = np.full((1800, 2400, 3), 90, np.uint8)
     layer[300 : 300 + side, 500 : 500 + side] = transform.resize(ASTRONAUT, (side, side), anti_aliasing=True) * 255
-    width, height = worker_client.choose_detection_size(2400, 1800)
-    reduced = transform.resize(layer, (height, width), preserve_range=True, anti_aliasing=True).astype(np.uint8)
-    found, _, _ = run(jobs, "find", [make_picture(reduced, 0, 0)], full=[2400, 1800])
+    found, _, _ = run(jobs, "find", [make_picture(reduce(layer), 0, 0)], full=[2400, 1800])
     assert found["faces"][0]["eye_distance"] < 40 and found["faces"][0]["skipped"] is None
     # The neighbourhood of a face that is smaller still, by as much as it may have been measured too large.
     smaller = (transform.resize(ASTRONAUT, (450, 450), anti_aliasing=True) * 255).astype(np.uint8)
