@@ -157,7 +157,7 @@ class Backlog:
         self._returned.clear()
         self._exhausted = True
 
-    def requeue(self, items: Sequence[Item], reason: str, at_fault: bool = True) -> Iterator[Outcome]:
+    def requeue(self, items: Sequence[Item], reason: Message | str, at_fault: bool = True) -> Iterator[Outcome]:
         """Take back the photos of a worker that died; yields as failed one that has killed ``max_tries`` workers.
 
         Args:

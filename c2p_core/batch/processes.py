@@ -24,7 +24,7 @@ from c2p_core.api import CancelToken, Progress
 from c2p_core.batch.engine import Backlog, Control, Engine, Job, Outcome
 from c2p_core.batch.layout import Item
 from c2p_core.batch.queries import Answer, Query, answer_query, forward_queries
-from c2p_core.errors import BadRequest
+from c2p_core.errors import BadRequest, Message
 from c2p_core.models.store import ModelStore
 
 # Photos that a process has at a time: one being searched, and the next, whose faces are detected meanwhile. A process
@@ -219,13 +219,14 @@ class _Run:
         yield from self.backlog.requeue(list(process.items.values()), reason)
 
 
-def _describe_end(code: int | None) -> str:
-    if code is not None and code < 0:
-        try:
-            return signal.Signals(-code).name
-        except ValueError:
-            return f"signal {-code}"
-    return f"exit code {code}"
+def _describe_end(code: int | None) -> Message | str:
+    """Why a process ended, by its exit code: the name of a signal, or a message."""
+    if code is None or code >= 0:
+        return Message("exit-code", number=code)
+    try:
+        return signal.Signals(-code).name
+    except ValueError:
+        return Message("exit-signal", number=-code)
 
 
 def _run_worker(

@@ -162,6 +162,8 @@ ENGLISH = {
         "The process that protected it ended each time ({reason}); the file may be damaged, or memory short: close"
         " other programs, and run the batch again."
     ),
+    "exit-code": N_("exit code {number}"),
+    "exit-signal": N_("signal {number}"),
     "processes-die": N_(
         "The processes end before they have finished a photo ({reason}); close other programs, or run the batch again"
         " with a smaller --jobs."

@@ -14,10 +14,10 @@ import psutil
 import pytest
 
 from c2p_core.api import CancelToken, Progress
-from c2p_core.batch.engine import Backlog, Control, Job, Outcome, Reuse
+from c2p_core.batch.engine import Backlog, Control, Engine, Job, Outcome, Reuse
 from c2p_core.batch.layout import Item
 from c2p_core.batch.processes import open_processes, protect_in_processes
-from c2p_core.errors import BadRequest, ModelUnavailable
+from c2p_core.errors import BadRequest, Message, ModelUnavailable
 from c2p_core.models.store import ModelStore
 from tests.batch.darken import JOB, darken, darken_with_read_ahead, save
 
@@ -43,6 +43,12 @@ def die_of_any_photo(items: Iterable[Item], job: Job, control: Control) -> Gener
     """Dies of any photo."""
     for _ in items:
         os.kill(os.getpid(), signal.SIGKILL)
+    yield from ()
+
+
+def exit_at_any_photo(items: Iterable[Item], job: Job, control: Control) -> Generator[Outcome, None, None]:
+    for _ in items:
+        os._exit(3)
     yield from ()
 
 
@@ -168,12 +174,17 @@ def test_a_missing_model_ends_the_run(tmp_path: Path, store: ModelStore) -> None
     assert error.value.code == "model-missing"
 
 
-def test_processes_that_die_before_they_finish_anything_end_the_run(tmp_path: Path, store: ModelStore) -> None:
+@pytest.mark.parametrize(
+    ("engine", "reason"), [(die_of_any_photo, "SIGKILL"), (exit_at_any_photo, Message("exit-code", number=3))]
+)
+def test_processes_that_die_before_they_finish_anything_end_the_run(
+    tmp_path: Path, store: ModelStore, engine: Engine, reason: Message | str
+) -> None:
     items, failed = make_items(tmp_path, *(f"{number}" for number in range(12))), []
     with pytest.raises(BadRequest) as error:
-        for outcome in protect_in_processes(3, die_of_any_photo)(iter(items), JOB, make_control(store)):
+        for outcome in protect_in_processes(3, engine)(iter(items), JOB, make_control(store)):
             failed.append(outcome)
-    assert (error.value.code, error.value.fields) == ("processes-die", {"reason": "SIGKILL"})
+    assert (error.value.code, error.value.fields) == ("processes-die", {"reason": reason})
     assert len(failed) <= 3, "the other photos are left for the next run"
 
 
