@@ -7,8 +7,10 @@ Source: K. Zhang et al., Joint face detection and alignment using multi-task cas
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -28,13 +30,40 @@ _STRIP_PIXELS = 1 << 20
 LARGE, _HALVED_AT = 1_650_000, 0.31
 
 
+class MaxPool(nn.Module):
+    """``nn.MaxPool2d(size, 2, ceil_mode=True)`` without gradients; torch's is slow on so few channels."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self._size = size
+
+    @torch.no_grad()
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, h, w) to (B, C, ceil((h - size) / 2) + 1, ...), with the channels where they were in memory."""
+        last = x.is_contiguous(memory_format=torch.channels_last)
+        memory_format = torch.channels_last if last else torch.contiguous_format
+        for axis in (2, 3):
+            x = self._pool_axis(x, axis, memory_format)
+        return x
+
+    def _pool_axis(self, x: Tensor, axis: int, memory_format: torch.memory_format) -> Tensor:
+        count = math.ceil((x.shape[axis] - self._size) / _STRIDE) + 1
+        parts = [x[(slice(None),) * axis + (slice(first, None, _STRIDE),)] for first in range(self._size)]
+        pooled = parts[0].narrow(axis, 0, count).contiguous(memory_format=memory_format)
+        for part in parts[1:]:
+            inside = min(count, part.shape[axis])  # the last window may extend beyond the edge
+            target = pooled.narrow(axis, 0, inside)
+            torch.maximum(target, part.narrow(axis, 0, inside), out=target)
+        return pooled
+
+
 class PNet(nn.Module):
     """(B, 3, h, w) to the probability (B, h', w') of a face per cell, and box offsets (B, 4, h', w')."""
 
     def __init__(self) -> None:
         super().__init__()
         self.layers = nn.Sequential(
-            *(nn.Conv2d(3, 10, 3), nn.PReLU(10), nn.MaxPool2d(2, 2, ceil_mode=True)),
+            *(nn.Conv2d(3, 10, 3), nn.PReLU(10), MaxPool(2)),
             *(nn.Conv2d(10, 16, 3), nn.PReLU(16)),
             *(nn.Conv2d(16, 32, 3), nn.PReLU(32)),
         )
@@ -59,8 +88,8 @@ class RNet(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.layers = nn.Sequential(
-            *(nn.Conv2d(3, 28, 3), nn.PReLU(28), nn.MaxPool2d(3, 2, ceil_mode=True)),
-            *(nn.Conv2d(28, 48, 3), nn.PReLU(48), nn.MaxPool2d(3, 2, ceil_mode=True)),
+            *(nn.Conv2d(3, 28, 3), nn.PReLU(28), MaxPool(3)),
+            *(nn.Conv2d(28, 48, 3), nn.PReLU(48), MaxPool(3)),
             *(nn.Conv2d(48, 64, 2), nn.PReLU(64)),
         )
         self.dense = nn.Sequential(nn.Linear(64 * 3 * 3, 128), nn.PReLU(128))
@@ -81,9 +110,9 @@ class ONet(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.layers = nn.Sequential(
-            *(nn.Conv2d(3, 32, 3), nn.PReLU(32), nn.MaxPool2d(3, 2, ceil_mode=True)),
-            *(nn.Conv2d(32, 64, 3), nn.PReLU(64), nn.MaxPool2d(3, 2, ceil_mode=True)),
-            *(nn.Conv2d(64, 64, 3), nn.PReLU(64), nn.MaxPool2d(2, 2, ceil_mode=True)),
+            *(nn.Conv2d(3, 32, 3), nn.PReLU(32), MaxPool(3)),
+            *(nn.Conv2d(32, 64, 3), nn.PReLU(64), MaxPool(3)),
+            *(nn.Conv2d(64, 64, 3), nn.PReLU(64), MaxPool(2)),
             *(nn.Conv2d(64, 128, 2), nn.PReLU(128)),
         )
         self.dense = nn.Sequential(nn.Linear(128 * 3 * 3, 256), nn.PReLU(256))
@@ -113,10 +142,9 @@ class Mtcnn(nn.Module):
         Returns:
             (N, 5, 2) eyes, nose, mouth corners in pixels, image left before right, and (N,) probabilities 0..1.
         """
-        # Channels last in memory; torch only recognises that if the batch's stride is the usual one too.
-        pictures = picture.permute(1, 2, 0).contiguous()[None].permute(0, 3, 1, 2)
-        boxes = self._refine(pictures, self._propose(pictures))
-        chips, boxes = _crop_boxes(pictures, boxes, ONet.side)
+        picture = picture.contiguous()
+        boxes = self._refine(picture, self._propose(picture[None]))
+        chips, boxes = _crop_boxes(picture, boxes, ONet.side)
         if not len(boxes):
             return picture.new_zeros(0, 5, 2), picture.new_zeros(0)
         probability, offsets, points = (
@@ -145,7 +173,8 @@ class Mtcnn(nn.Module):
             if rows * columns > LARGE and scale <= _HALVED_AT * source_scale:
                 source, source_scale = F.avg_pool2d(source, 2, ceil_mode=True), source_scale / 2
             small = _resize(source, int(rows * scale + 1), int(columns * scale + 1))
-            probability, offset = self._scan(small)
+            # Convolutions are faster with the channels last in memory, resizing and cropping with them first.
+            probability, offset = self._scan(small.contiguous(memory_format=torch.channels_last))
             is_face = probability[0] >= _THRESHOLDS[0]
             cells = is_face.nonzero().flip(1).to(pictures.dtype)
             corners = [((_STRIDE * cells + reach) / scale).floor() for reach in (1, _CELL)]
@@ -177,9 +206,9 @@ class Mtcnn(nn.Module):
             offsets.append(offset)
         return torch.cat(probabilities, 1), torch.cat(offsets, 2)
 
-    def _refine(self, pictures: Tensor, boxes: Tensor) -> Tensor:
+    def _refine(self, picture: Tensor, boxes: Tensor) -> Tensor:
         """Run R-Net on P-Net's boxes: (M, 4) square boxes."""
-        chips, boxes = _crop_boxes(pictures, boxes, RNet.side)
+        chips, boxes = _crop_boxes(picture, boxes, RNet.side)
         if not len(boxes):
             return boxes
         probability, offsets = (torch.cat(parts) for parts in zip(*map(self.rnet, chips.split(_BATCH)), strict=True))
@@ -202,19 +231,18 @@ def suppress(boxes: Tensor, scores: Tensor, limit: float, relative_to: Literal["
         (K,) int64, indices of the kept boxes, best first.
     """
     rest = scores.argsort(descending=True, stable=True)
-    area = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+    # In NumPy: on a few numbers, most of an operation's time is its call.
+    numbers, corners = rest.numpy(), boxes[rest].numpy()
+    area = (corners[:, 2] - corners[:, 0]) * (corners[:, 3] - corners[:, 1])
     kept = []
-    while len(rest):
-        best, rest = rest[0], rest[1:]
-        kept.append(best)
-        low = torch.maximum(boxes[best, :2], boxes[rest, :2])
-        high = torch.minimum(boxes[best, 2:], boxes[rest, 2:])
-        overlap = (high - low).clamp(min=0).prod(1)
-        reference_area = (
-            area[best] + area[rest] - overlap if relative_to == "union" else torch.minimum(area[best], area[rest])
-        )
-        rest = rest[overlap <= limit * reference_area]
-    return torch.stack(kept) if kept else rest
+    while len(numbers):
+        kept.append(numbers[0])
+        overlap = np.minimum(corners[0, 2:], corners[1:, 2:]) - np.maximum(corners[0, :2], corners[1:, :2])
+        overlap = np.maximum(overlap, 0).prod(1)
+        reference_area = area[0] + area[1:] - overlap if relative_to == "union" else np.minimum(area[0], area[1:])
+        remaining = overlap <= limit * reference_area
+        numbers, corners, area = numbers[1:][remaining], corners[1:][remaining], area[1:][remaining]
+    return torch.from_numpy(np.array(kept, np.int64))
 
 
 def _normalise(pictures: Tensor) -> Tensor:
@@ -225,17 +253,17 @@ def _resize(pictures: Tensor, rows: int, columns: int) -> Tensor:
     return F.interpolate(pictures, (rows, columns), mode="area")
 
 
-def _crop_boxes(pictures: Tensor, boxes: Tensor, side: int) -> tuple[Tensor, Tensor]:
+def _crop_boxes(picture: Tensor, boxes: Tensor, side: int) -> tuple[Tensor, Tensor]:
     """Crop the boxes to (N, 3, side, side) network inputs; boxes outside the picture are dropped from both results."""
-    rows, columns = pictures.shape[2:]
+    rows, columns = picture.shape[1:]
     chips, inside = [], []
     for number, (x0, y0, x1, y1) in enumerate(boxes.trunc().int().tolist()):
-        cut = pictures[0, :, max(y0, 1) - 1 : min(y1, rows), max(x0, 1) - 1 : min(x1, columns)]
+        cut = picture[:, max(y0, 1) - 1 : min(y1, rows), max(x0, 1) - 1 : min(x1, columns)]
         if cut.numel():
             chips.append(_resize(cut[None], side, side))
             inside.append(number)
     if not chips:
-        return pictures.new_zeros(0, 3, side, side), boxes[:0]
+        return picture.new_zeros(0, 3, side, side), boxes[:0]
     return _normalise(torch.cat(chips)), boxes[inside]
 
 

@@ -67,9 +67,10 @@ def build_conditions(mesh: NDArray[np.float32], cells: int, keep_expression: boo
     width = _bilinear_weights(face_sides(mesh), cells)
 
     sideways, down = np.concatenate([still, jaw, width]), np.concatenate([still, jaw])
-    return np.block(
-        [[sideways, np.zeros((len(sideways), cells * cells))], [np.zeros((len(down), cells * cells)), down]]
-    )
+    conditions = np.zeros((len(sideways) + len(down), 2 * cells * cells))
+    conditions[: len(sideways), : cells * cells] = sideways
+    conditions[len(sideways) :, cells * cells :] = down
+    return conditions
 
 
 def enforce(conditions: Floats, moves: Floats, movable: NDArray[np.bool_]) -> Floats:
