@@ -9,13 +9,12 @@ can't be defined anew.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_flatten, tree_map
 from torch.utils.backend_registration import _setup_privateuseone_for_python_backend
 
 _setup_privateuseone_for_python_backend("fakegpu")
@@ -62,8 +61,25 @@ def fake_gpu() -> Iterator[torch.device]:
         yield DEVICE
 
 
+def _list_tensors(values: Iterable[Any]) -> Iterator[torch.Tensor]:
+    for value in values:
+        if isinstance(value, torch.Tensor):
+            yield value
+        elif isinstance(value, (list, tuple)):
+            yield from _list_tensors(value)
+
+
+def _map_tensors(convert: Callable[[torch.Tensor], torch.Tensor], value: Any) -> Any:
+    """Arguments or results of an operator with other tensors in them; torch's own ``tree_map`` takes far longer."""
+    if isinstance(value, torch.Tensor):
+        return convert(value)
+    if isinstance(value, (list, tuple)):
+        return type(value)(_map_tensors(convert, part) for part in value)
+    return value
+
+
 def _compute(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
-    tensors = [leaf for leaf in tree_flatten((args, kwargs))[0] if isinstance(leaf, torch.Tensor)]
+    tensors = [*_list_tensors(args), *_list_tensors(kwargs.values())]
     here = [tensor for tensor in tensors if not isinstance(tensor, OnCard)]
     on_card_tensors = [tensor for tensor in tensors if isinstance(tensor, OnCard)]
     # Scalars, and the processor's indices, may meet tensors on a card.
@@ -78,19 +94,20 @@ def _compute(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         kwargs = {**kwargs, "device": torch.device("cpu")}
     by_id = {id(tensor.raw): tensor for tensor in on_card_tensors}
 
-    def unwrap(leaf: Any) -> Any:
-        return leaf.raw if isinstance(leaf, OnCard) else leaf
+    def unwrap(tensor: torch.Tensor) -> torch.Tensor:
+        return tensor.raw if isinstance(tensor, OnCard) else tensor
 
-    def wrap(leaf: Any) -> Any:
-        if id(leaf) in by_id:
-            return by_id[id(leaf)]
-        return OnCard(leaf) if on_card and isinstance(leaf, torch.Tensor) else leaf
+    def wrap(tensor: torch.Tensor) -> torch.Tensor:
+        if id(tensor) in by_id:
+            return by_id[id(tensor)]
+        return OnCard(tensor) if on_card else tensor
 
     if on_card_tensors and func._schema.name in _RESHAPES_IN_PLACE:
         # The tensor that says it is on the card has to change its shape too.
         with torch._C._DisableTorchDispatch():
             func(*args, **kwargs)
-    return tree_map(wrap, func(*tree_map(unwrap, args), **tree_map(unwrap, kwargs)))
+    raw = {name: _map_tensors(unwrap, value) for name, value in kwargs.items()}
+    return _map_tensors(wrap, func(*_map_tensors(unwrap, args), **raw))
 
 
 def _empty(size: Any, stride: Any, *, dtype: Any = None, **_: Any) -> torch.Tensor:
