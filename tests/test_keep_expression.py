@@ -10,6 +10,7 @@ import pytest
 from benchmarks.metrics.expression import measure_displacement, measure_form_shift
 from c2p_core.api import Face, ProtectRequest
 from c2p_core.faces import find_faces
+from c2p_core.models.loaded import WarmModels
 from c2p_core.models.store import ModelStore
 from c2p_core.photo import Photo
 from c2p_core.pipeline import protect
@@ -27,9 +28,9 @@ class Run:
 
 
 @pytest.fixture(scope="module")
-def run(astronaut: Photo, astronaut_face: Face, store: ModelStore) -> Run:
+def run(astronaut: Photo, astronaut_face: Face, store: ModelStore, warm: WarmModels) -> Run:
     """At the usual strength and for the usual prompt, which paints nothing: paint alone misleads a detector, too."""
-    result = protect(ProtectRequest(astronaut, steps=45), store=store)
+    result = protect(ProtectRequest(astronaut, steps=45), store=store, warm=warm)
     (after,) = find_faces(result.photo, store)
     return Run(astronaut_face, after, tuple(s.before - s.after for s in result.faces[0].similarities if not s.held_out))
 

@@ -14,6 +14,7 @@ from c2p_core.faces import find_faces
 from c2p_core.faces.align import CANVAS_EYE_DISTANCE
 from c2p_core.faces.amounts import AS_FOUND
 from c2p_core.faces.canvas import warp_points
+from c2p_core.models.loaded import WarmModels
 from c2p_core.models.store import ModelStore
 from c2p_core.pipeline import find_direction, protect
 from c2p_core.priors.strength import compute_strength_limits
@@ -23,12 +24,13 @@ EYE = slice(95, 120), slice(190, 225)
 
 @pytest.mark.slow
 def test_landmarks_stay_within_the_limits_of_the_strength_and_the_face_is_protected_better(
-    astronaut: Photo, astronaut_face: Face, store: ModelStore
+    astronaut: Photo, astronaut_face: Face, store: ModelStore, warm: WarmModels
 ) -> None:
     request = ProtectRequest(astronaut, prompt="red lipstick", strength=0.4, steps=15)
-    edited = protect(request, store=store).photo.pixels.copy()
+    edited = protect(request, store=store, warm=warm).photo.pixels.copy()
     edited[EYE] = astronaut.pixels[EYE]
-    direction = find_direction(replace(request, photo=Photo(edited), original=astronaut), store=store)
+    again = replace(request, photo=Photo(edited), original=astronaut)
+    direction = find_direction(again, store=store, warm=warm)
     strengthened = apply_direction(direction, AS_FOUND)
 
     # By what both runs moved: no more than the limit, or not at all where the first run used it up.
@@ -44,6 +46,6 @@ def test_landmarks_stay_within_the_limits_of_the_strength_and_the_face_is_protec
     away = np.linalg.norm(face.mesh - astronaut_face.mesh, axis=1) / astronaut_face.eye_distance
     assert away.max() <= limits.shape
 
-    (report,), (bare,) = strengthened.faces, check(astronaut, Photo(edited), store=store)
+    (report,), (bare,) = strengthened.faces, check(astronaut, Photo(edited), store=store, warm=warm)
     gained = [b.after - a.after for a, b in zip(report.similarities, bare.similarities, strict=True)]
     assert sum(gained) > 0.1

@@ -579,11 +579,13 @@ def test_a_whole_photo_is_searched_in_both_modes_and_with_free_noise(
     request = ProtectRequest(
         astronaut, "red lipstick", mode=mode, prior="stylegan2", steps=2, hold_out="dlib", free_noise=free_noise
     )
-    result = pipeline.protect(request, store=user_store)
+    warm = WarmModels()
+    result = pipeline.protect(request, store=user_store, warm=warm)
     assert result.faces[0].steps == 2
     assert [warning.code for warning in result.warnings] == ["own-generator-used"]
     assert not np.array_equal(result.photo.pixels, astronaut.pixels)
-    assert np.array_equal(pipeline.protect(request, store=user_store).photo.pixels, result.photo.pixels)
+    again = pipeline.protect(request, store=user_store, warm=warm)
+    assert np.array_equal(again.photo.pixels, result.photo.pixels)
 
 
 @pytest.mark.slow
