@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from skimage import data
 
 from c2p_core.faces import mtcnn
-from c2p_core.faces.mtcnn import SMALLEST_FACE, Mtcnn, suppress
+from c2p_core.faces.mtcnn import SMALLEST_FACE, MaxPool, Mtcnn, suppress
 from c2p_core.models.store import ModelStore
 from c2p_core.models.weights import load_weights
 
@@ -36,6 +36,17 @@ def test_suppression_drops_boxes_that_overlap_a_better_one(count: int, seed: int
         if all(overlap(boxes[index], boxes[k], of) <= limit for k in expected):
             expected.append(index)
     assert suppress(boxes, scores, limit, of).tolist() == expected
+
+
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("size", [2, 3])
+def test_pooling_equals_torchs(size: int, memory_format: torch.memory_format) -> None:
+    generator = torch.Generator().manual_seed(0)
+    for rows, columns in [(10, 10), (10, 11), (11, 4), (4, 3), (3, 3)]:
+        x = torch.randn(2, 5, rows, columns, generator=generator).contiguous(memory_format=memory_format)
+        pooled = MaxPool(size)(x)
+        assert torch.equal(pooled, F.max_pool2d(x, size, 2, ceil_mode=True))
+        assert pooled.is_contiguous(memory_format=memory_format)
 
 
 @pytest.mark.parametrize("side", [1, SMALLEST_FACE - 1, SMALLEST_FACE, 64])

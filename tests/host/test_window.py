@@ -558,7 +558,7 @@ def test_settings_are_saved_under_a_name_with_a_thumbnail_and_taken_up_again_by_
     window.keys("alt+n")
     window.do("xdotool", "type", "--delay", "40", "Evening")
     window.keys("alt+t", "alt+s")
-    window.wait(30, lambda _titles: len(list(folder.glob("*"))) == 2)
+    window.wait(30, lambda _titles: len(list(folder.glob("*.json"))) == len(list(folder.glob("*.png"))) == 1)
     window.shoot("Presets", "presets")
     (file,) = folder.glob("*.json")
     kept = json.loads(file.read_text())
