@@ -25,17 +25,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put files with long tests first, for at the end, short ones keep every process of pytest's busy.
 
     Those in GIMP, which wait a lot, alternate with those that compute; of each kind, the ones with most tests lead,
-    and those that need GIMP 2.10 come last: it may still be being built.
+    and those that need GIMP 2.10, which may not be built yet, come last.
     """
     tests = Counter(item.path for item in items)
-    built = {item.path for item in items if "gimp210" in getattr(item, "fixturenames", ())}
+    late = {item.path for item in items if "gimp210" in getattr(item, "fixturenames", ())}
     last = len(items)  # which is 0 while they are sorted
     places: dict[Path, int] = {}
     for kind in ("slow", "host"):
         paths = {item.path for item in items if item.get_closest_marker(kind)}
         places |= {
-            path: place
-            for place, path in enumerate(sorted(paths, key=lambda path: (path in built, -tests[path], path)))
+            path: place for place, path in enumerate(sorted(paths, key=lambda path: (path in late, -tests[path], path)))
         }
     items.sort(key=lambda item: places.get(item.path, last))
 

@@ -39,9 +39,9 @@ class MaxPool(nn.Module):
 
     @torch.no_grad()
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C, h, w) to (B, C, ceil((h - size) / 2) + 1, ...), with the channels where they were in memory."""
-        last = x.is_contiguous(memory_format=torch.channels_last)
-        memory_format = torch.channels_last if last else torch.contiguous_format
+        """(B, C, h, w) to (B, C, ceil((h - size) / 2) + 1, ...), in the memory format of ``x``."""
+        is_channels_last = x.is_contiguous(memory_format=torch.channels_last)
+        memory_format = torch.channels_last if is_channels_last else torch.contiguous_format
         for axis in (2, 3):
             x = self._pool_axis(x, axis, memory_format)
         return x

@@ -65,10 +65,9 @@ def stop(folder: Path | None = None) -> StopResult:
         folder: the run folder, the default one when None.
     """
     folder = folder or default_run_folder()
-    endpoint = read_endpoint(str(folder))
-    process = _find_process(endpoint or {})
+    process = _find_process(read_endpoint(str(folder)) or {})
     try:
-        accepted = endpoint is not None and ask(str(folder), STOP, _CLIENT) is not None
+        accepted = ask(str(folder), STOP, _CLIENT) is not None
     except (Silent, WorkerProblem):
         accepted = False
     if not accepted:

@@ -12,7 +12,7 @@ from c2p_core.api import DEFAULT_IDLE
 from c2p_core.errors import C2PError
 from c2p_core.paths import log_folder
 from c2p_core.signals import handle_termination
-from c2p_core.worker.control import kill, stop
+from c2p_core.worker.control import kill
 from c2p_core.worker.log import LOG, open_log
 from c2p_core.worker.memory import share_one_heap
 from c2p_core.worker.run_folder import default_run_folder, hold_worker_lock, make_private
@@ -32,11 +32,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--idle", type=float, default=default_idle, metavar="SECONDS", help="time without work after which it ends"
     )
     parser.add_argument("--tcp", action="store_true", help="listen on 127.0.0.1 instead of a private socket")
-    parser.add_argument("--stop", action="store_true", help="end the running worker, by force if it does not respond")
-    parser.add_argument("--kill", action="store_true", help="end the running worker by force, as it did not respond")
+    parser.add_argument("--stop", action="store_true", help="end by force the worker that did not answer a client")
     options = parser.parse_args(arguments)
-    if options.stop or options.kill:
-        result = kill(options.run) if options.kill else stop(options.run)
+    if options.stop:
+        result = kill(options.run)
         print(result.message)
         return 0 if result.was_running else _NOT_RUNNING
     try:

@@ -73,7 +73,7 @@ def end(location):
     """
     if _is_sandboxed():
         raise WorkerProblem("sandbox-stop", command="%s worker stop" % make_terminal_command(location))
-    process = _run_program(location, ["--kill"], None)
+    process = _run_program(location, ["--stop"], None)
     deadline = time.time() + _END_SECONDS
     while process.poll() is None and time.time() < deadline:
         time.sleep(0.05)

@@ -66,7 +66,9 @@ def template() -> Iterator[Template]:
 
 @pytest.mark.slow
 @pytest.mark.skipif(not AVAILABLE, reason="forks processes, on Linux")
-@pytest.mark.parametrize(("options", "signals", "names"), [([], 2, "abc"), (["--jobs", "2"], 1, "abcde")])
+@pytest.mark.parametrize(
+    ("options", "signals", "names"), [([], 2, "abc"), (["--jobs", "2"], 1, "abcde"), (["--jobs", "2"], 2, "abcd")]
+)
 def test_ctrl_c_leaves_complete_results_and_the_next_run_does_the_rest(
     template: Template, tmp_path: Path, options: list[str], signals: int, names: str
 ) -> None:

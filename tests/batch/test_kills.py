@@ -29,7 +29,7 @@ from tests.template_process import AVAILABLE, ForkedProcess, Template, start_tem
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(not AVAILABLE, reason="forks processes, on Linux")]
 
-KILLS = int(os.environ.get("C2P_KILLS", "4"))
+KILLS = int(os.environ.get("C2P_KILLS", "6"))
 SEED = int(os.environ.get("C2P_KILL_SEED", random.randrange(1_000_000)))
 # Of 80 moments: before and after every step, in turn.
 _MOMENTS_OF_WRITING = range(1, 81, 3)

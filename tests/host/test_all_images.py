@@ -95,15 +95,15 @@ def test_cancelling_keeps_finished_images_and_leaves_the_others_unchanged(gimp: 
             gimp.script,
             THREE
             + """
-    empty.delete()
     status, error = protect(front, source, steps=5, **everywhere)
-    report(status=status, names=[names(front), names(other)], images=len(Gimp.get_images()))
+    report(status=status, names=list(map(names, three)), images=len(Gimp.get_images()))
     """,
         )
-        # The search of the second image comes after the looks for faces in both and the search of the first.
-        with suspend_job_after(gimp, before + 3):
+        # GIMP lists the newest image first. The search of the second one comes after the looks for faces in all three
+        # and the search of the first.
+        with suspend_job_after(gimp, before + 4):
             kill_plug_in(gimp)  # as GIMP's Cancel does
         results = run.result().results
-    assert results["status"] != "success" and results["images"] == 2
-    assert results["names"] == [["natural makeup", "Background"], ["cover", "Background"]]
+    assert results["status"] != "success" and results["images"] == 3
+    assert results["names"] == [["natural makeup", "Background"], ["cover", "Background"], ["sky"]]
     wait_until(lambda: not count_jobs(gimp), 30)

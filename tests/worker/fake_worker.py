@@ -20,10 +20,10 @@ if __name__ == "__main__":
     parser.add_argument("--tune", type=json.loads, default={})
     parser.add_argument("--broken", action="store_true")
     parser.add_argument("--slow", action="store_true")
-    parser.add_argument("--kill", action="store_true")
+    parser.add_argument("--stop", action="store_true")
     options = parser.parse_args()
-    if options.kill:
-        sys.exit(run.main(["--run", str(options.run), "--kill"]))
+    if options.stop:
+        sys.exit(run.main(["--run", str(options.run), "--stop"]))
     for name, value in options.tune.items():
         module = server if hasattr(server, name) else transport
         assert hasattr(module, name)
