@@ -13,13 +13,13 @@ import click
 from benchmarks.data import (
     OUT,
     SHARED_FACES,
-    NoData,
     find_run_folders,
     list_faces,
     list_people,
     sample_evenly,
     write_sample_portrait,
 )
+from benchmarks.errors import BadRecogniser, NoData
 from benchmarks.methods.strengths import CURVES, DECOY_METHOD, OUTSIDE_COMPARISON, PRODUCT_METHOD
 from c2p_core.api import DEFAULT_HOLD_OUT, DEFAULT_PROMPT, DEFAULT_STRENGTH, PRIORS, Profile
 
@@ -220,7 +220,7 @@ def run(
     """Protect and measure; settings that have rows are not measured again."""
     from benchmarks.fingerprint import fingerprint_code
     from benchmarks.methods.catalogue import METHODS
-    from benchmarks.recognisers import BadRecogniser, load_extra_recogniser
+    from benchmarks.recognisers import load_extra_recogniser
     from benchmarks.suites import cost, runner
     from benchmarks.suites.gallery import list_candidates
 
@@ -588,7 +588,7 @@ def scale(faces: Path | None, photos: Path | None, count: int, steps: int | None
     selected, folders = _find_faces(faces, photos), find_run_folders(out)
     try:
         click.echo(f"{suite.run(selected, folders.rows, count, steps, click.echo)} written.")
-    except suite.TooFewPhotos as error:
+    except NoData as error:
         raise click.UsageError(str(error)) from error
     click.echo(f"{write_scale(folders.rows)} written.")
 

@@ -8,6 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.errors import NoData
+
 CHECKOUT = Path(__file__).resolve().parent.parent
 SHARED_FACES = CHECKOUT.parent / "shared" / "faces"
 OTHER_PHOTOS = CHECKOUT.parent / "shared" / "other-photos"
@@ -15,10 +17,6 @@ RESULTS = CHECKOUT / "benchmarks" / "results"
 OUT = CHECKOUT / "benchmarks" / "out"
 
 _PHOTOS = (".jpg", ".jpeg", ".png")
-
-
-class NoData(Exception):
-    """The photos to measure are missing; the message says where they were expected."""
 
 
 @dataclass(frozen=True)
@@ -52,17 +50,17 @@ def list_faces(names: Path | None = None, photos: Path | None = None) -> tuple[P
     """
     folder = photos or SHARED_FACES / "photos"
     if not folder.is_dir():
-        raise NoData(f"There is no folder {folder}; put the shared faces beside the checkout or give --photos.")
+        raise NoData("faces-folder-missing", folder=folder)
     available = {p.stem: p for p in sorted(folder.iterdir()) if p.suffix.lower() in _PHOTOS}
     if names is None and photos is not None:
         return tuple(available.values())
     listing = names or SHARED_FACES / "benchmark40.txt"
     if not listing.is_file():
-        raise NoData(f"There is no list of faces {listing}; give --faces.")
+        raise NoData("face-list-missing", path=listing)
     wanted = listing.read_text(encoding="utf-8").split()
     missing = [name for name in wanted if name not in available]
     if missing:
-        raise NoData(f"{len(missing)} photos of {listing} are not in {folder}, the first is {missing[0]}.")
+        raise NoData("listed-faces-missing", count=len(missing), path=listing, folder=folder, first=missing[0])
     return tuple(available[name] for name in wanted)
 
 
@@ -82,15 +80,14 @@ def list_people(folder: Path | None = None, identities: Mapping[str, str] | None
     """
     root = folder or OTHER_PHOTOS
     if not root.is_dir():
-        raise NoData(f"There is no folder {root}; put the shared photos beside the checkout or give --photos.")
+        raise NoData("people-folder-missing", folder=root)
     people: dict[str, list[Path]] = {}
     for photo in (p for pattern in ("*", "*/*") for p in root.glob(pattern) if p.suffix.lower() in _PHOTOS):
         name = _parse_person_name(photo, root) if identities is None else identities.get(photo.stem)
         if name is not None:
             people.setdefault(name, []).append(photo)
     if not people:
-        whose = "" if identities is None else " that the file of identities names"
-        raise NoData(f"There is no photo{whose} in {root}.")
+        raise NoData("no-photos" if identities is None else "no-identified-photos", folder=root)
     return {
         f"p{number}/{count}": photo
         for number, name in enumerate(sorted(people), start=1)
@@ -117,9 +114,7 @@ def read_identities(path: Path) -> dict[str, str]:
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise NoData(
-            f"{path} can't be read ({error}); give a text file with a photo and an identity a line."
-        ) from error
+        raise NoData("identities-unreadable", path=path, reason=error) from error
     identities: dict[str, str] = {}
     for number, line in enumerate(lines, start=1):
         separator = r"[,;\t]" if re.search(r"[,;\t]", line) else r"\s+"
@@ -127,7 +122,7 @@ def read_identities(path: Path) -> dict[str, str]:
         if Path(cells[0]).suffix.lower() in _PHOTOS and len(cells) > 1 and cells[1]:
             identities[Path(cells[0]).stem] = cells[1]
         elif line.strip() and number > 1:
-            raise NoData(f"Line {number} of {path} does not begin with the name of a photo and an identity.")
+            raise NoData("identity-line-unreadable", line=number, path=path)
     return identities
 
 

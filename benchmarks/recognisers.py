@@ -13,15 +13,12 @@ from functools import lru_cache
 import numpy as np
 import torch
 
+from benchmarks.errors import BadRecogniser
 from c2p_core.device import pick_device
 from c2p_core.faces.align import CANVAS
 from c2p_core.models.manifest import read_manifest
 from c2p_core.models.store import ModelStore, bundle_dir
 from c2p_core.recognition import Recogniser, list_recognisers, load_recognisers
-
-
-class BadRecogniser(Exception):
-    """The value of ``--extra-recogniser`` names no recogniser; the message says what is wrong."""
 
 
 @lru_cache(maxsize=1)
@@ -91,19 +88,15 @@ def load_extra_recogniser(source: str) -> Recogniser:
     try:
         recogniser = getattr(importlib.import_module(module), function)()
     except (ImportError, AttributeError, TypeError, ValueError) as error:
-        raise BadRecogniser(f"{source!r} makes no recogniser ({error}); give it as module:function.") from error
+        raise BadRecogniser("recogniser-not-made", source=source, reason=error) from error
     if not isinstance(recogniser, Recogniser):
-        raise BadRecogniser(
-            f"{source!r} returned a {type(recogniser).__name__}, not a c2p_core.recognition.Recogniser."
-        )
+        raise BadRecogniser("recogniser-wrong-type", source=source, type=type(recogniser).__name__)
     if recogniser.name in list_recognisers(open_store()):
-        raise BadRecogniser(
-            f"{source!r} calls itself {recogniser.name!r}, which is one of the product's; name it otherwise."
-        )
+        raise BadRecogniser("recogniser-name-taken", source=source, name=recogniser.name)
     grey = torch.full((2, 3, CANVAS, CANVAS), 0.5)
     mesh = torch.from_numpy(np.random.default_rng(0).uniform(60, 200, (2, 468, 2)).astype(np.float32))
     with torch.no_grad():
         vectors = recogniser.embed(grey, mesh)
     if vectors.ndim != 2 or vectors.shape[0] != 2 or not torch.allclose(vectors.norm(dim=1), torch.ones(2), atol=1e-3):
-        raise BadRecogniser(f"{source!r} embeds two pictures as {tuple(vectors.shape)}, not as two unit vectors.")
+        raise BadRecogniser("recogniser-not-unit-vectors", source=source, shape=tuple(vectors.shape))
     return recogniser

@@ -12,19 +12,22 @@ import pytest
 from worker_client import WorkerProblem
 from worker_client.messages import ENGLISH
 
+from benchmarks.errors import BenchmarkError
 from c2p_core.errors import C2PError
 from installer.messages import MESSAGES
 
 
 @contextmanager
-def raising(kind: type[C2PError] | type[WorkerProblem], code: str, **fields: Any) -> Iterator[None]:
+def raising(
+    kind: type[C2PError] | type[WorkerProblem] | type[BenchmarkError], code: str, **fields: Any
+) -> Iterator[None]:
     """Like ``pytest.raises`` for an error with this code and, among its fields, these.
 
     A field given as a pattern has to have it somewhere in its text.
     """
     with pytest.raises(kind) as caught:
         yield
-    error = cast("C2PError | WorkerProblem", caught.value)
+    error = cast("C2PError | WorkerProblem | BenchmarkError", caught.value)
     assert error.code == code, error
     for name, expected in fields.items():
         value = error.fields[name]

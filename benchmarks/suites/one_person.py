@@ -13,10 +13,11 @@ import tarfile
 import tempfile
 from pathlib import Path
 
-from benchmarks.data import NoData
+from benchmarks.errors import NoData
 
 _PACKAGE, _VERSION = "face_recognition", "1.3.0"
 _SHA256 = "5e5efdd1686aa566af0d3cc1313b131e4b197657a8ffd03669e6d3fad92705ec"
+_SOURCE = f"{_PACKAGE} {_VERSION}"
 _FOLDER = f"{_PACKAGE}-{_VERSION}/tests/test_images"
 _NAMES = ("obama", "obama2", "obama3")
 _MAX_BYTES = 4_000_000  # bytes of one photo
@@ -42,22 +43,18 @@ def _fetch(photos: tuple[Path, ...]) -> None:
         try:
             process = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT, check=False)
         except (OSError, subprocess.TimeoutExpired) as error:
-            raise NoData(f"pip could not be run for {_PACKAGE} ({error}); photos of one person are missing.") from error
+            raise NoData("pip-not-run", package=_PACKAGE, reason=error) from error
         archives = list(Path(scratch).glob("*.tar.gz"))
         if len(archives) != 1:
             reason = (process.stderr.strip().splitlines() or [f"it ended with {process.returncode}"])[-1]
-            raise NoData(f"pip could not fetch the source of {_PACKAGE} {_VERSION}: {reason}")
+            raise NoData("package-not-fetched", package=_SOURCE, reason=reason)
         if hashlib.sha256(archives[0].read_bytes()).hexdigest() != _SHA256:
-            raise NoData(
-                f"The source of {_PACKAGE} {_VERSION} has another content than it should; nothing was unpacked."
-            )
+            raise NoData("package-changed", package=_SOURCE)
         with tarfile.open(archives[0]) as tar:
             for photo in photos:
                 member = tar.getmember(f"{_FOLDER}/{photo.name}")
                 stream = tar.extractfile(member)
                 if stream is None or member.size > _MAX_BYTES:
-                    raise NoData(
-                        f"{photo.name} in the source of {_PACKAGE} {_VERSION} is no photo of the expected size."
-                    )
+                    raise NoData("package-photo-unexpected", photo=photo.name, package=_SOURCE)
                 photo.parent.mkdir(parents=True, exist_ok=True)
                 photo.write_bytes(stream.read())

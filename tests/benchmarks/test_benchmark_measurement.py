@@ -14,8 +14,9 @@ from skimage import data
 from synthetic import THRESHOLDS, face, photo
 
 from benchmarks.data import RunFolders
+from benchmarks.errors import BadRecogniser
 from benchmarks.metrics.psr import FAR1, compute_escapes, held_out_rate
-from benchmarks.recognisers import BadRecogniser, load_extra_recogniser
+from benchmarks.recognisers import load_extra_recogniser
 from benchmarks.rows import NO_FAMILY, ProtectRow, Setting
 from benchmarks.suites import measurement
 from benchmarks.suites.measurement import Task
@@ -23,6 +24,7 @@ from c2p_core.api import Face, Similarity
 from c2p_core.models.store import ModelStore
 from c2p_core.photo import Photo
 from c2p_core.recognition import Recogniser
+from tests.error_assertions import raising
 from tests.toy_recogniser_files import install_toy
 
 
@@ -174,9 +176,9 @@ def test_an_external_recogniser_is_used(tmp_path: Path, monkeypatch: pytest.Monk
     assert done.extra is not None
     (score,) = done.extra.scores
     assert (score.recogniser, score.role, score.after) == ("constant", "extra", pytest.approx(1.0))
-    with pytest.raises(BadRecogniser, match="returned a str"):
+    with raising(BadRecogniser, "recogniser-wrong-type", type="str"):
         load_extra_recogniser("outside:broken")
-    with pytest.raises(BadRecogniser, match="module:function"):
+    with raising(BadRecogniser, "recogniser-not-made", source="nowhere:constant"):
         load_extra_recogniser("nowhere:constant")
 
 

@@ -15,7 +15,8 @@ from synthetic import make_vectors, other_score, others_row, setting
 
 from benchmarks import rows
 from benchmarks.__main__ import main
-from benchmarks.data import NoData, RunFolders, list_people, parse_person
+from benchmarks.data import RunFolders, list_people, parse_person
+from benchmarks.errors import NoData
 from benchmarks.frames import make_pair_frame, make_search_frame
 from benchmarks.metrics.other_photos import lost_matches, missed_originals, rank1_hits, rate, rate_over_families
 from benchmarks.metrics.psr import Rate
@@ -29,6 +30,7 @@ from benchmarks.suites.gallery import Embeddings, Gallery
 from benchmarks.suites.other_photos import Plan, Task
 from c2p_core.models.store import ModelStore
 from c2p_core.recognition import list_recognisers
+from tests.error_assertions import raising
 
 RECOGNISERS = list_recognisers(ModelStore(offline=True))
 
@@ -82,10 +84,10 @@ def test_a_folder_may_hold_a_folder_for_each_person(tmp_path: Path) -> None:
 
 
 def test_a_folder_without_photos_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(NoData, match="no photo"):
+    with raising(NoData, "no-photos", folder=tmp_path):
         list_people(tmp_path)
     result = CliRunner().invoke(main, ["others", "--photos", str(tmp_path)])
-    assert result.exit_code == 2 and "no photo" in result.output
+    assert result.exit_code == 2 and str(NoData("no-photos", folder=tmp_path)) in " ".join(result.output.split())
 
 
 def test_a_protected_photo_is_compared_with_the_unprotected_others() -> None:

@@ -19,7 +19,8 @@ from synthetic import make_vectors, setting
 
 from benchmarks import decoys, rows
 from benchmarks.__main__ import main
-from benchmarks.data import NoData, RunFolders, list_people, read_identities
+from benchmarks.data import RunFolders, list_people, read_identities
+from benchmarks.errors import NoData
 from benchmarks.frames import make_identification_frame, make_pair_frame
 from benchmarks.metrics.other_photos import rate
 from benchmarks.metrics.paper import dodged_pairs, rank_k_hits, rank_k_misses, target_matches
@@ -35,6 +36,7 @@ from benchmarks.suites.paper import Decoys, Plan, Task
 from c2p_core.api import ProtectRequest
 from c2p_core.errors import Message, NoFace
 from c2p_core.models.store import ModelStore
+from tests.error_assertions import raising
 
 STAND_INS = ("random-a", "random-b", "random-c")
 MODULE = """
@@ -207,10 +209,10 @@ def test_identities_are_read_from_a_file(tmp_path: Path, text: str) -> None:
 def test_a_line_without_an_identity_is_an_error(tmp_path: Path) -> None:
     path = tmp_path / "identities.txt"
     path.write_text("1.jpg 7\n2.jpg\n")
-    with pytest.raises(NoData, match="Line 2"):
+    with raising(NoData, "identity-line-unreadable", line=2):
         read_identities(path)
     path.write_text("1.jpg 7\n")
-    with pytest.raises(NoData, match="names"):
+    with raising(NoData, "no-identified-photos"):
         list_people(tmp_path, read_identities(path))
 
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from synthetic import natural_row, protect_row, robustness_row, setting
 
-from benchmarks.data import NoData, list_faces, sample_evenly, write_sample_portrait
+from benchmarks.data import list_faces, sample_evenly, write_sample_portrait
+from benchmarks.errors import NoData
 from benchmarks.methods.catalogue import SEARCH_METHODS
 from benchmarks.rows import NO_FAMILY, NaturalRow, ProtectRow
 from benchmarks.suites import quick

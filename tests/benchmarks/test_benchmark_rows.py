@@ -8,9 +8,11 @@ import pytest
 from synthetic import natural_row, pair_row, protect_row, robustness_row, setting
 
 from benchmarks import rows
-from benchmarks.data import RESULTS, NoData, RunFolders, list_faces, sample_evenly
+from benchmarks.data import RESULTS, RunFolders, list_faces, sample_evenly
+from benchmarks.errors import NoData
 from benchmarks.suites import runner
 from benchmarks.suites.measurement import Task, TaskRows
+from tests.error_assertions import raising
 
 FAMILIES = ("dlib", "faceres", "mobileface")
 
@@ -164,14 +166,14 @@ def test_settings_never_share_a_picture() -> None:
 
 
 def test_a_missing_folder_of_faces_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(NoData, match="no folder"):
+    with raising(NoData, "faces-folder-missing"):
         list_faces(photos=tmp_path / "nowhere")
 
 
 def test_a_missing_listed_photo_is_named(tmp_path: Path) -> None:
     (tmp_path / "a.jpg").touch()
     (tmp_path / "list.txt").write_text("a\nb\n")
-    with pytest.raises(NoData, match="the first is b"):
+    with raising(NoData, "listed-faces-missing", count=1, first="b"):
         list_faces(tmp_path / "list.txt", tmp_path)
 
 

@@ -8,15 +8,17 @@ from typing import Any
 
 import pytest
 
+from benchmarks.errors import NoData
 from benchmarks.report.scale import describe_span, find_bottleneck, write_scale
 from benchmarks.rows import SCALE_FILE
 from benchmarks.suites import scale
-from benchmarks.suites.scale import TooFewPhotos, send_back, time_writer
+from benchmarks.suites.scale import send_back, time_writer
 from c2p_core.api import CancelToken
 from c2p_core.batch.engine import Control, Job, Outcome
 from c2p_core.batch.layout import Item
 from c2p_core.batch.sources import REPORT_FOLDER
 from c2p_core.models.store import ModelStore
+from tests.error_assertions import raising
 
 RUN = {"photos": 8, "faces": 8, "search_seconds": 60.0}
 STAGES = {
@@ -126,7 +128,7 @@ def test_the_writer_is_measured_with_thumbnails_and_lookups_of_known_results(tmp
 
 @pytest.mark.parametrize("photos", [0, 2])
 def test_too_few_photos_to_compare_workers_are_refused_before_measuring(tmp_path: Path, photos: int) -> None:
-    with pytest.raises(TooFewPhotos):
+    with raising(NoData, "too-few-photos"):
         scale.run([], tmp_path, photos, None, lambda _line: None)
 
 

@@ -12,7 +12,8 @@ import torch
 from PIL import Image, ImageEnhance, ImageOps
 from skimage import data
 
-from benchmarks.data import NoData, list_people, parse_person
+from benchmarks.data import list_people, parse_person
+from benchmarks.errors import NoData
 from benchmarks.metrics.grouping import adjusted_rand_index
 from c2p_core.errors import BadRequest, Message, NoFace
 from c2p_core.faces import find_faces
