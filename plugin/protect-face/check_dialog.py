@@ -147,7 +147,7 @@ def _fill(
     old = holder.get_child()
     if old is not None:
         old.destroy()
-    holder.add(_build_content(judgement.figures, judgement.offers, on_offer))
+    holder.add(build_content(judgement.figures, judgement.offers, on_offer))
     holder.show()
     dialog.set_response_sensitive(_UPLOAD, not judgement.upload)
     _least, natural = dialog.get_preferred_size()
@@ -155,7 +155,7 @@ def _fill(
     dialog.resize(max(width, natural.width), max(height, natural.height))
 
 
-def _build_content(figures: dict[str, Any], offers: Sequence[str], on_offer: Callable[[str], object]) -> Gtk.Widget:
+def build_content(figures: dict[str, Any], offers: Sequence[str], on_offer: Callable[[str], object]) -> Gtk.Widget:
     box = Gtk.Box(orientation=Gtk.Orientation.VERTICAL, spacing=_GAP, border_width=_GAP)
     _add_labels(box, list_conditions(figures))
     for title, part in ((None, figures), (describe_upload, figures.get("upload"))):

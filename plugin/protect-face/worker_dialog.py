@@ -54,7 +54,7 @@ def show(help_id: str) -> None:
         def perform_in_thread() -> None:
             try:
                 GLib.idle_add(
-                    buffer.set_text, _perform_and_describe(action, lambda event: GLib.idle_add(show_progress, event))
+                    buffer.set_text, perform_and_describe(action, lambda event: GLib.idle_add(show_progress, event))
                 )
             finally:
                 GLib.idle_add(set_sensitive, True)
@@ -84,7 +84,7 @@ def show(help_id: str) -> None:
     dialog.destroy()
 
 
-def _perform_and_describe(action: str, show_progress: Callable[[Event], object]) -> str:
+def perform_and_describe(action: str, show_progress: Callable[[Event], object]) -> str:
     try:
         return describe(action, perform(action, run.connect, show_progress))
     except WorkerProblem as problem:

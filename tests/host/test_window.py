@@ -114,8 +114,8 @@ ADDED = {
     "dialog": DRIVER,
     "images_dialog": LISTED,
     "procedures": WORDS,
-    "check_dialog": SHOWN.replace("{name}", "_build_content"),
-    "worker_dialog": SHOWN.replace("{name}", "_perform_and_describe") + IMPATIENT,
+    "check_dialog": SHOWN.replace("{name}", "build_content"),
+    "worker_dialog": SHOWN.replace("{name}", "perform_and_describe") + IMPATIENT,
     "check": TWO_STEPS,
 }
 DIALOG = "Protect Face"
