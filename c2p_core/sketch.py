@@ -22,7 +22,7 @@ from c2p_core.direction import Direction, FaceChange
 from c2p_core.faces import find_again, refine_face
 from c2p_core.faces.align import CANVAS, CANVAS_EYE_DISTANCE, Alignment
 from c2p_core.faces.amounts import Amounts
-from c2p_core.faces.canvas import Change
+from c2p_core.faces.canvas import Change, make_unpainted_change
 from c2p_core.faces.paste import blend_selection, canvas_box, paste
 from c2p_core.faces.view import View
 from c2p_core.io.colour_profiles import to_srgb
@@ -203,9 +203,8 @@ class Sketch:
                 continue
             painted = self._paint(index, int(np.clip(np.ceil(alignment.scale), 1, _MAX_SAMPLES)))
             density = light * painted.light + makeup * painted.makeup
-            changes.append(
-                (alignment, _without_products(face_change.change, shape * face_change.change.displacement, density))
-            )
+            displacement, toned = shape * face_change.change.displacement, face_change.change.toned
+            changes.append((alignment, make_unpainted_change(displacement, density, toned)))
         if not changes:
             return part.photo
         after = paste(part.photo, changes)
@@ -236,18 +235,6 @@ def _enlarge(field: Tensor, side: int) -> Tensor:
     if field.shape[-1] == side:
         return field
     return F.interpolate(field[None], (side, side), mode="bicubic", align_corners=False)[0]
-
-
-def _without_products(change: Change, displacement: Tensor, density: Tensor) -> Change:
-    """The change with other fields, into whose density the products are painted already."""
-    return replace(
-        change,
-        displacement=displacement,
-        density=density,
-        maps=torch.zeros(1, 1, 1),
-        paint=lambda maps: maps.new_zeros(0, 3, *maps.shape[1:]),
-        products=(),
-    )
 
 
 def _reduce(pixels: NDArray[Any], area: Area, size: tuple[int, int]) -> NDArray[Any]:

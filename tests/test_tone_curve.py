@@ -16,7 +16,7 @@ from c2p_core.api import Face, ProtectRequest
 from c2p_core.direction import Direction, FaceChange
 from c2p_core.faces.align import CANVAS, Alignment
 from c2p_core.faces.amounts import AS_FOUND
-from c2p_core.faces.canvas import CanvasFace, Change
+from c2p_core.faces.canvas import CanvasFace, make_unpainted_change
 from c2p_core.faces.paste import paste
 from c2p_core.models.store import ModelStore
 from c2p_core.photo import Photo
@@ -113,9 +113,7 @@ def test_the_preview_of_a_finished_search_follows_the_photos_curve(
     photo = Photo(tone(np.asarray(Image.fromarray(data.astronaut()).convert("L")), "sepia"))
     darker = torch.zeros(3, CANVAS, CANVAS)
     darker[:, 60:200, 60:200] = 0.4
-    change = Change(
-        torch.zeros(2, 4, 4), darker, torch.zeros(1, 1, 1), lambda maps: maps.new_zeros(0, 3, *maps.shape[1:]), (), True
-    )
+    change = make_unpainted_change(torch.zeros(2, 4, 4), darker, toned=True)
     subject = Subject(astronaut_face, astronaut_canvas, astronaut_face, astronaut_canvas)
     request = ProtectRequest(photo)
     direction = Direction(

@@ -71,6 +71,12 @@ class Change:
     toned: bool = False
 
 
+def make_unpainted_change(displacement: Tensor, density: Tensor, toned: bool = False) -> Change:
+    """A change without products; arguments as those of ``Change``."""
+    maps = torch.zeros(1, 1, 1)
+    return Change(displacement, density, maps, lambda maps: maps.new_zeros(0, 3, *maps.shape[1:]), (), toned)
+
+
 def warp_points(displacement: Tensor, points: Tensor) -> Tensor:
     """Move (N, 2) canvas points of the face by a displacement."""
     grid = (2 * points / CANVAS - 1)[None, None]

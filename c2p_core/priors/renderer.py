@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache, partial
 
 import numpy as np
 import torch
@@ -19,7 +20,15 @@ from c2p_core.colour import LUMINANCE, difference, lab, linear_to_srgb, srgb_to_
 from c2p_core.faces import regions as face_regions
 from c2p_core.faces.align import CANVAS, CANVAS_EYE_DISTANCE
 from c2p_core.faces.canonical import cell_centres, warp_between_meshes
-from c2p_core.faces.canvas import CanvasFace, Change, gaussian_blur, upsample, warp_image, warp_points
+from c2p_core.faces.canvas import (
+    CanvasFace,
+    Change,
+    gaussian_blur,
+    make_unpainted_change,
+    upsample,
+    warp_image,
+    warp_points,
+)
 from c2p_core.faces.visibility import movable_mask, uncover
 from c2p_core.losses import visibility_penalty
 from c2p_core.priors import face_maps
@@ -153,11 +162,8 @@ class FaceRenderer:
         line_weights = inside * torch.from_numpy(face_maps.line_mask(mesh)).to(device)
         self._lines = Lines(self._linear, line_weights)
         linear = srgb_to_linear(uncovered).cpu()
-        level_maps = geometry.build_product_maps(mesh, CANVAS, CANVAS_EYE_DISTANCE, linear).mask_covered(
-            torch.from_numpy(visible)
-        )
-        paint_inputs = paint.prepare_paint(level_maps, paint.skin_map(linear, CANVAS_EYE_DISTANCE))
-        self._paint_inputs = paint.PaintInputs(paint_inputs.maps.to(device), paint_inputs.light.to(device))
+        # Most prompts paint nothing, and then a face does without.
+        self._prepare_paint = lru_cache(maxsize=1)(partial(_prepare_paint, mesh, linear, visible, device))
 
         self._half_skin = F.avg_pool2d(self.skin, 2)[0]
         self._face_mask = torch.from_numpy(face_maps.face_mask(mesh)).to(device)
@@ -213,12 +219,16 @@ class FaceRenderer:
 
     def change(self, displacement: Tensor, light: Tensor, code: Code) -> Change:
         """The change that ``render`` shows, for a photo of any size; without gradients."""
-        paint_inputs = paint.PaintInputs(self._paint_inputs.maps.cpu(), self._paint_inputs.light.cpu())
-        painted, grey = self._product_code(code["products"]).cpu(), self._grey
+        displacement = displacement.cpu()
+        density = (self._light_density(light) + self._grain_density(code["grain"])).cpu()
         toned = self._curve is not None
+        if not self._look.painted:
+            return make_unpainted_change(displacement, density, toned)
+        paint_inputs = self._prepare_paint().to(torch.device("cpu"))
+        painted, grey = self._product_code(code["products"]).cpu(), self._grey
         return Change(
-            displacement.cpu(),
-            (self._light_density(light) + self._grain_density(code["grain"])).cpu(),
+            displacement,
+            density,
             paint_inputs.maps,
             lambda maps: _match_colour_mode(paint.paint_prepared(painted, paint_inputs.with_maps(maps)), grey),
             PRODUCTS,
@@ -332,7 +342,14 @@ class FaceRenderer:
 
     def _product_density(self, code: Tensor) -> Tensor:
         """(3, 256, 256) density of an absolute product code."""
-        return _match_colour_mode(paint.paint_prepared(code, self._paint_inputs), self._grey).sum(0)
+        return _match_colour_mode(paint.paint_prepared(code, self._prepare_paint()), self._grey).sum(0)
+
+
+def _prepare_paint(mesh: np.ndarray, linear: Tensor, visible: np.ndarray, device: torch.device) -> paint.PaintInputs:
+    """Prepare a face for painting: its (468, 2) mesh, (3, 256, 256) linear light and (256, 256) mask of what shows."""
+    maps = geometry.build_product_maps(mesh, CANVAS, CANVAS_EYE_DISTANCE, linear)
+    maps = maps.mask_covered(torch.from_numpy(visible))
+    return paint.prepare_paint(maps, paint.skin_map(linear, CANVAS_EYE_DISTANCE)).to(device)
 
 
 def _match_colour_mode(density: Tensor, grey: bool) -> Tensor:

@@ -37,6 +37,9 @@ class PaintInputs:
     maps: Tensor
     light: Tensor
 
+    def to(self, device: torch.device) -> PaintInputs:
+        return PaintInputs(self.maps.to(device), self.light.to(device))
+
     def with_maps(self, maps: Tensor) -> PaintInputs:
         """The same face with its maps resampled."""
         return PaintInputs(maps, self.light)

@@ -16,6 +16,7 @@ from c2p_core.faces.regions import OVAL, brows_distance, eyes_distance, signed_d
 from c2p_core.photo import Photo
 from c2p_core.priors.makeup import MakeupFace, MakeupPrior
 from c2p_core.priors.prior import Code
+from c2p_core.products import geometry
 from c2p_core.products.catalogue import PRODUCTS
 from c2p_core.products.codes import make_bare_code, product_row
 
@@ -58,7 +59,16 @@ def test_without_a_look_no_code_paints_anything(astronaut_canvas: CanvasFace, pr
     far = {**start, "products": 9.0 * make_strong_code(start)["products"]}
     assert torch.equal(face.render(far).pixels, face.render(start).pixels)
     change = face.change(far)
-    assert float(change.paint(change.maps).abs().max()) == 0.0
+    assert change.products == () and change.paint(change.maps).shape[0] == 0
+
+
+def test_a_face_that_nothing_is_painted_on_needs_no_maps_of_products(
+    astronaut_canvas: CanvasFace, prior: MakeupPrior, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(geometry, "build_product_maps", lambda *_: pytest.fail("maps are computed"))
+    face = prior.invert(astronaut_canvas, 0.65).with_look(make_bare_code())
+    face.render(face.start())
+    face.change(face.start())
 
 
 def test_giving_a_face_another_look_does_not_change_the_first_face(
@@ -71,7 +81,7 @@ def test_giving_a_face_another_look_does_not_change_the_first_face(
     assert float(bare.visibility_penalty(rendered)) == 0.0
     assert torch.equal(face.render(start).pixels, before)
     change = bare.change(bare.start())
-    assert float(change.paint(change.maps).abs().max()) == 0.0
+    assert change.products == () and change.paint(change.maps).shape[0] == 0
 
 
 def test_the_start_is_the_face_itself(face: MakeupFace, astronaut_canvas: CanvasFace) -> None:
