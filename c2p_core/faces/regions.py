@@ -10,6 +10,7 @@ from scipy.ndimage import distance_transform_edt, gaussian_filter
 from skimage.draw import polygon2mask
 
 from c2p_core.faces.align import CANVAS, LEFT_EYE, RIGHT_EYE
+from c2p_core.recent import Recent, digest
 
 OVAL = (
     *(10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377),
@@ -26,6 +27,9 @@ NOSE = (4, 45, 220, 115, 48, 64, 98, 97, 2, 326, 327, 294, 278, 344, 440, 275)
 _FADE, _FADE_ON_FOREHEAD = 10.0, 40.0
 
 Map = NDArray[np.float32]
+
+# The maps of one face need it three times.
+_likenesses: Recent[Map] = Recent(2)
 
 
 def signed_distance(mesh: NDArray[np.float32], outline: tuple[int, ...]) -> Map:
@@ -83,7 +87,7 @@ def _interior(mesh: NDArray[np.float32]) -> Map:
 
 
 def skin_likeness(pixels: NDArray[np.float32], mesh: NDArray[np.float32]) -> Map:
-    """(CANVAS, CANVAS) similarity 0..1 of each pixel to this face's skin, anywhere on the canvas.
+    """(CANVAS, CANVAS) similarity 0..1 of each pixel to this face's skin, anywhere on the canvas; not to be written to.
 
     Hair over the forehead, beards, hats and frames of glasses differ in colour from this face's cheeks, nose and chin.
 
@@ -91,6 +95,10 @@ def skin_likeness(pixels: NDArray[np.float32], mesh: NDArray[np.float32]) -> Map
         pixels: (CANVAS, CANVAS, 3) sRGB 0..1.
         mesh: (468, 2) canvas pixels.
     """
+    return _likenesses.get(digest(pixels, mesh), lambda: _measure_skin_likeness(pixels, mesh))
+
+
+def _measure_skin_likeness(pixels: NDArray[np.float32], mesh: NDArray[np.float32]) -> Map:
     lips = signed_distance(mesh, OUTER_LIPS)
     # Below the eyes, where there are rarely glasses or hair.
     below_eyes = np.arange(CANVAS)[:, None] > mesh[[145, 374], 1].max() + 8
@@ -105,4 +113,6 @@ def skin_likeness(pixels: NDArray[np.float32], mesh: NDArray[np.float32]) -> Map
     light_scale = max(0.30, 2.5 * float(np.median(np.abs(light[bare] - typical_light))))
     deviation = np.hypot(np.abs(hue - typical_hue).max(-1) / hue_scale, (light - typical_light) / light_scale)
     likeness = ramp(gaussian_filter(deviation, 1.0).astype(np.float32), 1.6, 3.0)
-    return np.asarray(gaussian_filter(likeness, 2.0), dtype=np.float32)
+    skin: Map = gaussian_filter(likeness, 2.0).astype(np.float32)
+    skin.setflags(write=False)
+    return skin

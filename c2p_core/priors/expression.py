@@ -11,8 +11,12 @@ are held: identity depends on them most, and moving them would distort the catch
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import TypeVar
+
 import numpy as np
 from numpy.typing import NDArray
+from scipy.linalg import block_diag
 from scipy.sparse import csc_matrix, diags, eye, kron
 from scipy.sparse.linalg import splu
 
@@ -42,22 +46,32 @@ _RANK_TOLERANCE = 1e-11
 _SMOOTH_WITHIN = 4.5  # cells over which corrections fade out
 
 Floats = NDArray[np.float64]
+Moves = TypeVar("Moves", NDArray[np.float32], NDArray[np.float64])
 
 
-def build_conditions(mesh: NDArray[np.float32], cells: int, keep_expression: bool = True) -> Floats:
+@dataclass(frozen=True)
+class Conditions:
+    """Linear conditions on a displacement of a face, which meets them if both products are 0.
+
+    Attributes:
+        sideways, down: (C, cells * cells) matrices, the factors of the displacement along x and along y.
+    """
+
+    sideways: Floats
+    down: Floats
+
+
+def build_conditions(mesh: NDArray[np.float32], cells: int, keep_expression: bool = True) -> Conditions:
     """Build the conditions on a displacement of a face.
 
     Args:
         mesh: (468, 2) canvas pixels.
         cells: side of the displacement's grid.
         keep_expression: if False, the only condition is that the eyes do not move.
-
-    Returns:
-        (C, 2 * cells * cells) matrix: a (2, cells, cells) displacement meets the conditions if the product with it,
-        flattened, is 0.
     """
     if not keep_expression:
-        return np.asarray(np.kron(np.eye(2), _bilinear_weights(mesh[list(EYES)], cells)), dtype=np.float64)
+        eyes = _bilinear_weights(mesh[list(EYES)], cells)
+        return Conditions(eyes, eyes)
     around_lips = [_expand_outline(mesh[list(OUTER_LIPS)], pixels) for pixels in _AROUND_LIPS]
     around_nose = _expand_outline(mesh[list(NOSE)], _AROUND_NOSE)
     points = [mesh[list(STILL)], _sample_between_lips(mesh), *around_lips, around_nose]
@@ -65,15 +79,10 @@ def build_conditions(mesh: NDArray[np.float32], cells: int, keep_expression: boo
     jaw_points = jaw_outline(mesh)
     jaw = _complement_of_polynomials(_arc_length(jaw_points), _JAW_DEGREE) @ _bilinear_weights(jaw_points, cells)
     width = _bilinear_weights(face_sides(mesh), cells)
-
-    sideways, down = np.concatenate([still, jaw, width]), np.concatenate([still, jaw])
-    conditions = np.zeros((len(sideways) + len(down), 2 * cells * cells))
-    conditions[: len(sideways), : cells * cells] = sideways
-    conditions[len(sideways) :, cells * cells :] = down
-    return conditions
+    return Conditions(np.concatenate([still, jaw, width]), np.concatenate([still, jaw]))
 
 
-def enforce(conditions: Floats, moves: Floats, movable: NDArray[np.bool_]) -> Floats:
+def enforce(conditions: Conditions, moves: Moves, movable: NDArray[np.bool_]) -> Moves:
     """Correct displacements to meet the conditions exactly.
 
     The correction has the least energy, its size and curvature together, so that movement of the skin around lips and
@@ -81,7 +90,7 @@ def enforce(conditions: Floats, moves: Floats, movable: NDArray[np.bool_]) -> Fl
     every control point affects a lip, a brow or the nose.)
 
     Args:
-        conditions: (C, 2 * cells * cells) conditions.
+        conditions: see ``build_conditions``.
         moves: (2 * cells * cells, N) displacements.
         movable: (cells, cells) where the correction may act; elsewhere the displacements are kept.
 
@@ -89,8 +98,9 @@ def enforce(conditions: Floats, moves: Floats, movable: NDArray[np.bool_]) -> Fl
         the corrected displacements, of the same shape.
     """
     inside = np.flatnonzero(movable)
-    active_columns = np.concatenate([inside, inside + movable.size])
-    active = conditions[:, active_columns]
+    active_rows = np.concatenate([inside, inside + movable.size])
+    # Column by column: the order of sums decides on the last bits, and pixels should not change between versions.
+    active = np.asfortranarray(block_diag(conditions.sideways[:, inside], conditions.down[:, inside]))
     values, vectors = np.linalg.eigh(active @ active.T)
     independent = values > _RANK_TOLERANCE * values[-1]
     if not independent.any():
@@ -98,8 +108,9 @@ def enforce(conditions: Floats, moves: Floats, movable: NDArray[np.bool_]) -> Fl
     active = (vectors[:, independent].T @ active) / np.sqrt(values[independent])[:, None]
     solver = splu(_energy_matrix(movable))
     responses = np.concatenate([solver.solve(np.ascontiguousarray(half.T)) for half in np.hsplit(active, 2)])
+    moved = moves[active_rows].astype(np.float64)
     corrected = moves.copy()
-    corrected[active_columns] -= responses @ np.linalg.solve(active @ responses, active @ moves[active_columns])
+    corrected[active_rows] = moved - responses @ np.linalg.solve(active @ responses, active @ moved)
     return corrected
 
 

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from c2p_core.faces.align import CANVAS
 from c2p_core.priors.earlier import MovementBudget
-from c2p_core.priors.expression import enforce
+from c2p_core.priors.expression import Conditions, enforce
 
 CELL = 13.0  # canvas px; the face is about 150 px wide
 _LEFT, _TOP, _BOTTOM = 44.0, 36.0, 236.0  # control points cover the face and a little more
@@ -94,7 +94,7 @@ def build_field(
     canonical: NDArray[np.float32],
     cells: int,
     hold: NDArray[np.float32],
-    conditions: NDArray[np.float64],
+    conditions: Conditions,
     budget: MovementBudget | None = None,
 ) -> ShapeField:
     """Build the displacement field of one face.
@@ -103,7 +103,7 @@ def build_field(
         canonical: (cells * cells, 2) position of each canvas cell on the mean face.
         cells: side of the grid.
         hold: (cells * cells,) 0 where the face may move, 1 where it must not.
-        conditions: (C, 2 * cells * cells) conditions whose product with every displacement of the field is 0.
+        conditions: that every displacement of the field meets.
         budget: see ``ShapeField``.
     """
     even, odd = control_weights(canonical)
@@ -113,8 +113,7 @@ def build_field(
     weights = np.stack([odd * mobility, even * mobility], 1)
     # Cells, axes of the canvas, axes of the mean face, control points.
     moves = (axes[:, :, :, None] * weights[:, None]).transpose(1, 0, 2, 3).reshape(2 * cells * cells, 2 * SIZE)
-    moves = enforce(conditions, moves.astype(np.float64), movable.reshape(cells, cells))
-    return ShapeField(cells, torch.from_numpy(moves.astype(np.float32)), budget)
+    return ShapeField(cells, torch.from_numpy(enforce(conditions, moves, movable.reshape(cells, cells))), budget)
 
 
 def _inverse_jacobians(canonical: NDArray[np.float32], cells: int) -> NDArray[np.float32]:

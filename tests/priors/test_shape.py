@@ -8,17 +8,18 @@ import torch
 
 from c2p_core.faces.align import CANVAS
 from c2p_core.faces.canonical import cell_centres
+from c2p_core.priors.expression import Conditions
 from c2p_core.priors.shape import SIZE, ShapeField, bending_vector, build_field, elastic_vector, strain_excess
 
 CELLS = 32
 
 
-def field(hold: np.ndarray | None = None, forbidden: np.ndarray | None = None) -> ShapeField:
+def field(hold: np.ndarray | None = None, forbidden: Conditions | None = None) -> ShapeField:
     """On the mean face itself, with nothing held and nothing forbidden unless it is said."""
     canonical = cell_centres(CELLS).astype(np.float32)
     hold = np.zeros(CELLS * CELLS, np.float32) if hold is None else hold
-    forbidden = np.zeros((1, 2 * CELLS * CELLS)) if forbidden is None else forbidden
-    return build_field(canonical, CELLS, hold, forbidden)
+    nothing = np.zeros((1, CELLS * CELLS))
+    return build_field(canonical, CELLS, hold, forbidden or Conditions(nothing, nothing))
 
 
 def code(seed: int = 0, size: float = 1.0) -> torch.Tensor:
@@ -50,14 +51,17 @@ def test_a_small_code_is_not_attenuated() -> None:
 
 
 def test_displacements_meet_the_conditions() -> None:
-    """One cell still, and another that may go sideways only as far as it goes down."""
-    forbidden = np.zeros((3, 2, CELLS, CELLS))
-    forbidden[0, 0, 12, 10] = forbidden[1, 1, 12, 10] = 1.0
-    forbidden[2, :, 20, 20] = 1.0, -1.0
-    bound = field(forbidden=forbidden.reshape(3, -1))
+    """One cell still, and another that may go sideways only as far as its neighbour does, and down freely."""
+    still = np.zeros((1, CELLS, CELLS))
+    still[0, 12, 10] = 1.0
+    together = np.zeros((1, CELLS, CELLS))
+    together[0, 20, 20:22] = 1.0, -1.0
+    sideways = np.concatenate([still, together])
+    bound = field(forbidden=Conditions(sideways.reshape(2, -1), still.reshape(1, -1)))
     moved = torch.stack([bound.displacement(code(seed, 10.0), 3.0) for seed in range(4)])
     assert float(moved[:, :, 12, 10].abs().max()) < 1e-4
-    assert torch.allclose(moved[:, 0, 20, 20], moved[:, 1, 20, 20], atol=1e-4)
+    assert torch.allclose(moved[:, 0, 20, 20], moved[:, 0, 20, 21], atol=1e-4)
+    assert float((moved[:, 1, 20, 20] - moved[:, 1, 20, 21]).abs().max()) > 0.01
     assert float(moved[:, :, 20, 20].abs().max()) > 0.3
 
 
