@@ -52,7 +52,7 @@ def test_every_photo_is_protected_once_although_a_worker_is_killed(
         for number in range(4):
             put(bucket, f"shoot/{number}.png", encode(portrait.crop((0, 0, 300 + 5 * number, 300)), "PNG"))
         arguments = ["batch", f"{bucket}/shoot", "-o", f"{bucket}/out", "--steps", "2", "--json", "--no-report"]
-        arguments += ["--engine", "ray", "--address", address, "--cores", "1"]
+        arguments += ["--recognisers", "faceres", "--engine", "ray", "--address", address, "--cores", "1"]
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "plugin"), *sys.path])}
         with (tmp_path / "stdout").open("w+") as stdout, (tmp_path / "stderr").open("w+") as stderr:
             process = subprocess.Popen(
