@@ -122,7 +122,7 @@ def strengthen(image, drawable, layer_name, steps):
     """
     drawable = _get_layer(drawable)
     record = _find_run_record(image, drawable)
-    settings = make_strengthen_settings(dict(_DEFAULTS, **(record or {}).get("wishes", {})), steps)
+    settings = make_strengthen_settings(dict(_DEFAULTS, **(record or {}).get("requested", {})), steps)
     photo = _find_original(image, drawable, layer_name)
     with Source(image, photo, alone=True) as source, connect_with_progress() as worker:
         faces = list_protected_faces(_list_run_records(image), source.tattoo, source.size)
@@ -407,7 +407,7 @@ def _find_photo(image, drawable):
         if origin is not None:
             photo = origin
             break
-        if record is not None and record["wishes"].get("output") != WHOLE_LAYER:
+        if record is not None and record["requested"].get("output") != WHOLE_LAYER:
             raise Refused("source-unknown")
         layer = layer.parent
     return photo, _find_topmost(image, photo)

@@ -73,7 +73,7 @@ def run_check(
         _strengthen_and_show(mode, selected, judgement.original.layer, stronger=True)
     elif offer is not None and record is not None:
         source = layers.find_photo(image, [selected.layer])
-        settings = apply_offer(restore_settings(record["wishes"]), offer)
+        settings = apply_offer(restore_settings(record["requested"]), offer)
         run_and_show(mode, source, settings, choose_again(record, source))
     return [json.dumps(judgement.figures)]
 
@@ -118,7 +118,7 @@ def _strengthen_and_show(
         # Each run continues from the previous run's layer and strength.
         selected, stronger = make_source(selected.image, selected.image.get_selected_layers()), True
         record = get_run_record(selected)
-        settings = restore_settings(record["wishes"] if record else {})
+        settings = restore_settings(record["requested"] if record else {})
         offers = [offer for offer in list_offers(settings) if offer == STRONGER]
         if show_result(mode, result, offers) is None:
             return

@@ -63,7 +63,7 @@ class Judgement:
         if record is None:
             # The other offers need the settings of the first run.
             return offers
-        run_offers = list_offers(restore_settings(record["wishes"]))
+        run_offers = list_offers(restore_settings(record["requested"]))
         return (*offers, *(offer for offer in run_offers if offer != STRONGER))
 
     def _compare(self) -> tuple[dict[str, Any], bool]:

@@ -153,7 +153,7 @@ def find_photo(image: Gimp.Image, drawables: Sequence[Gimp.Drawable]) -> Source:
         if origin is not None:
             photo = make_source(image, [origin])
             break
-        if record is not None and record["wishes"].get("output") != WHOLE_LAYER:
+        if record is not None and record["requested"].get("output") != WHOLE_LAYER:
             raise Refused("source-unknown")
     return replace(photo, above=_find_topmost(photo))
 

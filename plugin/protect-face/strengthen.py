@@ -40,7 +40,7 @@ def strengthen(selected: Source, photo: Gimp.Layer, stronger: bool = False, step
         WorkerProblem: with nothing changed.
     """
     record = get_run_record(selected)
-    settings = restore_settings(make_strengthen_settings(record["wishes"] if record else {}, steps))
+    settings = restore_settings(make_strengthen_settings(record["requested"] if record else {}, steps))
     if stronger:
         settings = apply_offer(settings, STRONGER)
     source = make_source(selected.image, [photo])

@@ -58,6 +58,8 @@ CHECK_TARGETS = ((VISIBLE, _("The visible image")), (LAYER, _("The selected laye
 
 # Name of the parasite of a layer, or group, that a run made.
 PARASITE = str("protect-face")
+# The key in it of the settings that the user chose; version 0.1 named it, and its layers can still be checked.
+_REQUESTED = "wishes"
 _WORKER_SETTINGS = ("prompt", "strength", "keep_expression", "mode", "prior", "seed")
 
 # Built from the library's registry of priors, which the plug-ins can't import: a list of names and English labels.
@@ -147,8 +149,7 @@ def pack_run_record(source, size, tattoo, settings, result, pixels):
         "size": list(size),
         "layer": tattoo,
         "pixels": pixels,
-        # The name from version 0.1, so that its layers can still be checked and strengthened.
-        "wishes": settings,
+        _REQUESTED: settings,
         "settings": result.header["settings"],
         "faces": result.header["faces"],
     }
@@ -165,6 +166,7 @@ def unpack_run_record(text, tattoo):
     # type: (str | bytes, int) -> dict[str, Any] | None
     """The record that ``pack_run_record`` packed; None if it is damaged or not ours.
 
+    It holds the settings that the user chose as "requested", and as "settings" those that the worker made of them.
     Its "pixels" are None if it is from a version that did not keep them.
     Its "source" is None if the layer's ``tattoo`` is not the recorded one: then the layer is a copy, and in its image
     the source's tattoo may belong to any layer.
@@ -179,7 +181,8 @@ def unpack_run_record(text, tattoo):
         record["source"] = None
     if not _is_pixel_record(record.setdefault("pixels", None)):
         record["pixels"] = None
-    return record if isinstance(record.get("wishes"), dict) else None
+    record["requested"] = record.pop(_REQUESTED, None)
+    return record if isinstance(record["requested"], dict) else None
 
 
 def find_run_record(record, tattoo, records):

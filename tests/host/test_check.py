@@ -96,8 +96,8 @@ def test_check_adds_the_upload_and_writes_a_report_on_request(gimp: Gimp) -> Non
     results = gimp.script(
         PROTECTED
         + """
-    wishes = {"upload": True, "report": str(SHARE / "report.txt")}
-    status, error, (figures,) = call("plug-in-protect-face-check", image, [result], **wishes)
+    options = {"upload": True, "report": str(SHARE / "report.txt")}
+    status, error, (figures,) = call("plug-in-protect-face-check", image, [result], **options)
     report(status=status, error=error, upload=json.loads(figures)["upload"])
     """
     ).results
@@ -252,14 +252,14 @@ def test_another_look_from_check_protects_the_faces_that_were_protected_and_no_o
     Gimp.Selection.none(image)
     record = originals.get_run_record(layers.make_source(image, image.get_selected_layers()))
     again = layers.find_photo(image, image.get_selected_layers())
-    settings = run_settings.apply_offer(run_settings.restore_settings(record["wishes"]), run_settings.ANOTHER)
+    settings = run_settings.apply_offer(run_settings.restore_settings(record["requested"]), run_settings.ANOTHER)
     check.run_and_show(Gimp.RunMode.NONINTERACTIVE, again, settings, check.choose_again(record, again))
     new = layers.read_run_record(image.get_selected_layers()[0])
-    report(faces=[[face["number"] for face in one["faces"]] for one in (record, new)], asked=record["wishes"]["faces"])
+    report(faces=[[face["number"] for face in one["faces"]] for one in (record, new)], requested=record["requested"]["faces"])
     """
     ).results
     first, second = results["faces"]
-    assert len(first) == 1 and first == second and results["asked"] == "all"
+    assert len(first) == 1 and first == second and results["requested"] == "all"
 
 
 def test_a_photo_without_a_result_is_not_judged_by_that_of_another(gimp: Gimp) -> None:

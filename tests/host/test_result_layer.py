@@ -126,11 +126,11 @@ def test_the_last_values_of_the_dialog_are_used_again(gimp: Gimp) -> None:
         config.set_property("run-mode", Gimp.RunMode.WITH_LAST_VALS)
         procedure.run(config)
         kept = json.loads(bytes(image.get_layers()[0].get_parasite("protect-face").get_data()))
-        report(names=names(image), wishes=kept["wishes"], kept=kept["settings"]["keep_expression"])
+        report(names=names(image), requested=kept["wishes"], kept=kept["settings"]["keep_expression"])
     """).results
     assert results["names"] == ["pink lipstick", "Background"]
-    assert results["wishes"]["output"] == "whole" and results["wishes"]["steps"] == 3
-    assert results["wishes"]["keep_expression"] is False and results["kept"] is False
+    assert results["requested"]["output"] == "whole" and results["requested"]["steps"] == 3
+    assert results["requested"]["keep_expression"] is False and results["kept"] is False
 
 
 def test_settings_survive_in_the_xcf_file(gimp: Gimp) -> None:

@@ -76,7 +76,7 @@ def test_keep_expression_reaches_the_worker_and_is_remembered_for_strengthening(
     assert make_job_header(settings)["keep_expression"] is kept
     result = Event("result", {"settings": {}, "faces": []})
     record = unpack_run_record(pack_run_record(5, (10, 20), 6, settings, result, pack_pixels([], "")), 6)
-    assert record is not None and run_settings.restore_settings(record["wishes"], steps=2).keep_expression is kept
+    assert record is not None and run_settings.restore_settings(record["requested"], steps=2).keep_expression is kept
 
 
 def test_locks_reach_the_worker_and_are_remembered_for_strengthening(
@@ -87,7 +87,7 @@ def test_locks_reach_the_worker_and_are_remembered_for_strengthening(
     result = Event("result", {"settings": {}, "faces": []})
     record = unpack_run_record(pack_run_record(5, (10, 20), 6, settings, result, pack_pixels([], "")), 6)
     assert record is not None
-    assert make_job_header(asdict(run_settings.restore_settings(record["wishes"], steps=2)))["locks"] == ["nose"]
+    assert make_job_header(asdict(run_settings.restore_settings(record["requested"], steps=2)))["locks"] == ["nose"]
 
 
 def test_a_result_of_an_older_version_is_strengthened_with_the_expression_kept_and_nothing_locked(
@@ -95,7 +95,7 @@ def test_a_result_of_an_older_version_is_strengthened_with_the_expression_kept_a
 ) -> None:
     record = unpack_run_record(json.dumps({"source": 5, "wishes": {"prompt": "red lipstick"}}), 7)
     assert record is not None
-    restored = run_settings.restore_settings(record["wishes"])
+    restored = run_settings.restore_settings(record["requested"])
     assert restored.keep_expression is True and "locks" not in make_job_header(asdict(restored))
 
 

@@ -195,7 +195,7 @@ def test_unset_settings_are_left_to_the_worker() -> None:
 
 def test_a_layer_records_what_strengthen_needs() -> None:
     record = make_run_record(5, [2], left_out=[1])
-    assert record["source"] == 5 and record["wishes"] == SETTINGS
+    assert record["source"] == 5 and record["requested"] == SETTINGS
     assert (
         settings.list_protected_faces([record], 5, (10, 20)) == [2]
         and settings.list_protected_faces([], 5, (10, 20)) == "all"
@@ -250,7 +250,7 @@ def test_a_layer_has_the_record_of_the_run_that_made_it_or_of_the_topmost_on_it(
 def test_a_copy_of_a_layer_does_not_know_its_source() -> None:
     text = settings.pack_run_record(5, (10, 20), 6, SETTINGS, Event("result", {"settings": {}, "faces": []}), PIXELS)
     record = settings.unpack_run_record(text.encode(), 7)
-    assert record is not None and record["source"] is None and record["wishes"] == SETTINGS
+    assert record is not None and record["source"] is None and record["requested"] == SETTINGS
     # By its pixels it is found all the same.
     assert record["pixels"] == PIXELS
 
