@@ -114,7 +114,7 @@ def read_identities(path: Path) -> dict[str, str]:
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise NoData("identities-unreadable", path=path, reason=error) from error
+        raise NoData("identities-unreadable", path=path, reason=str(error)) from error
     identities: dict[str, str] = {}
     for number, line in enumerate(lines, start=1):
         separator = r"[,;\t]" if re.search(r"[,;\t]", line) else r"\s+"

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from functools import partial
+from typing import Any
+
 MESSAGES = {
     # The photos
     "faces-folder-missing": "There is no folder {folder}; put the shared faces beside the checkout or give --photos.",
@@ -41,6 +44,10 @@ class BenchmarkError(Exception):
 
     def __str__(self) -> str:
         return MESSAGES[self.code].format(**self.fields)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # So that it reaches the parent process of a pool with all fields.
+        return partial(type(self), self.code, **self.fields), ()
 
 
 class NoData(BenchmarkError):

