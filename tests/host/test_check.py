@@ -255,7 +255,10 @@ def test_another_look_from_check_protects_the_faces_that_were_protected_and_no_o
     settings = run_settings.apply_offer(run_settings.restore_settings(record["requested"]), run_settings.ANOTHER)
     check.run_and_show(Gimp.RunMode.NONINTERACTIVE, again, settings, check.choose_again(record, again))
     new = layers.read_run_record(image.get_selected_layers()[0])
-    report(faces=[[face["number"] for face in one["faces"]] for one in (record, new)], requested=record["requested"]["faces"])
+    report(
+        faces=[[face["number"] for face in one["faces"]] for one in (record, new)],
+        requested=record["requested"]["faces"],
+    )
     """
     ).results
     first, second = results["faces"]
