@@ -162,7 +162,7 @@ class FaceRenderer:
         line_weights = inside * torch.from_numpy(face_maps.line_mask(mesh)).to(device)
         self._lines = Lines(self._linear, line_weights)
         linear = srgb_to_linear(uncovered).cpu()
-        # Most prompts paint nothing, and then a face does without.
+        # Once, and only if something is painted, which the default prompt does not do.
         self._prepare_paint = lru_cache(maxsize=1)(partial(_prepare_paint, mesh, linear, visible, device))
 
         self._half_skin = F.avg_pool2d(self.skin, 2)[0]
