@@ -161,9 +161,8 @@ class FaceRenderer:
         self._grain_amplitude = face_maps.grain_amplitude(self._linear, inside)
         line_weights = inside * torch.from_numpy(face_maps.line_mask(mesh)).to(device)
         self._lines = Lines(self._linear, line_weights)
-        linear = srgb_to_linear(uncovered).cpu()
         # Once, and only if something is painted, which the default prompt does not do.
-        self._prepare_paint = lru_cache(maxsize=1)(partial(_prepare_paint, mesh, linear, visible, device))
+        self._prepare_paint = lru_cache(maxsize=1)(partial(_prepare_paint, mesh, uncovered, visible, device))
 
         self._half_skin = F.avg_pool2d(self.skin, 2)[0]
         self._face_mask = torch.from_numpy(face_maps.face_mask(mesh)).to(device)
@@ -345,8 +344,9 @@ class FaceRenderer:
         return _match_colour_mode(paint.paint_prepared(code, self._prepare_paint()), self._grey).sum(0)
 
 
-def _prepare_paint(mesh: np.ndarray, linear: Tensor, visible: np.ndarray, device: torch.device) -> paint.PaintInputs:
-    """Prepare a face for painting: its (468, 2) mesh, (3, 256, 256) linear light and (256, 256) mask of what shows."""
+def _prepare_paint(mesh: np.ndarray, pixels: Tensor, visible: np.ndarray, device: torch.device) -> paint.PaintInputs:
+    """Prepare a face for painting: its (468, 2) mesh, (3, 256, 256) sRGB and (256, 256) mask of what shows."""
+    linear = srgb_to_linear(pixels).cpu()
     maps = geometry.build_product_maps(mesh, CANVAS, CANVAS_EYE_DISTANCE, linear)
     maps = maps.mask_covered(torch.from_numpy(visible))
     return paint.prepare_paint(maps, paint.skin_map(linear, CANVAS_EYE_DISTANCE)).to(device)

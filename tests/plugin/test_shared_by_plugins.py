@@ -255,9 +255,9 @@ def test_a_copy_of_a_layer_does_not_know_its_source() -> None:
     assert record["pixels"] == PIXELS
 
 
-def test_a_layer_of_an_older_version_knows_its_source() -> None:
+def test_a_layer_of_an_older_version_knows_its_source_and_settings() -> None:
     record = settings.unpack_run_record(b'{"source": 5, "wishes": {}}', 7)
-    assert record is not None and record["source"] == 5 and record["pixels"] is None
+    assert record == {"source": 5, "requested": {}, "pixels": None}
 
 
 @pytest.mark.parametrize(
